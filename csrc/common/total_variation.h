@@ -1,0 +1,102 @@
+#pragma once
+// Total variation: the term of one pixel and its derivative by the two forward differences.
+//   anisotropic  sum |dx|^beta + |dy|^beta          (with eps: (d^2 + eps)^(beta/2)), over pairs of neighbours
+//   isotropic    sum (dx^2 + dy^2 + eps)^(beta/2)   over pixels; a difference across the border is 0 [Rudin 1992; Fong 2017, Eq. 4]
+//   squared      sum dx^2 + dy^2                    [Gupta 2022, Sec. 5]
+#include <cmath>
+#include <cstdint>
+
+#include "macros.h"
+
+namespace saliency_ext {
+
+enum class Variation : int { kAnisotropic = 0, kIsotropic = 1, kSquared = 2 };
+
+struct VariationRule {
+  Variation kind;
+  double beta;
+  double eps;
+};
+
+SX_HD float power(float base, float exponent) { return powf(base, exponent); }
+SX_HD double power(double base, double exponent) { return pow(base, exponent); }
+SX_HD float root(float value) { return sqrtf(value); }
+SX_HD double root(double value) { return sqrt(value); }
+
+// How a squared length q (plus eps) becomes a term: kAbsolute is |d| itself (anisotropic, beta = 1, eps = 0: exact, no
+// square to underflow), kRoot is beta = 1, kGeneral needs pow.
+enum class Power : int { kAbsolute = 0, kRoot = 1, kGeneral = 2 };
+
+// q^(beta/2), and its derivative by q times 2. At q = 0 the derivative is taken as 0, the minimal subgradient for beta = 1.
+template <Power kPower, class T>
+SX_HD T length_power(T q, T beta, T* twice_slope) {
+  const bool positive = q > T(0);
+  const T safe = positive ? q : T(1);
+  const T length = kPower == Power::kGeneral ? power(safe, beta * T(0.5)) : root(safe);
+  const T slope = kPower == Power::kGeneral ? beta * length / safe : T(1) / length;
+  *twice_slope = positive ? slope : T(0);
+  return positive ? length : T(0);
+}
+
+// |d|^beta (with eps) of one difference and its slope.
+template <Power kPower, class T>
+SX_HD T difference_power(T d, T beta, T eps, T* slope) {
+  if constexpr (kPower == Power::kAbsolute) {
+    *slope = static_cast<T>((d > T(0)) - (d < T(0)));
+    return d < T(0) ? -d : d;
+  } else {
+    T twice;
+    const T term = length_power<kPower>(d * d + eps, beta, &twice);
+    *slope = twice * d;
+    return term;
+  }
+}
+
+// Term of a pixel with forward differences dx, dy (0, and has_* false, where the neighbour is outside), and
+// slope_x = d term / d dx, slope_y = d term / d dy.
+template <Variation kKind, Power kPower, class T>
+SX_HD T variation_term(T dx, T dy, bool has_x, bool has_y, T beta, T eps, T* slope_x, T* slope_y) {
+  if constexpr (kKind == Variation::kSquared) {
+    *slope_x = T(2) * dx;
+    *slope_y = T(2) * dy;
+    return dx * dx + dy * dy;
+  } else if constexpr (kKind == Variation::kIsotropic) {
+    T twice;
+    const T term = length_power<kPower>(dx * dx + dy * dy + eps, beta, &twice);
+    *slope_x = twice * dx;
+    *slope_y = twice * dy;
+    return term;
+  } else {
+    const T term_x = difference_power<kPower>(dx, beta, eps, slope_x);
+    const T term_y = difference_power<kPower>(dy, beta, eps, slope_y);
+    return (has_x ? term_x : T(0)) + (has_y ? term_y : T(0));
+  }
+}
+
+template <auto kValue>
+struct Constant {
+  static constexpr auto value = kValue;
+};
+
+// Calls body(Constant<kind>, Constant<power>) for the cheapest form of the rule. Host side: picks the instantiation.
+template <class Body>
+auto with_variation(const VariationRule& rule, const Body& body) {
+  const bool unit = rule.beta == 1.0;
+  if (rule.kind == Variation::kSquared) return body(Constant<Variation::kSquared>{}, Constant<Power::kRoot>{});
+  if (rule.kind == Variation::kIsotropic) {
+    return unit ? body(Constant<Variation::kIsotropic>{}, Constant<Power::kRoot>{})
+                : body(Constant<Variation::kIsotropic>{}, Constant<Power::kGeneral>{});
+  }
+  if (unit && rule.eps == 0.0) return body(Constant<Variation::kAnisotropic>{}, Constant<Power::kAbsolute>{});
+  return unit ? body(Constant<Variation::kAnisotropic>{}, Constant<Power::kRoot>{})
+              : body(Constant<Variation::kAnisotropic>{}, Constant<Power::kGeneral>{});
+}
+
+// Rows of a map are summed in chunks of this many, so that a large map keeps many workers busy. The chunking depends on
+// the map's own size alone: a map's sum has the same bits in any batch.
+SX_HD int64_t variation_rows_per_chunk(int64_t height, int64_t width) {
+  const int64_t rows = 65536 / (width > 0 ? width : 1);
+  return rows < 1 ? 1 : (rows < height || height == 0 ? rows : height);
+}
+
+}  // namespace saliency_ext

@@ -1,0 +1,123 @@
+#pragma once
+// THE SEAM: every launch signature, CPU and CUDA. Raw pointers, 64-bit sizes, no torch: a C++ host can call these directly.
+//
+// CPU kernels are functions over a range [begin, end) of independent units; the caller splits 0 .. *_units(...) over its
+// threads as it likes, the result does not depend on the split. CUDA launches run on `stream` of the current device,
+// allocate nothing, never synchronise, and return a cudaError_t as int (0 = launched). Arrays are contiguous unless a view
+// says otherwise. Outputs never alias inputs, except where a name ends in `update`.
+#include <cstdint>
+
+#include "common/blend.h"
+#include "common/keep.h"
+#include "common/order.h"
+#include "common/random.h"
+#include "common/total_variation.h"
+
+namespace saliency_ext {
+
+// ---- rank: saliency (rows, pixels) of float or double -> ranks (rows, pixels), 0 = most relevant ----
+struct RankProblem {
+  const void* saliency;
+  DType dtype;  // kFloat32 or kFloat64
+  int64_t rows, pixels;
+  TieRule ties;
+  int32_t* ranks;
+};
+void rank_cpu(int64_t begin, int64_t end, const RankProblem&);  // unit: row
+// scratch: rank_scratch_bytes(problem) bytes of device memory.
+int64_t rank_scratch_bytes(const RankProblem&);
+int rank_cuda(const RankProblem&, void* scratch, void* stream);
+
+// ---- topk_mask: saliency (rows, pixels), counts (K,) -> masks (K, rows, pixels), 1 where rank < count ----
+struct TopkProblem {
+  const void* saliency;
+  DType dtype;
+  int64_t rows, pixels, masks;
+  TieRule ties;
+  const int64_t* counts;
+  uint8_t* out;
+};
+void topk_mask_cpu(int64_t begin, int64_t end, const TopkProblem&);  // unit: row
+int topk_mask_cuda(const TopkProblem&, void* stream);
+
+// ---- the renderer: one probe per (step, image) ----
+int64_t blend_units(const BlendProblem&);
+void blend_cpu(int64_t begin, int64_t end, const BlendProblem&, const KeepRank&);
+void blend_cpu(int64_t begin, int64_t end, const BlendProblem&, const KeepBox&);
+void blend_cpu(int64_t begin, int64_t end, const BlendProblem&, const KeepSegment&);
+void blend_cpu(int64_t begin, int64_t end, const BlendProblem&, const KeepGrid&);
+void blend_cpu(int64_t begin, int64_t end, const BlendProblem&, const KeepDense<float>&);
+void blend_cpu(int64_t begin, int64_t end, const BlendProblem&, const KeepDense<double>&);
+int blend_cuda(const BlendProblem&, const KeepRank&, void* stream);
+int blend_cuda(const BlendProblem&, const KeepBox&, void* stream);
+int blend_cuda(const BlendProblem&, const KeepSegment&, void* stream);
+int blend_cuda(const BlendProblem&, const KeepGrid&, void* stream);
+int blend_cuda(const BlendProblem&, const KeepDense<float>&, void* stream);
+int blend_cuda(const BlendProblem&, const KeepDense<double>&, void* stream);
+
+// ---- gradient of the dense blend; any of the three outputs may be null ----
+struct BlendDenseGradProblem {
+  int64_t steps, images, channels, height, width;
+  DType dtype;           // of everything below
+  const void* gradient;  // (S, N, C, H, W)
+  ImageView inputs, infill;
+  const void* masks;  // (S, H, W) or (N, S, H, W)
+  bool per_image;
+  const void* std;  // (C,) or null
+  void* grad_masks;
+  void* grad_inputs;  // (N, C, H, W)
+  void* grad_infill;
+};
+int64_t blend_dense_backward_units(const BlendDenseGradProblem&);
+void blend_dense_backward_cpu(int64_t begin, int64_t end, const BlendDenseGradProblem&);
+int blend_dense_backward_cuda(const BlendDenseGradProblem&, void* stream);
+
+// ---- blend_rank_update: canvas pixels with lo <= rank < hi become the source's, in place ----
+struct BlendUpdateProblem {
+  int64_t images, channels, height, width;
+  int element_bytes;  // 2, 4 or 8
+  void* canvas;       // strided like an ImageView
+  int64_t canvas_stride[4];
+  ImageView source;
+  const int32_t* ranks;  // (N, H, W)
+  const int64_t* lo;     // (N,) or (1,)
+  const int64_t* hi;
+  bool per_image;
+};
+int64_t blend_rank_update_units(const BlendUpdateProblem&);
+void blend_rank_update_cpu(int64_t begin, int64_t end, const BlendUpdateProblem&);
+int blend_rank_update_cuda(const BlendUpdateProblem&, void* stream);
+
+// ---- total_variation: maps (M, H, W) -> sums (M,), and d sums[m] / d map times weights[m] where `gradient` is not null ----
+struct TotalVariationProblem {
+  int64_t maps, height, width;
+  DType dtype;
+  VariationRule rule;
+  const void* values;
+  const void* weights;  // (M,), read where gradient is asked
+  void* gradient;       // (M, H, W) or null
+  double* partial;      // (M, chunks): sums of the row chunks
+  void* sums;           // (M,)
+};
+int64_t total_variation_chunks(int64_t height, int64_t width);
+void total_variation_cpu(int64_t begin, int64_t end, const TotalVariationProblem&);      // unit: (map, chunk)
+void total_variation_sum_cpu(int64_t begin, int64_t end, const TotalVariationProblem&);  // unit: map, after the above
+int total_variation_cuda(const TotalVariationProblem&, void* stream);                    // both
+
+// ---- noise: out (N, C, pixels) from the keyed counter ----
+struct NoiseProblem {
+  Distribution distribution;
+  uint64_t seed;
+  uint32_t stream;
+  const int64_t* sample_ids;  // (N,)
+  int64_t samples, channels, pixels;
+  float* out;
+};
+int64_t noise_units(const NoiseProblem&);
+void noise_cpu(int64_t begin, int64_t end, const NoiseProblem&);
+int noise_cuda(const NoiseProblem&, void* stream);
+
+// Text of a status returned by a *_cuda launch.
+const char* cuda_status_text(int status);
+
+}  // namespace saliency_ext

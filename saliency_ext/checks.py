@@ -1,0 +1,103 @@
+"""Argument checks in one message style: function, argument, expected, got, and the remedy where there is one.
+
+ValueError speaks of values and shapes, TypeError of dtypes and types, RuntimeError of devices and the build.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+
+def bad_value(function: str, argument: str, expected: str, got: object, remedy: str = "") -> NoReturn:
+    """Raises ValueError: a value or a shape is not what it must be."""
+    raise ValueError(_message(function, argument, expected, got, remedy))
+
+
+def bad_type(function: str, argument: str, expected: str, got: object, remedy: str = "") -> NoReturn:
+    """Raises TypeError: a type or a dtype is not what it must be."""
+    raise TypeError(_message(function, argument, expected, got, remedy))
+
+
+def require_tensor(function: str, argument: str, value: Any) -> Tensor:
+    """The value, if it is a strided tensor."""
+    if not isinstance(value, Tensor):
+        bad_type(function, argument, "to be a torch.Tensor", type(value).__name__, "convert it with torch.as_tensor")
+    if value.layout != torch.strided:
+        bad_type(function, argument, "to be a dense (strided) tensor", f"layout {value.layout}", "use .to_dense()")
+    return value
+
+
+def require_ndim(function: str, argument: str, value: Tensor, names: str) -> None:
+    """Checks the number of dimensions against names such as "(N, H, W)"."""
+    ndim = len([name for name in names.strip("()").split(",") if name.strip()])
+    if value.ndim != ndim:
+        remedy = ""
+        if names == "(N, H, W)" and value.ndim == 4:
+            remedy = "reduce the channels first, for example with .sum(1) or .abs().amax(1)"
+        elif value.ndim == ndim - 1:
+            remedy = "add the batch dimension with [None]"
+        bad_value(function, argument, f"of shape {names}", _shape(value), remedy)
+
+
+def require_shape(function: str, argument: str, value: Tensor, names: str, shape: Sequence[int]) -> None:
+    """Checks a full shape; `names` says in letters what the numbers are."""
+    if tuple(value.shape) != tuple(shape):
+        bad_value(function, argument, f"of shape {names} = {_tuple(shape)}", _shape(value))
+
+
+def require_dtype(function: str, argument: str, value: Tensor, allowed: Sequence[torch.dtype], remedy: str = "") -> None:
+    """Checks the dtype against those allowed."""
+    if value.dtype not in allowed:
+        names = " or ".join(dtype_name(dtype) for dtype in allowed)
+        bad_type(function, argument, f"of dtype {names}", dtype_name(value.dtype), remedy)
+
+
+def require_device(function: str, argument: str, value: Tensor, like: Tensor, like_name: str) -> None:
+    """Checks that two tensors live on one device."""
+    if value.device != like.device:
+        remedy = f"move it with .to({str(like.device)!r})"
+        bad_value(function, argument, f"on the device of {like_name} ({like.device})", value.device, remedy)
+
+
+def require_choice(function: str, argument: str, value: Any, choices: Sequence[str]) -> int:
+    """The position of a named choice."""
+    if value not in choices:
+        bad_value(function, argument, "to be one of " + ", ".join(map(repr, choices)), repr(value))
+    return list(choices).index(value)
+
+
+def require_integer(function: str, argument: str, value: Any, low: int, high: int) -> int:
+    """An integer in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        bad_type(function, argument, "to be an int", type(value).__name__)
+    if not low <= value <= high:
+        bad_value(function, argument, f"in [{low}, {high}]", value)
+    return value
+
+
+def require_range(function: str, argument: str, values: Tensor, low: int, high: int) -> None:
+    """Checks integers that are on the host. Values on an accelerator are left alone: reading them would stall it."""
+    if values.device.type != "cpu" or values.numel() == 0 or torch.compiler.is_compiling():
+        return
+    smallest, largest = torch.aminmax(values)
+    if smallest < low or largest > high:
+        bad_value(function, argument, f"in [{low}, {high}]", int(smallest if smallest < low else largest))
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Name of a dtype without the torch prefix."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _shape(value: Tensor) -> str:
+    return _tuple(value.shape)
+
+
+def _tuple(shape: Sequence[int]) -> str:
+    return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+
+
+def _message(function: str, argument: str, expected: str, got: object, remedy: str) -> str:
+    return f"{function}: expected {argument} {expected}, got {got}" + (f"; {remedy}" if remedy else "")

@@ -1,0 +1,31 @@
+"""The kernels as functions. Each file holds one op: the function, its fake kernel, its autograd and its fallback."""
+
+from . import native
+from .blend_boxes import blend_boxes
+from .blend_dense import blend_dense
+from .blend_grids import blend_grids
+from .blend_rank import blend_rank
+from .blend_rank_update import blend_rank_
+from .blend_segments import blend_segments
+from .gaussian_blur import gaussian_blur
+from .noise import philox_normal, philox_uniform
+from .rank import rank
+from .topk_mask import topk_mask
+from .total_variation import total_variation, total_variation_with_grad
+
+__all__ = [
+    "blend_boxes",
+    "blend_dense",
+    "blend_grids",
+    "blend_rank",
+    "blend_rank_",
+    "blend_segments",
+    "gaussian_blur",
+    "native",
+    "philox_normal",
+    "philox_uniform",
+    "rank",
+    "topk_mask",
+    "total_variation",
+    "total_variation_with_grad",
+]

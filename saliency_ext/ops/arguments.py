@@ -1,0 +1,174 @@
+"""Arguments that several ops share: counts per step, the rendering options, and the output they describe."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ..checks import (
+    bad_type,
+    bad_value,
+    dtype_name,
+    require_device,
+    require_dtype,
+    require_ndim,
+    require_range,
+    require_shape,
+    require_tensor,
+)
+
+COMPUTE_DTYPES = (torch.float32, torch.float64)
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8)
+
+PerStep = Sequence[int] | Sequence[Sequence[int]] | Tensor
+Channels = Sequence[float] | Tensor
+
+
+def step_counts(function: str, argument: str, counts: PerStep, maps: Tensor, ndims: tuple[int, ...] = (1, 2)) -> Tensor:
+    """Pixel counts (S,) or (N, S) as int64 on the device of `maps` (N, ..., H, W), each in [0, H W] if it is on the host."""
+    values = counts if isinstance(counts, Tensor) else torch.tensor(counts, dtype=_literal_dtype(counts))
+    require_dtype(function, argument, values, _INTEGERS, "counts are numbers of pixels; round fractions to int first")
+    if values.ndim not in ndims:
+        names = " or ".join("(S,)" if ndim == 1 else "(N, S)" for ndim in ndims)
+        bad_value(function, argument, f"of shape {names}", tuple(values.shape))
+    if values.ndim == 2:
+        require_shape(function, argument, values, "(N, S)", (maps.shape[0], values.shape[1]))
+    require_range(function, argument, values, 0, maps.shape[-2] * maps.shape[-1])
+    return values.to(device=maps.device, dtype=torch.int64)
+
+
+def per_step(function: str, argument: str, values: Tensor, dtype: torch.dtype, images: int, rest: str, like: Tensor) -> Tensor:
+    """A step parameter (S, rest) or (N, S, rest), `rest` in letters, cast to `dtype`, on the device of the inputs."""
+    require_tensor(function, argument, values)
+    trailing = rest.count(",") + 1
+    if values.ndim not in (trailing + 1, trailing + 2):
+        bad_value(function, argument, f"of shape (S, {rest}) or (N, S, {rest})", tuple(values.shape))
+    if values.ndim == trailing + 2 and values.shape[0] != images:
+        bad_value(function, argument, f"of shape (N, S, {rest}) with N = {images}", tuple(values.shape))
+    require_device(function, argument, values, like, "inputs")
+    return values.to(dtype)
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What every mask family passes to its kernel besides the mask."""
+
+    inputs: Tensor
+    infill: Tensor
+    mean: Tensor | None
+    std: Tensor | None
+    dtype: torch.dtype
+    channels_last: bool
+
+    def output(self, function: str, steps: int, out: Tensor | None) -> Tensor:
+        """A new (S, N, C, H, W) tensor, or the caller's, checked."""
+        n, c, h, w = self.inputs.shape
+        if out is None:
+            if self.channels_last:
+                empty = torch.empty((steps, n, h, w, c), dtype=self.dtype, device=self.inputs.device)
+                return empty.permute(0, 1, 4, 2, 3)
+            return torch.empty((steps, n, c, h, w), dtype=self.dtype, device=self.inputs.device)
+        require_tensor(function, "out", out)
+        require_shape(function, "out", out, "(S, N, C, H, W)", (steps, n, c, h, w))
+        require_dtype(function, "out", out, (self.dtype,), "pass dtype= as well")
+        require_device(function, "out", out, self.inputs, "inputs")
+        images = out.flatten(0, 1) if _images_are_packed(out) else None
+        wanted = torch.channels_last if self.channels_last else torch.contiguous_format
+        if images is None or not images.is_contiguous(memory_format=wanted):
+            bad_value(function, "out", f"packed and {wanted}", f"strides {out.stride()}", "allocate it with out=None once")
+        for name, source in (("inputs", self.inputs), ("infill", self.infill)):
+            if _overlap(out, source):
+                bad_value(function, "out", f"not to share memory with {name}", "overlapping storage")
+        return out
+
+
+def rendering(
+    function: str,
+    inputs: Tensor,
+    infill: Tensor | float,
+    *,
+    mean: Channels | None,
+    std: Channels | None,
+    dtype: torch.dtype | None,
+    memory_format: torch.memory_format,
+    differentiable: bool = False,
+) -> Rendering:
+    """Checks what all renderers share. `infill` is expanded to the inputs' shape, without a copy."""
+    require_tensor(function, "inputs", inputs)
+    require_dtype(function, "inputs", inputs, COMPUTE_DTYPES, "convert with .float(); the output may be 16 bits wide: dtype=")
+    require_ndim(function, "inputs", inputs, "(N, C, H, W)")
+    if not isinstance(infill, Tensor):
+        if isinstance(infill, bool) or not isinstance(infill, int | float):
+            bad_type(function, "infill", "to be a tensor or a number", type(infill).__name__)
+        infill = inputs.new_full((), infill)
+    require_dtype(function, "infill", infill, (inputs.dtype,), "the infill has the inputs' dtype")
+    require_device(function, "infill", infill, inputs, "inputs")
+    try:
+        expanded = infill.expand(inputs.shape)
+    except RuntimeError:
+        shape = tuple(inputs.shape)
+        bad_value(function, "infill", f"broadcastable to inputs (N, C, H, W) = {shape}", tuple(infill.shape))
+    if not differentiable and torch.is_grad_enabled() and (inputs.requires_grad or infill.requires_grad):
+        raise RuntimeError(
+            f"{function}: expected inputs and infill that need no gradient, got requires_grad=True; this renderer is not "
+            "differentiable: use blend_dense with a float mask, or call it under torch.no_grad()"
+        )
+    if (mean is None) != (std is None):
+        bad_value(function, "mean and std", "both or neither", "only " + ("std" if mean is None else "mean"))
+    output_dtype = inputs.dtype if dtype is None else dtype
+    allowed = (torch.float32, torch.bfloat16, torch.float16) if inputs.dtype == torch.float32 else (torch.float64,)
+    if output_dtype not in allowed:
+        names = " or ".join(map(dtype_name, allowed))
+        bad_type(function, "dtype", f"{names} for {dtype_name(inputs.dtype)} inputs", dtype_name(output_dtype))
+    if memory_format not in (torch.contiguous_format, torch.channels_last):
+        bad_value(function, "memory_format", "torch.contiguous_format or torch.channels_last", memory_format)
+    return Rendering(
+        inputs,
+        expanded,
+        None if mean is None else _channel_values(function, "mean", mean, inputs),
+        None if std is None else _channel_values(function, "std", std, inputs),
+        output_dtype,
+        memory_format == torch.channels_last,
+    )
+
+
+def _channel_values(function: str, argument: str, values: Channels, inputs: Tensor) -> Tensor:
+    """(C,) constants on the inputs' device. Sequences are kept, so that the transfer to an accelerator happens once."""
+    if not isinstance(values, Tensor):
+        values = _constant(tuple(map(float, values)), inputs.dtype, inputs.device)
+    require_shape(function, argument, values, "(C,)", inputs.shape[1:2])
+    require_device(function, argument, values, inputs, "inputs")
+    if argument == "std" and values.device.type == "cpu" and not torch.compiler.is_compiling() and (values <= 0).any():
+        bad_value(function, "std", "> 0", values.tolist())
+    return values.to(inputs.dtype).contiguous()
+
+
+@lru_cache(maxsize=64)
+def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(values, dtype=dtype, device=device)
+
+
+def _literal_dtype(counts: PerStep) -> torch.dtype | None:
+    return torch.int64 if len(counts) == 0 else None  # an empty list would become float
+
+
+def _images_are_packed(out: Tensor) -> bool:
+    """Whether the (S, N) images follow each other without gaps."""
+    image = out.shape[2] * out.shape[3] * out.shape[4]
+    steps_fit = out.shape[0] <= 1 or out.stride(0) == image * out.shape[1]
+    return steps_fit and (out.shape[1] <= 1 or out.stride(1) == image)
+
+
+def _overlap(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors may touch the same bytes."""
+    if torch.compiler.is_compiling() or a.numel() == 0 or b.numel() == 0 or a.device != b.device:
+        return False
+
+    def span(tensor: Tensor) -> tuple[int, int]:
+        last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
+
+    (a_first, a_last), (b_first, b_last) = span(a), span(b)
+    return a_first < b_last and b_first < a_last

@@ -1,0 +1,89 @@
+"""Where functions meet kernels: calling a native op, and registering its fake kernel, autograd and fallback.
+
+Each op's file calls `define` once; `install` then registers all definitions under a namespace of `torch.ops`. The product has
+one namespace. The tests install the same definitions a second time, for the CUDA kernels that run under the host emulation.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+# Devices of torch for which there is no kernel of ours: the reference runs there.
+FALLBACK_KEYS = ("MPS", "XPU", "HPU", "PrivateUse1")
+
+_namespace = "saliency_ext"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What Python adds to a native op."""
+
+    fake: Callable[..., Any]
+    reference: Callable[..., Any]
+    backward: Callable[..., Any] | None = None
+    setup_context: Callable[..., Any] | None = None
+
+
+_definitions: dict[str, Definition] = {}
+_libraries: list[torch.library.Library] = []
+
+
+def define(name: str, definition: Definition) -> None:
+    """Notes what belongs to an op; `install` registers it."""
+    _definitions[name] = definition
+
+
+def call(name: str, *args: Any) -> Any:
+    """Runs a native op through the dispatcher."""
+    return getattr(getattr(torch.ops, _namespace), name)(*args)
+
+
+def op_names() -> list[str]:
+    """All native ops, in the order of their definition."""
+    return list(_definitions)
+
+
+def install(namespace: str, fallback_keys: tuple[str, ...] = FALLBACK_KEYS) -> None:
+    """Registers every definition for the ops of one namespace."""
+    library = torch.library.Library(namespace, "FRAGMENT")  # type: ignore[no-untyped-call]
+    _libraries.append(library)
+    for name, definition in _definitions.items():
+        qualified = f"{namespace}::{name}"
+        for key in fallback_keys:
+            library.impl(name, _warned_once(name, key, definition.reference), key)  # type: ignore[no-untyped-call]
+        torch.library.register_fake(qualified, definition.fake, lib=library)
+        if definition.backward is not None:
+            torch.library.register_autograd(qualified, definition.backward, setup_context=definition.setup_context, lib=library)
+
+
+@contextmanager
+def using(namespace: str) -> Iterator[None]:
+    """Sends `call` to another namespace for the duration of a block."""
+    global _namespace
+    before, _namespace = _namespace, namespace
+    try:
+        yield
+    finally:
+        _namespace = before
+
+
+def _warned_once(name: str, key: str, reference: Callable[..., Any]) -> Callable[..., Any]:
+    warned = False
+
+    def run(*args: Any) -> Any:
+        nonlocal warned
+        if not warned:
+            warned = True
+            warnings.warn(
+                f"{name}: no native kernel for {key} tensors; the slow reference runs instead. "
+                "`python -m saliency_ext doctor` lists which backend serves each op.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return reference(*args)
+
+    return run

@@ -1,0 +1,25 @@
+"""The ops in naive torch: specification, test oracle, and the kernel for devices we have none for.
+
+Written to be read, not to be fast.
+"""
+
+from .blend import blend, box_weights, grid_weights, rank_weights, segment_weights
+from .gaussian_blur import gaussian_blur
+from .noise import philox_normal, philox_uniform, philox_words
+from .rank import rank, topk_mask
+from .total_variation import total_variation
+
+__all__ = [
+    "blend",
+    "box_weights",
+    "gaussian_blur",
+    "grid_weights",
+    "philox_normal",
+    "philox_uniform",
+    "philox_words",
+    "rank",
+    "rank_weights",
+    "segment_weights",
+    "topk_mask",
+    "total_variation",
+]
