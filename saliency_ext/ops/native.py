@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-# Devices of torch for which there is no kernel of ours: the reference runs there.
-FALLBACK_KEYS = ("MPS", "XPU", "HPU", "PrivateUse1")
+# Devices for which there may be no kernel of ours (CUDA: in a build without it): the reference runs there.
+FALLBACK_KEYS = ("CUDA", "MPS", "XPU", "HPU", "PrivateUse1")
 
 _namespace = "saliency_ext"
 
@@ -47,17 +47,24 @@ def op_names() -> list[str]:
     return list(_definitions)
 
 
-def install(namespace: str, fallback_keys: tuple[str, ...] = FALLBACK_KEYS) -> None:
+def install(namespace: str) -> None:
     """Registers every definition for the ops of one namespace."""
     library = torch.library.Library(namespace, "FRAGMENT")  # type: ignore[no-untyped-call]
     _libraries.append(library)
     for name, definition in _definitions.items():
         qualified = f"{namespace}::{name}"
-        for key in fallback_keys:
+        for key in FALLBACK_KEYS:
+            if has_kernel(qualified, key):
+                continue
             library.impl(name, _warned_once(name, key, definition.reference), key)  # type: ignore[no-untyped-call]
         torch.library.register_fake(qualified, definition.fake, lib=library)
         if definition.backward is not None:
             torch.library.register_autograd(qualified, definition.backward, setup_context=definition.setup_context, lib=library)
+
+
+def has_kernel(qualified: str, key: str) -> bool:
+    """Whether a kernel is registered for exactly this dispatch key."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(qualified, key)
 
 
 @contextmanager

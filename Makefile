@@ -1,0 +1,47 @@
+# make demo and make test work on a fresh machine with Python 3.11+ and g++. All else is in .venv.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+PY := $(VENV)/bin/python
+SOURCES := setup.py pyproject.toml $(shell find csrc -type f)
+
+.PHONY: demo test lint bench wheel clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/.installed
+	$(PY) -m saliency_ext demo
+
+test: $(VENV)/.installed
+	$(PY) -m pytest
+
+lint: $(VENV)/.installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+# JSON under bench/results, table on the screen.
+bench: $(VENV)/.installed
+	$(PY) -m bench
+
+# A wheel in dist/, installed into a fresh environment and used there.
+wheel: $(VENV)/.installed
+	rm -rf dist build/wheel-check
+	$(PY) -m pip wheel -q --no-build-isolation --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv build/wheel-check
+	build/wheel-check/bin/python -m pip install -q "$(TORCH)" numpy
+	build/wheel-check/bin/python -m pip install -q dist/*.whl
+	cd build/wheel-check && bin/python -m saliency_ext demo && bin/python -m saliency_ext doctor
+
+# torch comes first and pinned: an open range would fetch another build of it.
+$(VENV)/.torch: Makefile
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or later is needed"'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q "$(TORCH)" "setuptools>=77,<82" wheel ninja "pybind11>=2.13" numpy
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.torch $(SOURCES)
+	$(PY) -m pip install -q --no-build-isolation --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info saliency_ext/*.so
