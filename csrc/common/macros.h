@@ -6,5 +6,5 @@
 #define SX_UNROLL _Pragma("unroll")
 #else
 #define SX_HD inline __attribute__((always_inline))
-#define SX_UNROLL
+#define SX_UNROLL _Pragma("GCC unroll 16")
 #endif

@@ -32,16 +32,39 @@ struct TileLayout {
         run_elements(problem.channels_last ? count * problem.channels : count) {}
 };
 
+// Loads one channel of a tile row by row, so that the inner loop runs over memory with one stride, 1 for packed images.
+template <class T, class Store, class Convert>
+SX_HD void load_channel(const BlendProblem& problem, const ImageView& view, int64_t n, int64_t c, int64_t first,
+                        int64_t count, Store* out, int64_t out_stride, const Convert& convert) {
+  const T* plane = static_cast<const T*>(view.data) + n * view.stride[0] + c * view.stride[1];
+  const int64_t stride = view.stride[3];
+  int64_t y = first / problem.width, x = first % problem.width;
+  for (int64_t i = 0; i < count; x = 0, ++y) {
+    const int64_t length = std::min(problem.width - x, count - i);
+    const T* __restrict row = plane + y * view.stride[2] + x * stride;
+    Store* __restrict target = out + i * out_stride;
+    if (stride == 1 && out_stride == 1) {
+      for (int64_t j = 0; j < length; ++j) target[j] = convert(row[j]);
+    } else {
+      for (int64_t j = 0; j < length; ++j) target[j * out_stride] = convert(row[j * stride]);
+    }
+    i += length;
+  }
+}
+
+// Families that choose store finished output elements; those that mix store operands, to be normalised after the mixing.
 template <class T, class Store>
 SX_HD void load_tile(const BlendProblem& problem, const ImageView& view, const TileLayout& layout, int64_t n,
-                     int64_t first, int64_t count, Store* out, bool normalised) {
+                     int64_t first, int64_t count, Store* out, bool finished) {
   for (int64_t c = 0; c < problem.channels; ++c) {
-    int64_t y = first / problem.width, x = first % problem.width;
-    for (int64_t i = 0; i < count; ++i) {
-      const T value = view.at<T>(n, c, y, x);
-      out[c * layout.channel_stride + i * layout.pixel_stride] =
-          cast_to<Store>(normalised ? normalise(value, problem.mean, problem.std, c) : value);
-      if (++x == problem.width) x = 0, ++y;
+    Store* target = out + c * layout.channel_stride;
+    if (finished && problem.mean != nullptr) {
+      const T mean = static_cast<const T*>(problem.mean)[c], std = static_cast<const T*>(problem.std)[c];
+      load_channel<T>(problem, view, n, c, first, count, target, layout.pixel_stride,
+                      [mean, std](T value) SX_INLINE_LAMBDA { return cast_to<Store>((value - mean) / std); });
+    } else {
+      load_channel<T>(problem, view, n, c, first, count, target, layout.pixel_stride,
+                      [](T value) SX_INLINE_LAMBDA { return cast_to<Store>(value); });
     }
   }
 }
@@ -69,7 +92,19 @@ class Renderer {
         element_codes_(Keep::kBinary && problem.channels_last ? capacity_ * problem.channels : 0),
         weights_(Keep::kBinary ? 0 : capacity_),
         element_weights_(!Keep::kBinary && problem.channels_last ? capacity_ * problem.channels : 0),
-        row_(capacity_ * (problem.channels_last ? problem.channels : 1)) {}
+        row_(capacity_ * (problem.channels_last ? problem.channels : 1)) {
+    if (Keep::kBinary || problem.mean == nullptr) return;
+    // One constant per element of a run, so that the loop that mixes reads all its operands alike.
+    means_.resize(image_.size());
+    stds_.resize(image_.size());
+    for (int64_t c = 0; c < problem.channels; ++c) {
+      for (int64_t i = 0; i < capacity_; ++i) {
+        const int64_t at = problem.channels_last ? i * problem.channels + c : c * capacity_ + i;
+        means_[at] = static_cast<const T*>(problem.mean)[c];
+        stds_[at] = static_cast<const T*>(problem.std)[c];
+      }
+    }
+  }
 
   SX_HD void tile(int64_t n, int64_t first) {
     const int64_t count = std::min(capacity_, problem_.pixels() - first);
@@ -98,7 +133,7 @@ class Renderer {
     Out* image = static_cast<Out*>(problem_.out) + (s * problem_.images + n) * problem_.image_elements();
     const T* weights = nullptr;
     if constexpr (!Keep::kBinary) {
-      for (int64_t i = 0; i < count; ++i) weights_[i] = static_cast<T>(keep_.weight(codes_[i], step));
+      weigh(keep_, codes_.data(), step, count, weights_.data());
       if (problem_.channels_last) expand(weights_.data(), count, problem_.channels, element_weights_.data());
       weights = problem_.channels_last ? element_weights_.data() : weights_.data();
     }
@@ -109,7 +144,10 @@ class Renderer {
         const auto* codes = problem_.channels_last ? element_codes_.data() : codes_.data();
         select(image_.data() + run * capacity_, infill_.data() + run * capacity_, codes, step, layout.run_elements, row);
       } else {
-        blend(image_.data() + run * capacity_, infill_.data() + run * capacity_, weights, run, layout.run_elements, row);
+        const bool plain = problem_.mean == nullptr;
+        blend(image_.data() + run * capacity_, infill_.data() + run * capacity_, weights,
+              plain ? nullptr : means_.data() + run * capacity_, plain ? nullptr : stds_.data() + run * capacity_,
+              layout.run_elements, row);
       }
       if (streams_) stream_copy(target, row, static_cast<size_t>(layout.run_elements) * sizeof(Out));
     }
@@ -128,17 +166,19 @@ class Renderer {
     }
   }
 
-  SX_HD void blend(const T* image, const T* infill, const T* weights, int64_t run, int64_t count, Out* __restrict out) {
-    if (problem_.mean == nullptr) {
+  // By value and restrict: a family read through `this` could alias the stores and keep the loop scalar.
+  SX_HD static void weigh(const Keep keep, const typename Keep::Code* __restrict codes, const typename Keep::Step step,
+                          int64_t count, T* __restrict weights) {
+    for (int64_t i = 0; i < count; ++i) weights[i] = static_cast<T>(keep.weight(codes[i], step));
+  }
+
+  SX_HD static void blend(const T* __restrict image, const T* __restrict infill, const T* __restrict weights,
+                          const T* __restrict means, const T* __restrict stds, int64_t count, Out* __restrict out) {
+    if (means == nullptr) {
       for (int64_t i = 0; i < count; ++i) out[i] = cast_to<Out>(mix(weights[i], image[i], infill[i]));
-    } else if (problem_.channels_last) {
-      for (int64_t i = 0; i < count; ++i) {
-        const T value = mix(weights[i], image[i], infill[i]);
-        out[i] = cast_to<Out>(normalise(value, problem_.mean, problem_.std, i % problem_.channels));
-      }
     } else {
       for (int64_t i = 0; i < count; ++i) {
-        out[i] = cast_to<Out>(normalise(mix(weights[i], image[i], infill[i]), problem_.mean, problem_.std, run));
+        out[i] = cast_to<Out>((mix(weights[i], image[i], infill[i]) - means[i]) / stds[i]);
       }
     }
   }
@@ -149,7 +189,7 @@ class Renderer {
   const bool streams_;
   std::vector<Stored> image_, infill_;
   std::vector<typename Keep::Code> codes_, element_codes_;
-  std::vector<T> weights_, element_weights_;
+  std::vector<T> weights_, element_weights_, means_, stds_;
   std::vector<Out> row_;
 };
 

@@ -1,7 +1,8 @@
-// topk_mask on the CPU. Unit: a row (one map). No full sort: a histogram of the keys' leading digits tells in which bin
-// each count falls, one pass collects the pixels of these bins alone, and the one at place `count` becomes a threshold with
-// which the row is compared.
+// topk_mask on the CPU. Unit: a row (one map). No full sort: a histogram of the keys' leading bits tells in which bin each
+// count falls, one pass collects the pixels of these bins alone, selection among them gives the key at place `count`, and
+// the row is compared with it. Only pixels that share that key ever ask for a tie-break.
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "../kernels.h"
@@ -10,8 +11,8 @@
 namespace saliency_ext {
 namespace {
 
-constexpr int kLeadingBits = 12;
-constexpr int kBins = 1 << kLeadingBits;
+// About as many bins as pixels, within what the second-level cache holds.
+int leading_bits(int64_t pixels) { return std::clamp(static_cast<int>(std::bit_width(static_cast<uint64_t>(pixels))), 8, 16); }
 
 template <class T>
 class Selector {
@@ -19,7 +20,13 @@ class Selector {
   using Key = Bits<T>;
 
   explicit Selector(const TopkProblem& problem)
-      : problem_(problem), keys_(problem.pixels), below_(kBins + 1), slot_(kBins), candidates_(problem.masks) {}
+      : problem_(problem),
+        shift_(8 * static_cast<int>(sizeof(Key)) - leading_bits(problem.pixels)),
+        bins_(int64_t{1} << leading_bits(problem.pixels)),
+        keys_(problem.pixels),
+        below_(bins_ + 1),
+        slot_(bins_),
+        candidates_(problem.masks) {}
 
   void row(int64_t row) {
     const T* saliency = static_cast<const T*>(problem_.saliency) + row * problem_.pixels;
@@ -28,8 +35,8 @@ class Selector {
       keys_[i] = order_key(saliency[i]);
       ++below_[leading(keys_[i]) + 1];
     }
-    for (int bin = 0; bin < kBins; ++bin) below_[bin + 1] += below_[bin];
-    collect_candidates(row);
+    for (int64_t bin = 0; bin < bins_; ++bin) below_[bin + 1] += below_[bin];
+    collect_candidates();
     for (int64_t k = 0; k < problem_.masks; ++k) {
       uint8_t* mask = problem_.out + (k * problem_.rows + row) * problem_.pixels;
       const int64_t count = problem_.counts[k];
@@ -42,14 +49,12 @@ class Selector {
   }
 
  private:
-  static int leading(Key key) { return static_cast<int>(key >> (8 * sizeof(Key) - kLeadingBits)); }
+  int64_t leading(Key key) const { return static_cast<int64_t>(key >> shift_); }
   bool is_partial(int64_t count) const { return count > 0 && count < problem_.pixels; }
-  int bin_of(int64_t count) const {
-    return static_cast<int>(std::upper_bound(below_.begin(), below_.end(), count) - below_.begin()) - 1;
-  }
+  int64_t bin_of(int64_t count) const { return std::upper_bound(below_.begin(), below_.end(), count) - below_.begin() - 1; }
 
-  // The pixels of every bin that some count falls into; slot_ is 1 + the bin's place in candidates_, 0 = not wanted.
-  void collect_candidates(int64_t row) {
+  // The pixels, in order of index, of every bin that some count falls into; slot_ is 1 + the bin's place in candidates_.
+  void collect_candidates() {
     std::fill(slot_.begin(), slot_.end(), 0);
     int32_t used = 0;
     for (int64_t k = 0; k < problem_.masks; ++k) {
@@ -61,33 +66,47 @@ class Selector {
     }
     for (int64_t i = 0; i < problem_.pixels; ++i) {
       const int32_t slot = slot_[leading(keys_[i])];
-      if (slot != 0) candidates_[slot - 1].push_back({keys_[i], problem_.ties.word(row, i), i});
+      if (slot != 0) candidates_[slot - 1].push_back(static_cast<int32_t>(i));
     }
+  }
+
+  // Locals only: a byte pointer may alias anything, and members read through `this` would keep the loop scalar.
+  SX_HD static void compare(const Key* __restrict keys, Key limit, int64_t count, uint8_t* __restrict mask) {
+    for (int64_t i = 0; i < count; ++i) mask[i] = keys[i] < limit;
   }
 
   void write_mask(int64_t count, int64_t row, uint8_t* mask) {
-    // The pixel at place `count`: the first that is not in the mask.
-    const int bin = bin_of(count);
-    std::vector<OrderKey<Key>>& candidates = candidates_[slot_[bin] - 1];
-    const auto place = candidates.begin() + (count - below_[bin]);
-    const auto before = [](const OrderKey<Key>& a, const OrderKey<Key>& b) { return a.before(b); };
-    std::nth_element(candidates.begin(), place, candidates.end(), before);
-    const OrderKey<Key> limit = *place;
-    const Key* keys = keys_.data();
-    run_best([&]() SX_INLINE_LAMBDA {
-      for (int64_t i = 0; i < problem_.pixels; ++i) mask[i] = keys[i] < limit.key;
-    });
-    // Of the pixels that share the limit's key, those before it in the tie order.
-    for (auto tied = candidates.begin(); tied != place; ++tied) {
-      if (tied->key == limit.key) mask[tied->index] = 1;
+    // 1. The key at place `count`: pixels with a smaller one are in, those with a larger one are out.
+    const int64_t bin = bin_of(count);
+    const std::vector<int32_t>& candidates = candidates_[slot_[bin] - 1];
+    selection_.clear();
+    for (const int32_t i : candidates) selection_.push_back(keys_[i]);
+    const auto place = selection_.begin() + (count - below_[bin]);
+    std::nth_element(selection_.begin(), place, selection_.end());
+    const Key limit = *place;
+    run_best([&]() SX_INLINE_LAMBDA { compare(keys_.data(), limit, problem_.pixels, mask); });
+
+    // 2. Of those with this very key, the first in the tie order fill the rest.
+    int64_t rest = count - below_[bin] - std::count_if(selection_.begin(), selection_.end(), [&](Key key) { return key < limit; });
+    if (rest == 0) return;
+    tied_.clear();
+    for (const int32_t i : candidates) {
+      if (keys_[i] == limit) tied_.push_back({limit, problem_.ties.word(row, i), i});
     }
+    if (problem_.ties.kind == Ties::kRandom) {
+      const auto before = [](const OrderKey<Key>& a, const OrderKey<Key>& b) { return a.before(b); };
+      std::nth_element(tied_.begin(), tied_.begin() + rest, tied_.end(), before);
+    }
+    for (int64_t j = 0; j < rest; ++j) mask[tied_[j].index] = 1;
   }
 
   const TopkProblem problem_;
-  std::vector<Key> keys_;
-  std::vector<int64_t> below_;
-  std::vector<int32_t> slot_;
-  std::vector<std::vector<OrderKey<Key>>> candidates_;
+  const int shift_;
+  const int64_t bins_;
+  std::vector<Key> keys_, selection_;
+  std::vector<int32_t> below_, slot_;
+  std::vector<std::vector<int32_t>> candidates_;
+  std::vector<OrderKey<Key>> tied_;
 };
 
 template <class T>

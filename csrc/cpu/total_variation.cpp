@@ -61,12 +61,13 @@ class Walker {
     T* __restrict along_x = along_x_.data() + 1;
     T* __restrict along_y = along_y_.data();
     T* __restrict terms = terms_.data();
+    const T beta = beta_, eps = eps_;  // read through `this` they could alias the stores and keep the loop scalar
     for (int64_t x = 0; x + 1 < width; ++x) {
-      terms[x] = variation_term<kKind, kPower>(row[x + 1] - row[x], below[x] - row[x], true, has_y, beta_, eps_,
+      terms[x] = variation_term<kKind, kPower>(row[x + 1] - row[x], below[x] - row[x], true, has_y, beta, eps,
                                                along_x + x, along_y + x);
     }
     const int64_t x = width - 1;
-    terms[x] = variation_term<kKind, kPower>(T(0), below[x] - row[x], false, has_y, beta_, eps_, along_x + x, along_y + x);
+    terms[x] = variation_term<kKind, kPower>(T(0), below[x] - row[x], false, has_y, beta, eps, along_x + x, along_y + x);
     int64_t i = 0;
     for (; i + kLanes <= width; i += kLanes) {
       for (int lane = 0; lane < kLanes; ++lane) lanes[lane] += static_cast<double>(terms[i + lane]);
