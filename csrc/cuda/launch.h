@@ -60,8 +60,11 @@ struct NoiseTuning {
   static constexpr int kThreads = 256;
 };
 
-// Number of blocks of `size` that cover `count`; the grid's first dimension holds up to 2^31 - 1.
-inline unsigned blocks_for(int64_t count, int64_t size) { return static_cast<unsigned>((count + size - 1) / size); }
+// The grid of so many blocks. More than a grid's first dimension holds becomes 0, which the launch refuses with a status.
+inline unsigned grid_of(int64_t blocks) { return blocks <= INT32_MAX ? static_cast<unsigned>(blocks) : 0u; }
+
+// The grid whose blocks of `size` threads cover `count` items.
+inline unsigned blocks_for(int64_t count, int64_t size) { return grid_of((count + size - 1) / size); }
 
 __device__ __forceinline__ int64_t global_thread() {
   return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;

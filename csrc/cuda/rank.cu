@@ -160,7 +160,7 @@ int64_t rank_scratch_bytes(const RankProblem& problem) {
 }
 
 int rank_cuda(const RankProblem& problem, void* scratch, void* stream) {
-  const unsigned grid = static_cast<unsigned>(problem.rows);
+  const unsigned grid = cuda::grid_of(problem.rows);
   return problem.dtype == DType::kFloat64
              ? SX_LAUNCH(rank_kernel<double>, grid, RankTuning::kThreads, stream, problem, scratch)
              : SX_LAUNCH(rank_kernel<float>, grid, RankTuning::kThreads, stream, problem, scratch);

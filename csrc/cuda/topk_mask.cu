@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(TopkTuning::kThreads) topk_kernel(TopkProblem 
 }  // namespace
 
 int topk_mask_cuda(const TopkProblem& problem, void* stream) {
-  const unsigned grid = static_cast<unsigned>(problem.rows * problem.masks);
+  const unsigned grid = cuda::grid_of(problem.rows * problem.masks);
   return problem.dtype == DType::kFloat64 ? SX_LAUNCH(topk_kernel<double>, grid, TopkTuning::kThreads, stream, problem)
                                           : SX_LAUNCH(topk_kernel<float>, grid, TopkTuning::kThreads, stream, problem);
 }

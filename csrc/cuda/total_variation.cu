@@ -76,7 +76,7 @@ template <class T>
 int launch(const TotalVariationProblem& problem, void* stream) {
   const int64_t rows = variation_rows_per_chunk(problem.height, problem.width);
   const int64_t chunks = (problem.height + rows - 1) / rows;
-  const unsigned grid = static_cast<unsigned>(problem.maps * chunks);
+  const unsigned grid = cuda::grid_of(problem.maps * chunks);
   int status = with_variation(problem.rule, [&](auto kind, auto power) {
     return SX_LAUNCH((variation_kernel<decltype(kind)::value, decltype(power)::value, T>), grid,
                      VariationTuning::kThreads, stream, problem, rows, chunks);

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -28,6 +27,8 @@ Channels = Sequence[float] | Tensor
 
 def step_counts(function: str, argument: str, counts: PerStep, maps: Tensor, ndims: tuple[int, ...] = (1, 2)) -> Tensor:
     """Pixel counts (S,) or (N, S) as int64 on the device of `maps` (N, ..., H, W), each in [0, H W] if it is on the host."""
+    if not isinstance(counts, Tensor | list | tuple | range):
+        bad_type(function, argument, "to be a sequence of ints or an integer tensor", type(counts).__name__)
     values = counts if isinstance(counts, Tensor) else torch.tensor(counts, dtype=_literal_dtype(counts))
     require_dtype(function, argument, values, _INTEGERS, "counts are numbers of pixels; round fractions to int first")
     if values.ndim not in ndims:
@@ -79,8 +80,8 @@ class Rendering:
         if images is None or not images.is_contiguous(memory_format=wanted):
             bad_value(function, "out", f"packed and {wanted}", f"strides {out.stride()}", "allocate it with out=None once")
         for name, source in (("inputs", self.inputs), ("infill", self.infill)):
-            if _overlap(out, source):
-                bad_value(function, "out", f"not to share memory with {name}", "overlapping storage")
+            if may_overlap(out, source):
+                bad_value(function, "out", f"not to share memory with {name}", "overlapping memory")
         return out
 
 
@@ -135,19 +136,16 @@ def rendering(
 
 
 def _channel_values(function: str, argument: str, values: Channels, inputs: Tensor) -> Tensor:
-    """(C,) constants on the inputs' device. Sequences are kept, so that the transfer to an accelerator happens once."""
+    """(C,) constants on the inputs' device and in their dtype."""
     if not isinstance(values, Tensor):
-        values = _constant(tuple(map(float, values)), inputs.dtype, inputs.device)
+        values = torch.tensor(list(map(float, values)), dtype=inputs.dtype, device=inputs.device)
+    if values.requires_grad:
+        bad_value(function, argument, "to be a constant", "requires_grad=True", "detach it")
     require_shape(function, argument, values, "(C,)", inputs.shape[1:2])
     require_device(function, argument, values, inputs, "inputs")
     if argument == "std" and values.device.type == "cpu" and not torch.compiler.is_compiling() and (values <= 0).any():
         bad_value(function, "std", "> 0", values.tolist())
     return values.to(inputs.dtype).contiguous()
-
-
-@lru_cache(maxsize=64)
-def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    return torch.tensor(values, dtype=dtype, device=device)
 
 
 def _literal_dtype(counts: PerStep) -> torch.dtype | None:
@@ -161,8 +159,8 @@ def _images_are_packed(out: Tensor) -> bool:
     return steps_fit and (out.shape[1] <= 1 or out.stride(1) == image)
 
 
-def _overlap(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors may touch the same bytes."""
+def may_overlap(a: Tensor, b: Tensor) -> bool:
+    """Whether the address ranges of two tensors meet (interleaved views count as meeting)."""
     if torch.compiler.is_compiling() or a.numel() == 0 or b.numel() == 0 or a.device != b.device:
         return False
 

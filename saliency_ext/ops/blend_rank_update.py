@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value, require_device, require_dtype, require_ndim, require_shape, require_tensor
-from .arguments import step_counts
+from .arguments import may_overlap, step_counts
 from .blend_rank import check_ranks
 from .native import Definition, call, define
 
@@ -36,8 +36,8 @@ def blend_rank_(
         canvas.
 
     Raises:
-        TypeError: wrong dtypes. ValueError: wrong shapes or devices; canvas overlaps itself; lo or hi out of range or lo > hi
-        (where on the host). RuntimeError: the canvas requires grad.
+        TypeError: wrong dtypes. ValueError: wrong shapes or devices; canvas overlaps itself or the source; lo or hi out of
+        range or lo > hi (where on the host). RuntimeError: the canvas requires grad.
 
     Note:
         Deterministic. No memory is allocated but for lo and hi. Bounds on an accelerator are not read back; there lo > hi
@@ -59,6 +59,8 @@ def blend_rank_(
     require_dtype(function, "source", source, (canvas.dtype,), "the source has the canvas' dtype")
     require_shape(function, "source", source, "(N, C, H, W)", canvas.shape)
     require_device(function, "source", source, canvas, "canvas")
+    if may_overlap(canvas, source):
+        bad_value(function, "source", "not to share memory with canvas", "overlapping memory", "clone one of them")
     check_ranks(function, ranks, canvas)
     if torch.is_grad_enabled() and (canvas.requires_grad or source.requires_grad):
         raise RuntimeError(

@@ -45,8 +45,8 @@ def philox_normal(sample_ids: Tensor, channels: int, height: int, width: int, *,
     """Normal values by Box-Muller: pixels 2j and 2j + 1 share the words of both."""
     pairs = -(-height * width // 2)
     flat = philox_words(sample_ids, channels, 1, 2 * pairs, seed=seed, stream=stream).double()
-    first, second = flat.reshape(-1, channels, pairs, 2).unbind(-1)
+    first, second = flat.reshape(sample_ids.shape[0], channels, pairs, 2).unbind(-1)
     radius = torch.sqrt(-2 * torch.log((first + 1) * 2.0**-32))
     angle = 2 * math.pi * (second // 256) * 2.0**-24
-    both = torch.stack([radius * angle.cos(), radius * angle.sin()], -1).reshape(-1, channels, 2 * pairs)
-    return both[..., : height * width].reshape(-1, channels, height, width).float()
+    both = torch.stack([radius * angle.cos(), radius * angle.sin()], -1).flatten(2)
+    return both[..., : height * width].reshape(sample_ids.shape[0], channels, height, width).float()

@@ -10,12 +10,11 @@ TIE_BREAK_STREAM = 0x80000001
 
 def rank(saliency: Tensor, sample_ids: Tensor | None = None, seed: int = 0) -> Tensor:
     """Ranks (N, H, W) int32, 0 = most relevant. Ties by index, or at random by (seed, sample id, pixel) where ids are given."""
-    n = saliency.shape[0]
-    values = saliency.reshape(n, -1)
+    values = saliency.flatten(1)
     values = torch.where(values == 0, torch.zeros_like(values), values)  # -0 = +0
     order = torch.arange(values.shape[1], device=values.device).expand_as(values)
     if sample_ids is not None:
-        words = philox_words(sample_ids, 1, *saliency.shape[1:], seed=seed, stream=TIE_BREAK_STREAM).reshape(n, -1)
+        words = philox_words(sample_ids, 1, *saliency.shape[1:], seed=seed, stream=TIE_BREAK_STREAM).flatten(1)
         order = torch.sort(words, dim=1, stable=True).indices
     # NaN goes last: sort first by value, then (stable) by whether it is NaN.
     for key, descending in ((values.nan_to_num(0.0, torch.inf, -torch.inf), True), (values.isnan().int(), False)):
