@@ -7,6 +7,7 @@ namespace {
 
 // Each (C, H, W) image of `out` must be packed, contiguous or channels_last, and the images in (S, N) order.
 bool is_packed(const Tensor& out, bool channels_last) {
+  if (out.numel() == 0) return true;
   const int64_t c = out.size(2), h = out.size(3), w = out.size(4);
   const int64_t image[3] = {channels_last ? 1 : h * w, channels_last ? w * c : w, channels_last ? c : 1};
   const int64_t expected[5] = {out.size(1) * c * h * w, c * h * w, image[0], image[1], image[2]};

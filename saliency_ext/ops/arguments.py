@@ -26,13 +26,13 @@ Channels = Sequence[float] | Tensor
 
 
 def step_counts(function: str, argument: str, counts: PerStep, maps: Tensor, ndims: tuple[int, ...] = (1, 2)) -> Tensor:
-    """Pixel counts (S,) or (N, S) as int64 on the device of `maps` (N, ..., H, W), each in [0, H W] if it is on the host."""
+    """Pixel counts, (S,) or (N, S), as int64 on the device of `maps` (N, ..., H, W), each in [0, H W] if it is on the host."""
     if not isinstance(counts, Tensor | list | tuple | range):
         bad_type(function, argument, "to be a sequence of ints or an integer tensor", type(counts).__name__)
     values = counts if isinstance(counts, Tensor) else torch.tensor(counts, dtype=_literal_dtype(counts))
     require_dtype(function, argument, values, _INTEGERS, "counts are numbers of pixels; round fractions to int first")
     if values.ndim not in ndims:
-        names = " or ".join("(S,)" if ndim == 1 else "(N, S)" for ndim in ndims)
+        names = "() or (N,)" if 0 in ndims else "(S,) or (N, S)" if 2 in ndims else "(S,)"
         bad_value(function, argument, f"of shape {names}", tuple(values.shape))
     if values.ndim == 2:
         require_shape(function, argument, values, "(N, S)", (maps.shape[0], values.shape[1]))
@@ -77,7 +77,7 @@ class Rendering:
         require_device(function, "out", out, self.inputs, "inputs")
         images = out.flatten(0, 1) if _images_are_packed(out) else None
         wanted = torch.channels_last if self.channels_last else torch.contiguous_format
-        if images is None or not images.is_contiguous(memory_format=wanted):
+        if out.numel() > 0 and (images is None or not images.is_contiguous(memory_format=wanted)):
             bad_value(function, "out", f"packed and {wanted}", f"strides {out.stride()}", "allocate it with out=None once")
         for name, source in (("inputs", self.inputs), ("infill", self.infill)):
             if may_overlap(out, source):

@@ -53,7 +53,7 @@ def blend_rank_(
     require_tensor(function, "canvas", canvas)
     require_dtype(function, "canvas", canvas, _DTYPES)
     require_ndim(function, "canvas", canvas, "(N, C, H, W)")
-    if any(stride == 0 and size > 1 for size, stride in zip(canvas.shape, canvas.stride(), strict=True)):
+    if _may_overlap_itself(canvas):
         bad_value(function, "canvas", "not to overlap itself", f"strides {canvas.stride()}", "call .contiguous() on it")
     require_tensor(function, "source", source)
     require_dtype(function, "source", source, (canvas.dtype,), "the source has the canvas' dtype")
@@ -80,6 +80,16 @@ def _bound(name: str, bound: int | Sequence[int] | Tensor, canvas: Tensor) -> Te
     if counts.shape[0] not in (1, canvas.shape[0]):
         bad_value("blend_rank_", name, f"one count or N = {canvas.shape[0]} of them", tuple(counts.shape))
     return counts
+
+
+def _may_overlap_itself(tensor: Tensor) -> bool:
+    """Whether some dimension, from the smallest stride up, steps by less than the ones before it reach."""
+    reach = 1
+    for stride, size in sorted((stride, size) for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1):
+        if stride < reach:
+            return tensor.numel() > 0
+        reach += (size - 1) * stride
+    return False
 
 
 def _fake(*_: object) -> None:

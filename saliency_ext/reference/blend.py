@@ -32,7 +32,7 @@ def box_weights(boxes: Tensor, height: int, width: int) -> Tensor:
 def segment_weights(segments: Tensor, coalitions: Tensor) -> Tensor:
     """Keep the segments whose bit is set, and pixels of no segment (label -1)."""
     bits = coalitions if coalitions.ndim == 3 else coalitions.expand(segments.shape[0], *coalitions.shape)
-    always = torch.ones_like(bits[..., :1])
+    always = bits.new_ones((*bits.shape[:2], 1))
     table = torch.cat([always, bits], -1)  # label -1 -> column 0
     labels = (segments.long() + 1).flatten(1)[:, None].expand(-1, bits.shape[1], -1)
     return table.gather(2, labels).reshape(*bits.shape[:2], *segments.shape[1:]).float()
@@ -48,7 +48,7 @@ def grid_weights(grids: Tensor, shifts: Tensor, height: int, width: int, mirror:
 
 def _interpolation(cells: int, size: int, shift: Tensor, mirror: bool) -> Tensor:
     """Matrix (..., size, cells) that reads `size` pixels from `shift` on out of the upsampled axis."""
-    cell = math.ceil(size / cells)
+    cell = max(math.ceil(size / cells), 1)
     at = torch.arange(size, device=shift.device) + shift[..., None]
     place = (at.float() + 0.5) * (cells / ((cells + 1) * cell)) - 0.5
     below = place.floor().long()

@@ -31,7 +31,7 @@ def _along(values: Tensor, dim: int, sigma: float, border: str) -> Tensor:
             shape = [1] * values.ndim
             shape[dim] = size
             shifted = shifted * valid.view(shape)
-        inside += share * valid
+        inside += share * valid.double()
         result += share * shifted
     if border == "renormalise":
         shape = [1] * values.ndim
