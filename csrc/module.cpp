@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "cpu/multiversion.h"
+#include "cpu/pages.h"
 #include "ops/counters.h"
 
 #define SX_TEXT_(x) #x
@@ -46,5 +47,9 @@ PYBIND11_MODULE(_C, m) {
   m.doc() = "Native kernels of saliency_ext: importing this module registers torch.ops.saliency_ext.";
   m.def("build_info", &build_info, "How the library was built: versions, compiler, CUDA archs, CPU kernels in use.");
   m.def("counters", &counters, "Per op: kernel launches since the last reset, and threads that took part in the last CPU run.");
+  m.def(
+      "prefer_large_pages",
+      [](uintptr_t address, int64_t bytes) { saliency_ext::prefer_large_pages(reinterpret_cast<void*>(address), bytes); },
+      "Asks for large pages under memory just allocated and not yet written (a hint; nothing happens below 4 MiB).");
   m.def("reset_counters", &saliency_ext::ops::reset_counters, "Sets all counters to zero.");
 }

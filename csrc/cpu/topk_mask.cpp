@@ -7,6 +7,7 @@
 
 #include "../kernels.h"
 #include "multiversion.h"
+#include "row_sort.h"
 
 namespace saliency_ext {
 namespace {
@@ -26,7 +27,8 @@ class Selector {
         keys_(problem.pixels),
         below_(bins_ + 1),
         slot_(bins_),
-        candidates_(problem.masks) {}
+        candidates_(problem.masks),
+        settler_(problem.ties, problem.ties.kind == Ties::kRandom ? problem.pixels : 0) {}
 
   void row(int64_t row) {
     const T* saliency = static_cast<const T*>(problem_.saliency) + row * problem_.pixels;
@@ -37,6 +39,7 @@ class Selector {
     }
     for (int64_t bin = 0; bin < bins_; ++bin) below_[bin + 1] += below_[bin];
     collect_candidates();
+    tied_.clear();
     for (int64_t k = 0; k < problem_.masks; ++k) {
       uint8_t* mask = problem_.out + (k * problem_.rows + row) * problem_.pixels;
       const int64_t count = problem_.counts[k];
@@ -87,17 +90,17 @@ class Selector {
     run_best([&]() SX_INLINE_LAMBDA { compare(keys_.data(), limit, problem_.pixels, mask); });
 
     // 2. Of those with this very key, the first in the tie order fill the rest.
-    int64_t rest = count - below_[bin] - std::count_if(selection_.begin(), selection_.end(), [&](Key key) { return key < limit; });
+    const int64_t rest =
+        count - below_[bin] - std::count_if(selection_.begin(), selection_.end(), [limit](Key key) { return key < limit; });
     if (rest == 0) return;
-    tied_.clear();
-    for (const int32_t i : candidates) {
-      if (keys_[i] == limit) tied_.push_back({limit, problem_.ties.word(row, i), i});
+    if (tied_.empty() || tied_.front().key != limit) {  // counts that fall into the same run of equals share its order
+      tied_.clear();
+      for (const int32_t i : candidates) {
+        if (keys_[i] == limit) tied_.push_back({limit, i});
+      }
+      if (problem_.ties.kind == Ties::kRandom) settler_.settle(tied_, row);
     }
-    if (problem_.ties.kind == Ties::kRandom) {
-      const auto before = [](const OrderKey<Key>& a, const OrderKey<Key>& b) { return a.before(b); };
-      std::nth_element(tied_.begin(), tied_.begin() + rest, tied_.end(), before);
-    }
-    for (int64_t j = 0; j < rest; ++j) mask[tied_[j].index] = 1;
+    for (int64_t j = 0; j < rest; ++j) mask[tied_[j].pixel] = 1;
   }
 
   const TopkProblem problem_;
@@ -106,7 +109,8 @@ class Selector {
   std::vector<Key> keys_, selection_;
   std::vector<int32_t> below_, slot_;
   std::vector<std::vector<int32_t>> candidates_;
-  std::vector<OrderKey<Key>> tied_;
+  std::vector<Entry<Key>> tied_;
+  TieSettler<Key> settler_;
 };
 
 template <class T>

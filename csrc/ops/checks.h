@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "../cpu/pages.h"
 #include "../kernels.h"
 
 namespace saliency_ext::ops {
@@ -67,7 +68,11 @@ inline DType compute_dtype_of(const char* op, const char* argument, const Tensor
 }
 
 inline Tensor empty_like_device(const std::vector<int64_t>& shape, ScalarType dtype, const Tensor& reference) {
-  return torch::stable::empty(shape, dtype, std::nullopt, reference.device());
+  Tensor tensor = torch::stable::empty(shape, dtype, std::nullopt, reference.device());
+  if (tensor.is_cpu()) {
+    prefer_large_pages(tensor.mutable_data_ptr(), tensor.numel() * static_cast<int64_t>(tensor.element_size()));
+  }
+  return tensor;
 }
 
 inline Tensor packed(const Tensor& tensor) { return torch::stable::contiguous(tensor); }

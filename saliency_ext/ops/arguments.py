@@ -17,6 +17,7 @@ from ..checks import (
     require_shape,
     require_tensor,
 )
+from . import native
 
 COMPUTE_DTYPES = (torch.float32, torch.float64)
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8)
@@ -67,10 +68,9 @@ class Rendering:
         """A new (S, N, C, H, W) tensor, or the caller's, checked."""
         n, c, h, w = self.inputs.shape
         if out is None:
-            if self.channels_last:
-                empty = torch.empty((steps, n, h, w, c), dtype=self.dtype, device=self.inputs.device)
-                return empty.permute(0, 1, 4, 2, 3)
-            return torch.empty((steps, n, c, h, w), dtype=self.dtype, device=self.inputs.device)
+            shape = (steps, n, h, w, c) if self.channels_last else (steps, n, c, h, w)
+            empty = native.empty(shape, self.dtype, self.inputs.device)
+            return empty.permute(0, 1, 4, 2, 3) if self.channels_last else empty
         require_tensor(function, "out", out)
         require_shape(function, "out", out, "(S, N, C, H, W)", (steps, n, c, h, w))
         require_dtype(function, "out", out, (self.dtype,), "pass dtype= as well")

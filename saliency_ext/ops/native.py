@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -40,6 +42,19 @@ def define(name: str, definition: Definition) -> None:
 def call(name: str, *args: Any) -> Any:
     """Runs a native op through the dispatcher."""
     return getattr(getattr(torch.ops, _namespace), name)(*args)
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """An unwritten tensor; a large one on the CPU gets large pages, since mapping small ones would cost more than writing."""
+    result = torch.empty(shape, dtype=dtype, device=device)
+    if device.type == "cpu" and type(result) is torch.Tensor and not torch.compiler.is_compiling():
+        _library().prefer_large_pages(result.data_ptr(), result.nbytes)
+    return result
+
+
+@cache
+def _library() -> Any:
+    return import_module("saliency_ext._C")
 
 
 def op_names() -> list[str]:
