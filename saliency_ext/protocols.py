@@ -1,0 +1,61 @@
+"""What the parts of the library expect of each other, and what users may supply themselves."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+# Any callable from inputs (N, C, H, W) to logits (N, K).
+Forward = Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class Infill(Protocol):
+    """What a removed pixel becomes, in model input space.
+
+    `name` and `parameters` are recorded with every result; `key` identifies the infill where probes are compared: equal keys
+    mean equal pixels for the same images. `draws` is the number of independent draws whose scores are averaged (1 for a
+    deterministic infill).
+    """
+
+    @property
+    def name(self) -> str:
+        """Short name, for reports."""
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """What was chosen, as plain values."""
+
+    @property
+    def key(self) -> Hashable:
+        """Canonical identity: name and parameters."""
+
+    @property
+    def draws(self) -> int:
+        """Independent draws averaged per probe."""
+
+    def fill(self, inputs: Tensor, sample_ids: Tensor, draw: int = 0) -> Tensor:
+        """Infill for inputs (N, C, H, W) of samples (N,) int64: a tensor that broadcasts to the inputs, same dtype and device.
+
+        Depends on each image, its id and the draw alone, not on the batch. The inputs are not modified.
+        """
+
+
+@runtime_checkable
+class MaskedInfill(Infill, Protocol):
+    """An infill that must know what is removed (imputation from the pixels around)."""
+
+    def fill_removed(self, inputs: Tensor, remove: Tensor, sample_ids: Tensor, draw: int = 0) -> Tensor:
+        """Filled images (S, N, C, H, W) for removal masks (S, N, H, W) bool; kept pixels are those of the inputs."""
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What a number means: printed beside it in every report."""
+
+    name: str
+    direction: str  # "higher" or "lower" is better, or "none"
+    unit: str
+    measures: str  # the property, in a few words
+    reference: str
