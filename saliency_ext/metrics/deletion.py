@@ -1,0 +1,38 @@
+"""Deletion: how fast the score falls when the most relevant pixels go."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..probing import Answers, Plan, Ranked
+from ..probing.curve import area_under
+from ..protocols import MetricInfo
+from .curve_metric import CurveMetric, Keys
+from .result import OK, MetricResult
+
+
+@dataclass(frozen=True)
+class Deletion(CurveMetric):
+    """Area under the score while the most relevant pixels are replaced by infill [Petsiuk 2018, Sec. 3.3].
+
+    AUC = trapezoid over the true fraction t of f(image with the t n most relevant pixels removed). Lower is better: a faithful
+    map names the pixels the score depends on. Unit: that of the score. A constant model gives its constant; fraction 0 is the
+    clean score, fraction 1 that of the pure infill. Deviation from the published code: both ends, one infill for all metrics,
+    ties at random; see `CurveMetric` for the choices.
+
+    Note:
+        Cannot tell whether a map is about the class or merely about contrast: compare with controls and with `Fidelity`.
+    """
+
+    info: ClassVar[MetricInfo] = MetricInfo(
+        "deletion", "lower", "area under the score over [0, 1]", "relevance of what is ranked first", "Petsiuk 2018"
+    )
+
+    def ask(self, plan: Plan, ranked: Ranked) -> Keys:
+        """The probes needed."""
+        return self.ask_most_relevant_removed(plan, ranked)
+
+    def finish(self, answers: Answers, keys: Keys, pixels: int) -> MetricResult:
+        """Turns answers into values."""
+        fractions, curve = self.fractions(pixels), self.read(answers, keys)
+        values = area_under(curve, fractions)
+        return MetricResult(self.info, values, [OK] * len(values), self.parameters, fractions, {"deletion": curve})

@@ -1,0 +1,76 @@
+"""MoRF and LeRF: the perturbation curves in both orders, as area or as mean drop (AOPC)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..checks import require_choice
+from ..probing import Answers, Plan, Ranked
+from ..probing.curve import area_under
+from ..protocols import MetricInfo
+from .curve_metric import CurveMetric, Keys
+from .result import OK, MetricResult
+
+_SUMMARIES = ("auc", "aopc")
+
+
+@dataclass(frozen=True)
+class _OrderedCurve(CurveMetric):
+    """A curve and its summary: "auc", or "aopc" = mean over the steps of (clean score - score) [Samek 2017, Eq. 12]."""
+
+    summary: str = "auc"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice(type(self).__name__, "summary", self.summary, _SUMMARIES)
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Every choice, as plain values."""
+        return {**super().parameters, "summary": self.summary}
+
+    def _result(self, info: MetricInfo, curve: Tensor, pixels: int) -> MetricResult:
+        fractions = self.fractions(pixels)
+        values = area_under(curve, fractions) if self.summary == "auc" else (curve[:, :1] - curve).mean(1)
+        if self.summary == "aopc":
+            turned = {"lower": "higher", "higher": "lower"}[info.direction]
+            info = MetricInfo(f"{info.name}_aopc", turned, "mean drop of the score", info.measures, info.reference)
+        return MetricResult(info, values, [OK] * len(values), self.parameters, fractions, {info.name: curve})
+
+
+@dataclass(frozen=True)
+class MoRF(_OrderedCurve):
+    """Most relevant first: the curve of `Deletion`, lower is better as area; as AOPC higher is better [Samek 2017].
+
+    AOPC needs the clean image as its first point: use a schedule that begins with 0.
+    """
+
+    info: ClassVar[MetricInfo] = MetricInfo(
+        "morf", "lower", "area under the score over [0, 1]", "relevance of what is ranked first", "Samek 2017"
+    )
+
+    def ask(self, plan: Plan, ranked: Ranked) -> Keys:
+        """The probes needed."""
+        return self.ask_most_relevant_removed(plan, ranked)
+
+    def finish(self, answers: Answers, keys: Keys, pixels: int) -> MetricResult:
+        """Turns answers into values."""
+        return self._result(self.info, self.read(answers, keys), pixels)
+
+
+@dataclass(frozen=True)
+class LeRF(_OrderedCurve):
+    """Least relevant first: higher is better as area (irrelevant pixels may go), lower as AOPC [Samek 2017]."""
+
+    info: ClassVar[MetricInfo] = MetricInfo(
+        "lerf", "higher", "area under the score over [0, 1]", "irrelevance of what is ranked last", "Samek 2017"
+    )
+
+    def ask(self, plan: Plan, ranked: Ranked) -> Keys:
+        """The probes needed."""
+        return self.ask_least_relevant_removed(plan, ranked)
+
+    def finish(self, answers: Answers, keys: Keys, pixels: int) -> MetricResult:
+        """Turns answers into values."""
+        return self._result(self.info, self.read(answers, keys), pixels)

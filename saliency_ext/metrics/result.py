@@ -1,0 +1,58 @@
+"""What a metric returns: one value per image, and everything needed to read it."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..protocols import MetricInfo
+
+OK = "ok"
+NONFINITE_MAP = "nonfinite_map"
+DEGENERATE_MAP = "degenerate_map"
+NONFINITE_INPUT = "nonfinite_input"
+NONFINITE_SCORE = "nonfinite_score"
+# Samples with these statuses have no value; a degenerate (constant) map has one, set by the tie rule.
+INVALID = (NONFINITE_MAP, NONFINITE_INPUT, NONFINITE_SCORE)
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """Values of one metric on one set of maps.
+
+    Attributes:
+        info: name, direction, unit, source.
+        values: (N,) float64, NaN where the status says there is none.
+        status: per image: "ok", "degenerate_map", "nonfinite_map", "nonfinite_input" or "nonfinite_score".
+        parameters: every choice that made the number.
+        fractions: (S,) shares of pixels removed or inserted, or None for a metric without a curve.
+        curves: name -> (N, S) float64.
+        extras: name -> (N,) further values per image.
+    """
+
+    info: MetricInfo
+    values: Tensor
+    status: list[str]
+    parameters: dict[str, object]
+    fractions: Tensor | None = None
+    curves: dict[str, Tensor] = field(default_factory=dict)
+    extras: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def valid(self) -> Tensor:
+        """(N,) bool: images with a value."""
+        return torch.tensor([status not in INVALID for status in self.status], dtype=torch.bool) & self.values.isfinite()
+
+
+def concatenate(parts: list[MetricResult]) -> MetricResult:
+    """One result from the results of consecutive chunks of images."""
+    first = parts[0]
+    return MetricResult(
+        first.info,
+        torch.cat([part.values for part in parts]),
+        [status for part in parts for status in part.status],
+        first.parameters,
+        first.fractions,
+        {name: torch.cat([part.curves[name] for part in parts]) for name in first.curves},
+        {name: torch.cat([part.extras[name] for part in parts]) for name in first.extras},
+    )

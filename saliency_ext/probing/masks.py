@@ -1,0 +1,170 @@
+"""Mask families: which pixels a probe keeps. Each renders its steps, and names them so that equal masks are one probe."""
+
+import hashlib
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, TypedDict
+
+import torch
+from torch import Tensor
+
+from .. import ops
+from ..checks import bad_value
+
+# Keys of the two masks that every family may contain.
+ALL_KEPT = ("all kept",)
+NONE_KEPT = ("none kept",)
+
+
+class Masks(Protocol):
+    """S keep-masks per image. `keys[s]` identifies mask s: equal keys mean equal masks for the same images."""
+
+    @property
+    def keys(self) -> Sequence[Hashable]:
+        """One key per step."""
+
+    def render(self, inputs: Tensor, infill: Tensor, steps: Sequence[int], images: slice, out: Tensor) -> None:
+        """Writes the masked inputs of these steps to out (len(steps), N, C, H, W). `inputs` are the images of the slice."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Ranks (N, H, W) of one map, with a digest of their content: two maps with equal ranks are one map."""
+
+    ranks: Tensor
+
+    @cached_property
+    def digest(self) -> bytes:
+        """128 bits of BLAKE2b over the ranks."""
+        return _digest(self.ranks)
+
+    @property
+    def pixels(self) -> int:
+        """H W."""
+        return self.ranks.shape[1] * self.ranks.shape[2]
+
+
+@dataclass(frozen=True)
+class RankMasks:
+    """Keeps rank < count (`keep="head"`) or rank >= count (`keep="tail"`), for each of S counts.
+
+    Keys are canonical: a full head and an empty tail are the clean image, whatever the map.
+    """
+
+    ranked: Ranked
+    counts: Sequence[int]
+    keep: str = "head"
+
+    def __post_init__(self) -> None:
+        if self.keep not in ("head", "tail"):
+            bad_value("RankMasks", "keep", "to be one of 'head', 'tail'", repr(self.keep))
+        for count in self.counts:
+            if not 0 <= count <= self.ranked.pixels:
+                bad_value("RankMasks", "counts", f"in [0, {self.ranked.pixels}]", count)
+
+    @cached_property
+    def keys(self) -> Sequence[Hashable]:
+        """("rank", digest, side, count), or the key of the full or empty mask."""
+        return [self._key(int(count)) for count in self.counts]
+
+    def _key(self, count: int) -> Hashable:
+        kept = count if self.keep == "head" else self.ranked.pixels - count
+        if kept == self.ranked.pixels:
+            return ALL_KEPT
+        return NONE_KEPT if kept == 0 else ("rank", self.ranked.digest, self.keep, count)
+
+    def render(self, inputs: Tensor, infill: Tensor, steps: Sequence[int], images: slice, out: Tensor) -> None:
+        """One call of the renderer."""
+        counts = [int(self.counts[step]) for step in steps]
+        ops.blend_rank(inputs, infill, self.ranked.ranks[images], counts, keep=self.keep, **_layout(out))
+
+
+@dataclass(frozen=True)
+class BoxMasks:
+    """Keeps everything outside a window: boxes (S, 4) as `ops.blend_boxes` takes them."""
+
+    boxes: Tensor
+
+    @cached_property
+    def keys(self) -> Sequence[Hashable]:
+        """The box itself."""
+        return [("box", *box) for box in self.boxes.tolist()]
+
+    def render(self, inputs: Tensor, infill: Tensor, steps: Sequence[int], images: slice, out: Tensor) -> None:
+        """One call of the renderer."""
+        ops.blend_boxes(inputs, infill, self.boxes[list(steps)], **_layout(out))
+
+
+@dataclass(frozen=True)
+class SegmentMasks:
+    """Keeps a coalition of segments: segments (N, H, W), coalitions (S, K) as `ops.blend_segments` takes them."""
+
+    segments: Tensor
+    coalitions: Tensor
+
+    @cached_property
+    def keys(self) -> Sequence[Hashable]:
+        """The coalition under the digest of the segmentation."""
+        digest = _digest(self.segments)
+        return [("segment", digest, bytes(row)) for row in self.coalitions.cpu().to(torch.uint8).tolist()]
+
+    def render(self, inputs: Tensor, infill: Tensor, steps: Sequence[int], images: slice, out: Tensor) -> None:
+        """One call of the renderer."""
+        ops.blend_segments(inputs, infill, self.segments[images], self.coalitions[list(steps)], **_layout(out))
+
+
+@dataclass(frozen=True)
+class GridMasks:
+    """RISE masks: grids (S, h, w) and shifts (S, 2) as `ops.blend_grids` takes them."""
+
+    grids: Tensor
+    shifts: Tensor
+    border: str = "mirror"
+
+    @cached_property
+    def keys(self) -> Sequence[Hashable]:
+        """Grid bits and shift."""
+        bits = self.grids.cpu().to(torch.uint8).flatten(1).tolist()
+        shape = tuple(self.grids.shape[1:])
+        return [("grid", self.border, shape, bytes(row), *shift) for row, shift in zip(bits, self.shifts.tolist(), strict=True)]
+
+    def render(self, inputs: Tensor, infill: Tensor, steps: Sequence[int], images: slice, out: Tensor) -> None:
+        """One call of the renderer."""
+        chosen = list(steps)
+        ops.blend_grids(inputs, infill, self.grids[chosen], self.shifts[chosen], border=self.border, **_layout(out))
+
+
+@dataclass(frozen=True)
+class DenseMasks:
+    """Float masks (S, H, W) or per image (N, S, H, W), as `ops.blend_dense` takes them."""
+
+    masks: Tensor
+
+    @cached_property
+    def keys(self) -> Sequence[Hashable]:
+        """A digest of the whole stack and the step: dense masks are compared as a whole."""
+        digest = _digest(self.masks)
+        return [("dense", digest, step) for step in range(self.masks.shape[-3])]
+
+    def render(self, inputs: Tensor, infill: Tensor, steps: Sequence[int], images: slice, out: Tensor) -> None:
+        """One call of the renderer."""
+        chosen = self.masks[list(steps)] if self.masks.ndim == 3 else self.masks[images][:, list(steps)]
+        ops.blend_dense(inputs, infill, chosen, **_layout(out))
+
+
+def _digest(values: Tensor) -> bytes:
+    return hashlib.blake2b(values.detach().cpu().contiguous().numpy().tobytes(), digest_size=16).digest()
+
+
+class _Layout(TypedDict):
+    out: Tensor
+    dtype: torch.dtype
+    memory_format: torch.memory_format
+
+
+def _layout(out: Tensor) -> _Layout:
+    """Renderer options that describe `out`."""
+    packed = out.flatten(0, 1)
+    memory_format = torch.contiguous_format if packed.is_contiguous() else torch.channels_last
+    return {"out": out, "dtype": out.dtype, "memory_format": memory_format}
