@@ -110,9 +110,8 @@ def test_linear_model_has_closed_forms():
     expected = torch.stack([clean - ordered[:k].sum() for k in range(7)])
     torch.testing.assert_close(results["map", "deletion"].curves["deletion"][0], expected, rtol=1e-6, atol=1e-7)
     gaps = [ordered[:k].sum() - ordered[6 - k :].sum() for k in range(7)]  # k largest less k smallest
-    assert float(results["map", "fidelity"].values[0]) == pytest.approx(
-        float(torch.trapezoid(torch.stack(gaps), dx=1 / 6)), rel=1e-5
-    )
+    area = torch.trapezoid(torch.stack(gaps), dx=1 / 6)
+    assert float(results["map", "fidelity"].values[0]) == pytest.approx(float(area), rel=1e-5)
 
 
 def test_no_order_beats_the_true_terms_on_a_linear_model():
@@ -136,10 +135,8 @@ def test_an_artifact_that_depends_on_the_count_cancels_in_fidelity():
         return forward
 
     images, saliency = tensors(3, 3, *SIZE), tensors(3, *SIZE, seed=1)
-    plain, harmed = (
-        evaluate(damaged(strength), images, 0, saliency, [Fidelity(GREY, score="logit")])["map", "fidelity"]
-        for strength in (0, 2.0)
-    )
+    metrics = [Fidelity(GREY, score="logit")]
+    plain, harmed = (evaluate(damaged(by), images, 0, saliency, metrics)["map", "fidelity"] for by in (0.0, 2.0))
     torch.testing.assert_close(plain.values, harmed.values, rtol=0, atol=1e-9)
     assert (plain.extras["auc_mif"] - harmed.extras["auc_mif"] > 1).all()
     assert (harmed.curves["artifact"][:, -1] > plain.curves["artifact"][:, -1]).all()

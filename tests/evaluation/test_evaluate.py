@@ -137,7 +137,7 @@ def test_rows_hold_every_choice():
     ("change", "error", "text"),
     [
         (
-            {"inputs": torch.zeros(2, 3, 8, 6, dtype=torch.uint8)},
+            {"inputs": torch.zeros(2, 3, 8, 6).byte()},
             TypeError,
             "expected inputs of dtype float32 or float64, got uint8",
         ),
