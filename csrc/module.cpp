@@ -3,8 +3,8 @@
 #include <pybind11/stl.h>
 
 #include "cpu/multiversion.h"
-#include "cpu/pages.h"
 #include "ops/counters.h"
+#include "ops/pages.h"
 
 #define SX_TEXT_(x) #x
 #define SX_TEXT(x) SX_TEXT_(x)

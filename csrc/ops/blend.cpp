@@ -64,7 +64,8 @@ void run(const char* op, const BlendProblem& problem, const Keep& keep, const Te
     run_cuda(op, inputs, [&](void* stream) { return blend_cuda(problem, keep, stream); });
   } else {
     const auto kernel = [&](int64_t begin, int64_t end) { blend_cpu(begin, end, problem, keep); };
-    run_cpu(op, blend_units(problem), 1, kernel);
+    const int64_t units = blend_units(problem);
+    run_cpu(op, units, problem.steps * problem.images * problem.image_elements() / units, kernel);
   }
 }
 

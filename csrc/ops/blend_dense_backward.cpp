@@ -53,7 +53,8 @@ std::tuple<Tensor, Tensor, Tensor> blend_dense_backward(const Tensor& gradient, 
     run_cuda(op, inputs, [&](void* stream) { return blend_dense_backward_cuda(problem, stream); });
   } else {
     const auto kernel = [&](int64_t begin, int64_t end) { blend_dense_backward_cpu(begin, end, problem); };
-    run_cpu(op, blend_dense_backward_units(problem), 1, kernel);
+    const int64_t units = blend_dense_backward_units(problem);
+    run_cpu(op, units, s * n * c * h * w / units, kernel);
   }
   return {grad_mask, grad_inputs, grad_infill};
 }

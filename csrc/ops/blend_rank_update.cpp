@@ -39,7 +39,8 @@ void blend_rank_update(Tensor canvas, const Tensor& source, const Tensor& ranks,
     run_cuda(op, canvas, [&](void* stream) { return blend_rank_update_cuda(problem, stream); });
   } else {
     const auto kernel = [&](int64_t begin, int64_t end) { blend_rank_update_cpu(begin, end, problem); };
-    run_cpu(op, blend_rank_update_units(problem), 1, kernel);
+    const int64_t units = blend_rank_update_units(problem);
+    run_cpu(op, units, n * h * w / units, kernel);
   }
 }
 

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "../cpu/pages.h"
 #include "../kernels.h"
+#include "pages.h"
 
 namespace saliency_ext::ops {
 

@@ -24,7 +24,7 @@ Tensor noise(const Tensor& sample_ids, int64_t channels, int64_t height, int64_t
     run_cuda("noise", sample_ids, [&](void* launch_stream) { return noise_cuda(problem, launch_stream); });
   } else {
     const auto kernel = [&](int64_t begin, int64_t end) { noise_cpu(begin, end, problem); };
-    run_cpu("noise", noise_units(problem), 1, kernel);
+    run_cpu("noise", noise_units(problem), problem.pixels, kernel);
   }
   return out;
 }

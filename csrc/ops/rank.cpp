@@ -20,7 +20,7 @@ Tensor rank(const Tensor& saliency, std::optional<Tensor> sample_ids, int64_t se
     run_cuda("rank", saliency, [&](void* stream) { return rank_cuda(problem, scratch.mutable_data_ptr(), stream); });
 #endif
   } else {
-    run_cpu("rank", rows, 1, [&](int64_t begin, int64_t end) { rank_cpu(begin, end, problem); });
+    run_cpu("rank", rows, 8 * pixels, [&](int64_t begin, int64_t end) { rank_cpu(begin, end, problem); });
   }
   return ranks;
 }

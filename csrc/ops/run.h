@@ -5,6 +5,7 @@
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/ops.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
@@ -25,10 +26,11 @@ inline bool runs_cuda_kernel(const Tensor& tensor) {
 #endif
 }
 
-// grain: units below which one thread is enough.
+// work: elements that one unit reads or writes. Waking a thread costs as much as some ten thousand of them.
 template <class Kernel>
-void run_cpu(const char* op, int64_t units, int64_t grain, const Kernel& kernel) {
+void run_cpu(const char* op, int64_t units, int64_t work, const Kernel& kernel) {
   if (units <= 0) return;
+  const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, work));
   std::atomic<uint64_t> took_part{0};
   torch::stable::parallel_for(0, units, grain, [&](int64_t begin, int64_t end) {
     uint32_t thread = 0;

@@ -26,7 +26,7 @@ Tensor topk_mask(const Tensor& saliency, const Tensor& counts, std::optional<Ten
   if (runs_cuda_kernel(saliency)) {
     run_cuda("topk_mask", saliency, [&](void* stream) { return topk_mask_cuda(problem, stream); });
   } else {
-    run_cpu("topk_mask", rows, 1, [&](int64_t begin, int64_t end) { topk_mask_cpu(begin, end, problem); });
+    run_cpu("topk_mask", rows, (8 + masks) * pixels, [&](int64_t begin, int64_t end) { topk_mask_cpu(begin, end, problem); });
   }
   return out;
 }

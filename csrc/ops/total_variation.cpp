@@ -14,7 +14,7 @@ void run(TotalVariationProblem problem, const Tensor& mask) {
     run_cuda("total_variation", mask, [&](void* stream) { return total_variation_cuda(problem, stream); });
   } else {
     const auto kernel = [&](int64_t begin, int64_t end) { total_variation_cpu(begin, end, problem); };
-    run_cpu("total_variation", problem.maps * chunks, 1, kernel);
+    run_cpu("total_variation", problem.maps * chunks, problem.height * problem.width / chunks, kernel);
     total_variation_sum_cpu(0, problem.maps, problem);
   }
 }

@@ -62,7 +62,7 @@ def _fake(*_: object) -> None:
 def _reference(inputs: Tensor, infill: Tensor, boxes: Tensor, mean: Tensor | None, std: Tensor | None, out: Tensor) -> None:
     height, width = inputs.shape[2:]
     weights = reference.box_weights(boxes, height, width)
-    out.copy_(reference.blend(inputs, infill, weights.to(inputs.dtype), mean, std))
+    out.copy_(reference.blend(inputs, infill, weights, mean, std))
 
 
 define("blend_boxes", Definition(fake=_fake, reference=_reference))

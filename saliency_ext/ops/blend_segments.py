@@ -75,7 +75,7 @@ def _reference(
     out: Tensor,
 ) -> None:
     weights = reference.segment_weights(segments, coalitions)
-    out.copy_(reference.blend(inputs, infill, weights.to(inputs.dtype), mean, std))
+    out.copy_(reference.blend(inputs, infill, weights, mean, std))
 
 
 define("blend_segments", Definition(fake=_fake, reference=_reference))

@@ -1,4 +1,4 @@
-"""Reference of the renderer: each mask family as float weights (N, S, H, W), and one formula for all."""
+"""Reference of the renderer: each mask family as weights (N, S, H, W), and one formula for all."""
 
 import math
 
@@ -7,18 +7,20 @@ from torch import Tensor
 
 
 def blend(inputs: Tensor, infill: Tensor, weights: Tensor, mean: Tensor | None = None, std: Tensor | None = None) -> Tensor:
-    """(keep * image + (1 - keep) * infill - mean) / std, as (S, N, C, H, W). weights: (S, H, W) or (N, S, H, W)."""
+    """(keep * image + (1 - keep) * infill - mean) / std, as (S, N, C, H, W). weights: (S, H, W) or (N, S, H, W).
+
+    Boolean weights choose (a hidden inf or nan stays hidden), float weights are arithmetic (0 * inf is nan).
+    """
     keep = weights if weights.ndim == 4 else weights[None]
     keep = keep.transpose(0, 1)[:, :, None]
-    mixed = keep * inputs + (1 - keep) * infill
-    mixed = torch.where(keep == 1, inputs, torch.where(keep == 0, infill, mixed))  # a choice moves bits, also of inf and nan
+    mixed = torch.where(keep, inputs, infill) if keep.dtype == torch.bool else keep * inputs + (1 - keep) * infill
     return mixed if mean is None or std is None else (mixed - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
 
 
 def rank_weights(ranks: Tensor, counts: Tensor, head: bool) -> Tensor:
     """Keep rank < count (head) or rank >= count (tail). counts: (S,) or (N, S)."""
     kept = ranks[:, None] < (counts if counts.ndim == 2 else counts[None])[:, :, None, None]
-    return (kept if head else ~kept).float()
+    return kept if head else ~kept
 
 
 def box_weights(boxes: Tensor, height: int, width: int) -> Tensor:
@@ -26,7 +28,7 @@ def box_weights(boxes: Tensor, height: int, width: int) -> Tensor:
     top, left, bottom, right = (edge[..., None, None] for edge in boxes.unbind(-1))
     y = torch.arange(height, device=boxes.device).view(-1, 1)
     x = torch.arange(width, device=boxes.device)
-    return (~((y >= top) & (y < bottom) & (x >= left) & (x < right))).float()
+    return ~((y >= top) & (y < bottom) & (x >= left) & (x < right))
 
 
 def segment_weights(segments: Tensor, coalitions: Tensor) -> Tensor:
@@ -35,7 +37,7 @@ def segment_weights(segments: Tensor, coalitions: Tensor) -> Tensor:
     always = bits.new_ones((*bits.shape[:2], 1))
     table = torch.cat([always, bits], -1)  # label -1 -> column 0
     labels = (segments.long() + 1).flatten(1)[:, None].expand(-1, bits.shape[1], -1)
-    return table.gather(2, labels).reshape(*bits.shape[:2], *segments.shape[1:]).float()
+    return table.gather(2, labels).reshape(*bits.shape[:2], *segments.shape[1:]).bool()
 
 
 def grid_weights(grids: Tensor, shifts: Tensor, height: int, width: int, mirror: bool) -> Tensor:

@@ -1,0 +1,133 @@
+"""What all infills share: identity from their fields, checks of what they fill, numbers per channel."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from ..checks import (
+    bad_type,
+    bad_value,
+    require_device,
+    require_dtype,
+    require_integer,
+    require_ndim,
+    require_shape,
+    require_tensor,
+)
+from ..ops.rank import checked_sample_ids
+
+Channels = float | Sequence[float] | Tensor
+
+_DTYPES = (torch.float32, torch.float64)
+_NUMBERS = "to be a number, or one per channel"
+
+
+@dataclass(frozen=True)
+class BaseInfill(ABC):
+    """An infill whose identity is its dataclass fields: subclasses name themselves and say how to make the pixels."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Short name, for reports."""
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """What was chosen, as plain values."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def key(self) -> Hashable:
+        """Name and what decides the pixels of a draw: how many draws are averaged is no part of it."""
+        return (self.name, *(_shortest(value) for name, value in self.parameters.items() if name != "draws"))
+
+    @property
+    def draws(self) -> int:
+        """Independent draws averaged per probe."""
+        return 1
+
+    def fill(self, inputs: Tensor, sample_ids: Tensor, draw: int = 0) -> Tensor:
+        """What removed pixels become, for inputs (N, C, H, W) of samples (N,): broadcasts to the inputs.
+
+        Args:
+            inputs: (N, C, H, W) float32 or float64, in model input space. Any strides. Not modified; no gradient flows.
+            sample_ids: (N,) int64 in [0, 2^48), on the inputs' device: whose images these are.
+            draw: in [0, 2^31): which independent draw; without meaning where the infill has none.
+
+        Returns:
+            A tensor that broadcasts to the inputs, same dtype and device, sharing no memory with them.
+
+        Raises:
+            TypeError: inputs are not float32 or float64; sample_ids are not int64; draw is not an int.
+            ValueError: wrong shape or device; sample_ids or draw out of range; inputs that do not fit the infill's parameters.
+
+        Example:
+            >>> import torch
+            >>> from saliency_ext.infill import Constant
+            >>> Constant(0.5).fill(torch.zeros(2, 3, 8, 8), torch.arange(2)).expand(2, 3, 8, 8).mean()
+            tensor(0.5000)
+        """
+        function = type(self).__name__
+        require_tensor(function, "inputs", inputs)
+        remedy = "images of 8-bit integers are first scaled and normalised as the model wants them"
+        require_dtype(function, "inputs", inputs, _DTYPES, remedy if inputs.dtype == torch.uint8 else "convert with .float()")
+        require_ndim(function, "inputs", inputs, "(N, C, H, W)")
+        checked_sample_ids(function, sample_ids)
+        require_shape(function, "sample_ids", sample_ids, "(N,)", inputs.shape[:1])
+        require_device(function, "sample_ids", sample_ids, inputs, "inputs")
+        require_integer(function, "draw", draw, 0, 2**31 - 1)
+        return self._fill(inputs.detach(), sample_ids, draw)
+
+    @abstractmethod
+    def _fill(self, inputs: Tensor, sample_ids: Tensor, draw: int) -> Tensor:
+        """The pixels, from checked arguments."""
+
+    def _numbers(self, argument: str, value: Channels) -> float | tuple[float, ...]:
+        """One finite number, or a tuple of one per channel."""
+        function = type(self).__name__
+        if isinstance(value, Tensor):
+            if value.ndim > 1:
+                bad_value(function, argument, "of shape () or (C,)", tuple(value.shape), "an image of infill: use OtherImage")
+            value = value.tolist()
+        if not isinstance(value, Sequence):
+            return self._number(argument, value, _NUMBERS)
+        if len(value) == 0:
+            bad_value(function, argument, "to hold one number per channel", "none")
+        return tuple(self._number(argument, item, _NUMBERS) for item in value)
+
+    def _number(self, argument: str, value: object, expected: str = "to be a number") -> float:
+        """A finite number; -0 becomes 0."""
+        function = type(self).__name__
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            bad_type(function, argument, expected, type(value).__name__)
+        if not math.isfinite(value):
+            bad_value(function, argument, "finite", value)
+        return float(value) + 0.0
+
+    def _per_channel(self, argument: str, value: Channels, inputs: Tensor) -> Tensor:
+        """Numbers as a tensor (1, C or 1, 1, 1) that broadcasts to the inputs."""
+        values = [value] if isinstance(value, int | float) else list(value)
+        if not isinstance(value, int | float) and len(values) != inputs.shape[1]:
+            expected = f"to hold C = {inputs.shape[1]} numbers, one per channel of the inputs"
+            bad_value(type(self).__name__, argument, expected, len(values), "one plain number stands for all channels")
+        return torch.tensor(values, dtype=inputs.dtype, device=inputs.device).view(1, -1, 1, 1)
+
+
+@dataclass(frozen=True)
+class RandomInfill(BaseInfill, ABC):
+    """An infill with a keyed draw. Subclasses declare `seed` and `draws: int = 1` as their last two fields."""
+
+    def _check_randomness(self, seed: int, draws: int) -> None:
+        require_integer(type(self).__name__, "seed", seed, 0, 2**63 - 1)
+        require_integer(type(self).__name__, "draws", draws, 1, 2**31 - 1)
+
+
+def _shortest(value: Hashable) -> Hashable:
+    """Equal numbers for all channels are one number: the same pixels have the same key."""
+    if isinstance(value, tuple) and len(set(value)) == 1:
+        value = value[0]
+    return value

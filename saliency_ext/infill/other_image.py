@@ -1,0 +1,97 @@
+"""Pixels of another image."""
+
+import hashlib
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..checks import bad_value, require_dtype, require_ndim, require_shape, require_tensor
+from ..ops import philox_uniform
+from .base import RandomInfill
+
+
+@dataclass(frozen=True)
+class OtherImage(RandomInfill):
+    """Infill of another image, drawn from a bank: removed pixels look natural, but belong to something else.
+
+    infill[n] = bank[i], i = (u1 2^24 + u2) mod B, with u1, u2 two 24-bit words keyed by (seed, sample id, draw). The bias of
+    the remainder is below B / 2^48 of a probability.
+
+    Args:
+        bank: (B, C, H, W) float32 or float64, B >= 1, finite, in model input space; C, H, W of the inputs to come. A copy is
+            kept, on its device. The image itself is not left out: keep it out of the bank.
+        seed: in [0, 2^63).
+        draws: independent draws averaged per probe, >= 1.
+
+    Returns:
+        `fill`: (N, C, H, W), dtype and device of the inputs.
+
+    Raises:
+        TypeError: bank is not a float32 or float64 tensor; seed or draws is not an int.
+        ValueError: bank is not 4-D, is empty, holds NaN or infinity, or has another shape than the inputs; seed or draws out
+        of range.
+
+    Note:
+        Deterministic; no generator state is read or changed; neither batch nor order changes the choice. The bank enters key,
+        equality and `parameters` by a digest of its shape and values. Memory: the bank, and the output.
+
+    Example:
+        >>> import torch
+        >>> bank = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 1, 2, 2)
+        >>> OtherImage(bank, seed=0).fill(torch.zeros(8, 1, 2, 2), torch.arange(8))[:, 0, 0, 0]
+        tensor([0., 2., 0., 2., 0., 1., 2., 0.])
+    """
+
+    bank: Tensor = field(repr=False, compare=False)
+    seed: int
+    draws: int = 1
+    digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        bank = require_tensor("OtherImage", "bank", self.bank)
+        require_dtype("OtherImage", "bank", bank, (torch.float32, torch.float64), "convert with .float()")
+        require_ndim("OtherImage", "bank", bank, "(B, C, H, W)")
+        if len(bank) == 0:
+            bad_value("OtherImage", "bank", "to hold at least one image", "none")
+        bad = (~bank.detach().isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+        if bad:
+            bad_value("OtherImage", "bank", "without NaN or infinity", f"some in image(s) {bad}", "leave these images out")
+        self._check_randomness(self.seed, self.draws)
+        bank = bank.detach().clone(memory_format=torch.contiguous_format)
+        object.__setattr__(self, "bank", bank)
+        object.__setattr__(self, "digest", _digest(bank))
+
+    @property
+    def name(self) -> str:
+        """Short name, for reports."""
+        return "other_image"
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Digest and size of the bank, seed and draws."""
+        return {"bank": self.digest, "images": len(self.bank), "seed": self.seed, "draws": self.draws}
+
+    @property
+    def key(self) -> Hashable:
+        """Name, content of the bank, and seed: of a bank of one image, no seed."""
+        return ("other_image", self.digest, self.seed if len(self.bank) > 1 else "any")
+
+    def _fill(self, inputs: Tensor, sample_ids: Tensor, draw: int) -> Tensor:
+        require_shape("OtherImage", "inputs", inputs, "(N, C, H, W) of the bank", (len(inputs), *self.bank.shape[1:]))
+        words = philox_uniform((1, 1, 2), sample_ids, seed=self.seed, stream=draw).view(-1, 2)
+        upper, lower = (words * 2**24).long().unbind(1)
+        chosen = ((upper << 24) + lower) % len(self.bank)
+        return self.bank[chosen.to(self.bank.device)].to(device=inputs.device, dtype=inputs.dtype)
+
+
+def _digest(bank: Tensor) -> str:
+    """Of shape and values: equal for equal values, whatever their dtype, device or sign of zero."""
+    content = hashlib.sha256(repr(tuple(bank.shape)).encode())
+    for image in bank:
+        values = image.cpu() + 0.0
+        if values.dtype == torch.float64 and torch.equal(values.float().double(), values):
+            values = values.float()
+        content.update(values.numpy())
+    return content.hexdigest()[:32]

@@ -1,0 +1,49 @@
+"""No kernel has a stack frame or spills, and none takes more registers than recorded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.native import resources, toolchain
+from tests.native.resources import Resources
+
+PLANTED = Path(__file__).parent / "planted" / "resources.cu"
+
+
+def compiler() -> Path:
+    nvcc = toolchain.find_nvcc()
+    if nvcc is None:
+        pytest.skip("no CUDA toolkit in /usr/local/cuda*")
+    return nvcc
+
+
+def test_every_kernel_stays_within_the_record() -> None:
+    found = resources.measure_all(compiler())
+    recorded = json.loads(resources.RECORD.read_text())
+    assert recorded["arch"] == resources.ARCH
+    assert resources.complaints(found, recorded["registers"]) == []
+
+
+def test_the_gate_sees_planted_regressions() -> None:
+    found = resources.measure(PLANTED, compiler())
+    allowed = {name: used.registers for name, used in found.items()}
+    wrong = resources.complaints(found, allowed)
+    assert any(text.startswith("local_array: ") and "bytes of stack" in text for text in wrong), wrong
+    assert any(text.startswith("spills: ") and "bytes of spills" in text for text in wrong), wrong
+    assert not any(text.startswith("no_local_array") for text in wrong), wrong
+
+
+def test_the_gate_sees_registers_and_names() -> None:
+    found = {"blend": Resources(registers=40, stack=0, spills=0, shared=0)}
+    assert resources.complaints(found, {"blend": 40}) == []
+    assert resources.complaints(found, {"blend": 39}) == ["blend: 40 registers, 39 recorded"]
+    assert len(resources.complaints(found, {})) == 1
+    assert len(resources.complaints(found, {"blend": 40, "gone": 1})) == 1
+
+
+def test_a_report_of_an_unknown_form_is_an_error() -> None:
+    with pytest.raises(ValueError, match="cannot read the report"):
+        resources.parse("ptxas info    : Compiling entry function 'kernel' for 'sm_90'\nnothing else")

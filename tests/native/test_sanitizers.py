@@ -1,0 +1,31 @@
+"""All kernels and their bindings under sanitizers, each in a process of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.native import simulated_ops, toolchain
+from tests.native.toolchain import Variant
+
+PROGRAM = Path(__file__).parent / "kernels_program.cpp"
+
+
+@pytest.mark.parametrize("variant", ["address", "thread"])
+def test_ops_over_the_emulated_kernels(variant: Variant) -> None:
+    """Bindings and .cu files through torch: see sanitized_ops.py."""
+    library = simulated_ops.build(variant)
+    few = ["--few"] if variant == "thread" else []
+    done = toolchain.run_python(variant, "-m", "tests.native.sanitized_ops", str(library), *few, timeout=300)
+    assert done.returncode == 0, done.stdout
+    assert " launches" in done.stdout.splitlines()[-1], done.stdout
+
+
+@pytest.mark.parametrize("variant", ["plain", "address", "thread"])
+def test_kernels_without_torch(variant: Variant) -> None:
+    """CPU kernels from two threads, against the emulated CUDA kernels; under TSan, where emulation is slow, by themselves."""
+    files = [PROGRAM, *simulated_ops.sources("cpu/*.cpp", "cuda/*.cu")]
+    program = toolchain.build_program("kernels_program", files, **simulated_ops.options(variant) | {"link": []})
+    done = toolchain.run_program(variant, program, *(["cpu"] if variant == "thread" else []))
+    assert (done.returncode, done.stdout) == (0, "0 failures\n")

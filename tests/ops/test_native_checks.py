@@ -1,0 +1,122 @@
+"""The last line of defence, for callers of torch.ops: a wrong argument is an error in words, never a crash."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from saliency_ext.ops import native
+from tests.backends import Backend
+
+
+def images(n: int = 2, c: int = 3, h: int = 4, w: int = 5, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.zeros(n, c, h, w, dtype=dtype)
+
+
+def integers(*shape: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
+    return torch.zeros(shape, dtype=dtype)
+
+
+RANKS, OUT = integers(2, 4, 5, dtype=torch.int32), torch.zeros(3, 2, 3, 4, 5)
+BLEND = (images(), images(), RANKS, integers(3), True, None, None, OUT)
+BOXES = (images(), images(), integers(3, 4, dtype=torch.int32), None, None, OUT)
+GRIDS = (images(), images(), integers(3, 2, 2, dtype=torch.uint8), integers(3, 2, dtype=torch.int32), True, None, None, OUT)
+SEGMENTS = (images(), images(), RANKS, integers(3, 6, dtype=torch.uint8), None, None, OUT)
+DENSE = (images(), images(), torch.zeros(3, 4, 5), None, None, OUT)
+NEW = (images(), images(), torch.zeros(3, 4, 5), None, None, torch.float32, False)
+BACKWARD = (OUT, images(), images(), torch.zeros(3, 4, 5), None)
+UPDATE = (images(), images(), RANKS, integers(1), integers(1))
+
+# op, good arguments, position of the bad one, the bad one, words
+CASES: list[tuple[str, tuple[Any, ...], int, Any, str]] = [
+    ("rank", (torch.zeros(1, 2, 3), None, 0), 0, torch.zeros(2, 3), "rank: expected saliency of shape (N, H, W), got (2, 3)"),
+    (
+        "rank",
+        (torch.zeros(1, 2, 3), None, 0),
+        0,
+        torch.zeros(1, 2, 3).half(),
+        "rank: expected saliency of dtype float32 or float64",
+    ),
+    ("rank", (torch.zeros(1, 2, 3), None, 0), 1, integers(2), "rank: expected sample_ids of shape (1), got (2)"),
+    ("topk_mask", (torch.zeros(1, 2, 3), integers(2), None, 0), 1, integers(2, 2), "expected counts of shape (K,), got (2, 2)"),
+    ("topk_mask", (torch.zeros(1, 2, 3), integers(2), None, 0), 1, torch.zeros(2), "expected counts of dtype int64"),
+    ("blend_rank", BLEND, 0, torch.zeros(3), "expected inputs of shape (N, C, H, W), got (3)"),
+    ("blend_rank", BLEND, 1, images(c=1), "expected infill of shape (2, 3, 4, 5), got (2, 1, 4, 5)"),
+    ("blend_rank", BLEND, 1, images(dtype=torch.float64), "expected infill of the inputs' dtype"),
+    ("blend_rank", BLEND, 2, RANKS[:1], "expected ranks of shape (2, 4, 5), got (1, 4, 5)"),
+    ("blend_rank", BLEND, 2, RANKS.long(), "expected ranks of dtype int32"),
+    ("blend_rank", BLEND, 3, integers(4), "expected counts of shape (2, 3), got (4)"),
+    ("blend_rank", BLEND, 5, torch.zeros(3), "expected mean, std both or neither, got one"),
+    ("blend_rank", BLEND, 7, torch.zeros(3, 2, 3, 5, 4), "expected out of shape (3, 2, 3, 4, 5), got (3, 2, 3, 5, 4)"),
+    ("blend_rank", BLEND, 7, OUT.double(), "expected out of dtype float64 exactly when inputs are"),
+    ("blend_rank", BLEND, 7, OUT.int(), "expected out of a floating dtype"),
+    (
+        "blend_rank",
+        BLEND,
+        7,
+        torch.zeros(3, 2, 3, 5, 4).mT,
+        "expected out packed, contiguous or channels_last, got other strides",
+    ),
+    ("blend_boxes", BOXES, 2, integers(3, 5, dtype=torch.int32), "expected boxes of shape (2, 3, 4), got (3, 5)"),
+    ("blend_boxes", BOXES, 2, integers(3, 4), "expected boxes of dtype int32"),
+    ("blend_grids", GRIDS, 2, integers(2, 2, dtype=torch.uint8), "expected grids of shape (S, h, w) or (N, S, h, w), got (2, 2)"),
+    ("blend_grids", GRIDS, 2, integers(3, 0, 2, dtype=torch.uint8), "expected grids of at least one cell"),
+    ("blend_grids", GRIDS, 3, integers(2, 3, 2, dtype=torch.int32), "expected shifts per image exactly when grids are"),
+    ("blend_segments", SEGMENTS, 3, integers(6, dtype=torch.uint8), "expected coalitions of shape (S, K) or (N, S, K), got (6)"),
+    ("blend_segments", SEGMENTS, 2, RANKS[:, 1:], "expected segments of shape (2, 4, 5), got (2, 3, 5)"),
+    ("blend_dense_out", DENSE, 2, torch.zeros(3, 5, 4), "expected mask of shape (2, 3, 4, 5), got (3, 5, 4)"),
+    ("blend_dense_out", DENSE, 2, torch.zeros(3, 4, 5).double(), "expected mask of dtype"),
+    ("blend_dense", NEW, 2, torch.zeros(4, 5), "expected mask of shape (S, H, W) or (N, S, H, W), got (4, 5)"),
+    ("blend_dense_backward", BACKWARD, 0, torch.zeros(3, 2, 3, 4, 4), "expected gradient of shape (3, 2, 3, 4, 5)"),
+    ("blend_dense_backward", BACKWARD, 3, torch.zeros(3, 4, 5).double(), "expected gradient, infill, mask of the inputs' dtype"),
+    ("blend_dense_backward", BACKWARD, 4, torch.ones(2), "expected std of shape (3), got (2)"),
+    ("blend_rank_update", UPDATE, 0, images().int(), "expected source of the canvas' dtype"),
+    ("blend_rank_update", UPDATE, 1, images(n=1), "expected source of shape (2, 3, 4, 5), got (1, 3, 4, 5)"),
+    ("blend_rank_update", UPDATE, 3, integers(3), "expected lo, hi of the same shape (1,) or (N,)"),
+    ("blend_rank_update", UPDATE, 4, integers(2), "expected lo, hi of the same shape (1,) or (N,)"),
+    ("total_variation", (images(), 0, 1.0, 0.0), 0, torch.zeros(2, 3), "expected mask of shape (N, C, H, W), got (2, 3)"),
+    ("total_variation", (images(), 0, 1.0, 0.0), 1, 3, "expected kind 0 (anisotropic), 1 (isotropic) or 2 (squared), got 3"),
+    (
+        "total_variation_with_grad",
+        (images(), torch.zeros(2, 3), 0, 1.0, 0.0),
+        1,
+        torch.zeros(3, 2),
+        "expected weight of shape (2, 3)",
+    ),
+    ("noise", (integers(2), 1, 2, 2, False, 0, 0), 0, integers(2, 2), "expected sample_ids of shape (N,), got (2, 2)"),
+    ("noise", (integers(2), 1, 2, 2, False, 0, 0), 1, 65536, "expected channels, height, width >= 0 and channels < 65536"),
+]
+
+
+def run(backend: Backend, op: str, arguments: tuple[Any, ...]) -> Any:
+    place: Callable[[Any], Any] = lambda v: v.to(backend.device) if isinstance(v, torch.Tensor) else v  # noqa: E731
+    return native.call(op, *map(place, arguments))
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments", "position", "bad", "words"), CASES, ids=[f"{case[0]}-{number}" for number, case in enumerate(CASES)]
+)
+def test_refuses(backend: Backend, op: str, arguments: tuple[Any, ...], position: int, bad: Any, words: str) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        run(backend, op, (*arguments[:position], bad, *arguments[position + 1 :]))
+    assert words in str(caught.value)
+    run(backend, op, arguments)
+
+
+def test_every_op_is_here() -> None:
+    assert {case[0] for case in CASES} == set(native.op_names())
+
+
+def test_where_there_is_no_kernel_the_reference_runs_with_one_warning() -> None:
+    """The fallback of other devices, called by hand."""
+    run_reference = native._warned_once("rank", "MPS", native._definitions["rank"].reference)
+    saliency = torch.tensor([[[0.5, 2.0, 1.0]]])
+    with pytest.warns(RuntimeWarning, match="rank: no native kernel for MPS tensors; the slow reference runs instead"):
+        first = run_reference(saliency, None, 0)
+    with warnings.catch_warnings(action="error"):
+        second = run_reference(saliency, None, 0)
+    assert first.tolist() == second.tolist() == [[[2, 0, 1]]]

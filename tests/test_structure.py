@@ -1,0 +1,201 @@
+"""Who may import whom, which files an op consists of, and how long a file may be: the README's layout, enforced."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import saliency_ext
+from saliency_ext.ops import native
+from tests.ops.all_contracts import CONTRACTS
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE, CSRC, TESTS = ROOT / "saliency_ext", ROOT / "csrc", ROOT / "tests"
+
+# A module imports from the rows above its own; the modules of one row do not know each other.
+LAYERS = [
+    {"_C"},
+    {"_load", "protocols", "checks"},
+    {"reference"},
+    {"ops"},
+    {"infill", "models", "testbed"},
+    {"probing"},
+    {"metrics", "attribution", "disambiguation", "comparison"},
+    {"evaluation"},
+    {"report"},
+    {"doctor", "demo"},
+    {"integrations"},
+    {"cli"},
+    {"__main__"},
+]
+NOBODY_IMPORTS = {"integrations", "cli", "__main__"}  # except __main__, which calls cli
+MAY_PRINT = {"cli.py"}
+READS_ENVIRONMENT = {"doctor.py"}
+
+# Native op -> stem in csrc, in saliency_ext/ops and tests/ops, in saliency_ext/reference, in bench.
+COLUMNS = {
+    "rank": ("rank", "rank", "rank", "rank"),
+    "topk_mask": ("topk_mask", "topk_mask", "rank", "topk_mask"),
+    "blend_rank": ("blend", "blend_rank", "blend", "blend_rank"),
+    "blend_boxes": ("blend", "blend_boxes", "blend", "blend_families"),
+    "blend_grids": ("blend", "blend_grids", "blend", "blend_families"),
+    "blend_segments": ("blend", "blend_segments", "blend", "blend_families"),
+    "blend_dense": ("blend", "blend_dense", "blend", "blend_families"),
+    "blend_dense_out": ("blend", "blend_dense", "blend", "blend_families"),
+    "blend_dense_backward": ("blend_dense_backward", "blend_dense", "blend", "blend_families"),
+    "blend_rank_update": ("blend_rank_update", "blend_rank_update", "blend", "blend_rank_update"),
+    "total_variation": ("total_variation", "total_variation", "total_variation", "total_variation"),
+    "total_variation_with_grad": ("total_variation", "total_variation", "total_variation", "total_variation"),
+    "noise": ("noise", "noise", "noise", "noise"),
+}
+
+
+def python_files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def unit_of(path: Path) -> str:
+    """The module or subpackage of saliency_ext that a file belongs to."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Units of saliency_ext that a file imports."""
+    depth = len(path.relative_to(PACKAGE).parts)
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+            yield from (parts[1] for parts in names if parts[0] == "saliency_ext" and len(parts) > 1)
+        elif isinstance(node, ast.ImportFrom):
+            module = (node.module or "").split(".") if node.module else []
+            if node.level == 0 and module[:1] == ["saliency_ext"]:
+                module = module[1:]
+            elif node.level == 0 or node.level < depth:
+                continue  # another library, or inside the same subpackage
+            yield from [module[0]] if module else [alias.name for alias in node.names]
+
+
+@pytest.mark.parametrize("path", python_files(PACKAGE), ids=name_of)
+def test_python_imports_go_up_only(path: Path) -> None:
+    unit = unit_of(path)
+    if unit == "__init__":
+        return
+    level = {name: number for number, names in enumerate(LAYERS) for name in names}
+    assert unit in level, f"{unit} is in no layer: add it to LAYERS, and to the README"
+    for imported in imports_of(path):
+        if imported == unit or imported not in level:  # itself, or a name of saliency_ext/__init__
+            continue
+        assert level[imported] < level[unit], f"{unit} must not import {imported}"
+        assert imported not in NOBODY_IMPORTS or unit == "__main__", f"nothing imports {imported}"
+
+
+@pytest.mark.parametrize("path", python_files(PACKAGE), ids=name_of)
+def test_library_code_has_manners(path: Path) -> None:
+    for node in ast.walk(tree_of(path)):
+        where = f"{name_of(path)}:{getattr(node, 'lineno', 0)}"
+        assert not isinstance(node, ast.Assert), f"{where}: raise an error that names the argument instead of asserting"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            assert path.name in MAY_PRINT, f"{where}: library code does not print"
+        if isinstance(node, ast.Attribute):
+            text = ast.unparse(node)
+            if text == "torch.ops" or text.startswith("torch.ops."):
+                assert unit_of(path) == "ops", f"{where}: only saliency_ext/ops touches torch.ops"
+            if text in ("os.environ", "os.getenv"):
+                assert path.name in READS_ENVIRONMENT, f"{where}: no environment variable is read at run time"
+
+
+LIMITS = {
+    PACKAGE: (("*.py",), 250),
+    CSRC: (("*.h", "*.cuh", "*.cpp", "*.cu"), 300),
+    TESTS: (("*.py", "*.h", "*.cpp", "*.cu"), 350),
+}
+
+
+@pytest.mark.parametrize("folder", LIMITS, ids=name_of)
+def test_files_are_short(folder: Path) -> None:
+    patterns, limit = LIMITS[folder]
+    files = {path: len(path.read_text().splitlines()) for pattern in patterns for path in folder.rglob(pattern)}
+    long = {name_of(path): lines for path, lines in files.items() if lines > limit}
+    assert not long, f"over {limit} lines, split by meaning: {long}"
+
+
+# ---- csrc
+
+MAY_INCLUDE = {  # folder -> folders it may include from; "" is csrc itself
+    "common": {"common"},
+    "kernels.h": {"common"},
+    "cpu": {"cpu", "kernels.h", "common"},
+    "cuda": {"cuda", "kernels.h", "common"},
+    "ops": {"ops", "kernels.h"},
+    "module.cpp": {"ops", "cpu"},
+}
+CSRC_FILES = sorted(path for path in CSRC.rglob("*") if path.suffix in (".h", ".cuh", ".cpp", ".cu"))
+
+
+@pytest.mark.parametrize("path", CSRC_FILES, ids=name_of)
+def test_csrc_includes_go_one_way(path: Path) -> None:
+    folder = path.relative_to(CSRC).parts[0]
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        where = f"{name_of(path)}:{number}"
+        if match := re.match(r'\s*#include "(.+)"', line):
+            if match[1] == "cuda_sim.h":
+                assert name_of(path) == "csrc/cuda/launch.h", f"{where}: only launch.h knows the emulation"
+                continue
+            candidates = [(path.parent / match[1]).resolve(), (CSRC / match[1]).resolve()]
+            included = next((file for file in candidates if file.exists()), None)
+            assert included is not None, f"{where}: {match[1]} is not in csrc"
+            assert included.relative_to(CSRC).parts[0] in MAY_INCLUDE[folder], f"{where}: {folder} must not include {match[1]}"
+        if match := re.match(r"\s*#include <(.+)>", line):
+            torch_header = match[1].split("/")[0] in ("torch", "ATen", "c10")
+            assert not torch_header or folder == "ops", f"{where}: only csrc/ops includes torch"
+            stable = match[1].startswith(("torch/csrc/stable/", "torch/headeronly/", "torch/csrc/inductor/aoti_torch/c/"))
+            assert not torch_header or stable, f"{where}: only headers of the stable ABI"
+
+
+def test_every_op_has_its_whole_column() -> None:
+    registered = set(re.findall(r'm\.def\("(\w+)\(', (CSRC / "ops" / "registry.cpp").read_text()))
+    implemented = set(re.findall(r'm\.impl\("(\w+)"', (CSRC / "ops" / "registry.cpp").read_text()))
+    assert registered == implemented == set(native.op_names()) == set(COLUMNS)
+    missing = []
+    for native_stem, python, reference, bench in COLUMNS.values():
+        column = [f"csrc/cpu/{native_stem}.cpp", f"csrc/cuda/{native_stem}.cu", f"csrc/ops/{native_stem}.cpp"]
+        column += [f"saliency_ext/ops/{python}.py", f"saliency_ext/reference/{reference}.py"]
+        column += [f"tests/ops/test_{python}.py", f"bench/bench_{bench}.py"]
+        missing += [name for name in column if not (ROOT / name).exists()]
+    assert not missing
+
+
+def test_no_file_belongs_to_no_op() -> None:
+    stems = {column[0] for column in COLUMNS.values()}
+    files = [*(CSRC / "cpu").glob("*.cpp"), *(CSRC / "cuda").glob("*.cu")]
+    assert {path.stem for path in files} == stems
+
+
+def test_every_op_passes_the_contract() -> None:
+    reached = {name for contract in CONTRACTS for name in contract.native}
+    assert set(COLUMNS) - reached == {"blend_dense_out"}  # out= of every renderer: test_writes_into_out
+    public = {name for name in saliency_ext.ops.__all__ if name != "native"}
+    assert public == {contract.name for contract in CONTRACTS}
+
+
+def test_the_library_needs_only_the_stable_abi() -> None:
+    """No C++ symbol of torch is left open: the binary outlives the torch it was built with."""
+    library = saliency_ext._C.__file__
+    symbols = subprocess.run(["nm", "-D", "--undefined-only", "-C", library], check=True, capture_output=True, text=True).stdout
+    wanted = [line.split(maxsplit=1)[1] for line in symbols.splitlines() if re.search(r"\b(c10|at|torch)::", line)]
+    assert not wanted, wanted
+    assert "aoti_torch" in symbols  # it is the right file
