@@ -39,8 +39,8 @@ def extension():
         f"-DSX_TORCH_BUILT_WITH={torch.__version__}",
     ]
     # Without contraction to FMA the CPU, vector and CUDA versions of a formula round alike. Python's own flags ask for -g.
-    cxx = ["-std=c++20", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
-        "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter"]
+    cxx = ["-std=c++20", "-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+    cxx += ["-Wall", "-Wextra", "-Wno-unused-parameter"]
     link = ["-Wl,--no-as-needed", "-ltorch", "-Wl,--as-needed"]  # keeps libtorch: the weak CUDA stream symbol binds through it
     sources = [*glob.glob("csrc/*.cpp"), *glob.glob("csrc/cpu/*.cpp"), *glob.glob("csrc/ops/*.cpp")]
     library_dirs, libraries = [], []

@@ -6,10 +6,11 @@ from ._load import load_native as _load_native
 
 _load_native()
 
-from . import ops, reference  # noqa: E402
+from . import infill, metrics, ops, probing, reference  # noqa: E402
+from .evaluation import evaluate  # noqa: E402
 
 ops.native.install("saliency_ext")
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "ops", "reference"]
+__all__ = ["__version__", "evaluate", "infill", "metrics", "ops", "probing", "reference"]

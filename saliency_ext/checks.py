@@ -61,6 +61,15 @@ def require_device(function: str, argument: str, value: Tensor, like: Tensor, li
         bad_value(function, argument, f"on the device of {like_name} ({like.device})", value.device, remedy)
 
 
+def require_mask(function: str, argument: str, value: Any, like: Tensor, like_name: str) -> Tensor:
+    """The value, if it is a bool tensor of the shape (N, H, W) and device of another."""
+    mask = require_tensor(function, argument, value)
+    require_dtype(function, argument, mask, (torch.bool,), f"compare with a threshold: {argument} > 0")
+    require_shape(function, argument, mask, "(N, H, W)", like.shape)
+    require_device(function, argument, mask, like, like_name)
+    return mask
+
+
 def require_choice(function: str, argument: str, value: Any, choices: Sequence[str]) -> int:
     """The position of a named choice."""
     if value not in choices:

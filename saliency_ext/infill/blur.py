@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value, require_choice
-from ..ops import gaussian_blur
+from ..ops.gaussian_blur import gaussian_blur
 from .base import BaseInfill
 
 _BORDERS = ("reflect", "zero", "replicate", "renormalise")

@@ -6,7 +6,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ..ops import gaussian_blur
+from ..ops.gaussian_blur import gaussian_blur
 from .base import BaseInfill
 
 _SIDE, _SIGMA = 11, 5.0
