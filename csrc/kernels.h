@@ -88,7 +88,7 @@ int64_t blend_rank_update_units(const BlendUpdateProblem&);
 void blend_rank_update_cpu(int64_t begin, int64_t end, const BlendUpdateProblem&);
 int blend_rank_update_cuda(const BlendUpdateProblem&, void* stream);
 
-// ---- total_variation: maps (M, H, W) -> sums (M,), and d sums[m] / d map times weights[m] where `gradient` is not null ----
+// ---- total_variation: maps (M, H, W) -> sums (M,), and d sums[m] / d map times weights[m]; either may be null ----
 struct TotalVariationProblem {
   int64_t maps, height, width;
   DType dtype;
@@ -96,8 +96,8 @@ struct TotalVariationProblem {
   const void* values;
   const void* weights;  // (M,), read where gradient is asked
   void* gradient;       // (M, H, W) or null
-  double* partial;      // (M, chunks): sums of the row chunks
-  void* sums;           // (M,)
+  double* partial;      // (M, chunks): sums of the row chunks, written where sums are asked
+  void* sums;           // (M,) or null
 };
 int64_t total_variation_chunks(int64_t height, int64_t width);
 void total_variation_cpu(int64_t begin, int64_t end, const TotalVariationProblem&);      // unit: (map, chunk)

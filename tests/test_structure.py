@@ -50,6 +50,7 @@ COLUMNS = {
     "blend_dense_backward": ("blend_dense_backward", "blend_dense", "blend", "blend_families"),
     "blend_rank_update": ("blend_rank_update", "blend_rank_update", "blend", "blend_rank_update"),
     "total_variation": ("total_variation", "total_variation", "total_variation", "total_variation"),
+    "total_variation_backward": ("total_variation", "total_variation", "total_variation", "total_variation"),
     "total_variation_with_grad": ("total_variation", "total_variation", "total_variation", "total_variation"),
     "noise": ("noise", "noise", "noise", "noise"),
 }

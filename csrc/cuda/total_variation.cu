@@ -51,6 +51,7 @@ __global__ void __launch_bounds__(VariationTuning::kThreads)
   }
 
   // 2. The block's sum, in a fixed order. A map of one chunk is finished here.
+  if (problem.sums == nullptr) return;
   const double total = cuda::block_sum<VariationTuning::kThreads>(sum);
   if (threadIdx.x == 0) {
     if (chunks == 1) {
@@ -81,7 +82,7 @@ int launch(const TotalVariationProblem& problem, void* stream) {
     return SX_LAUNCH((variation_kernel<decltype(kind)::value, decltype(power)::value, T>), grid,
                      VariationTuning::kThreads, stream, problem, rows, chunks);
   });
-  if (status == 0 && chunks > 1) {
+  if (status == 0 && chunks > 1 && problem.sums != nullptr) {
     status = SX_LAUNCH(chunk_sum_kernel<T>, cuda::blocks_for(problem.maps, VariationTuning::kThreads),
                        VariationTuning::kThreads, stream, static_cast<const double*>(problem.partial), problem.maps, chunks,
                        static_cast<T*>(problem.sums));

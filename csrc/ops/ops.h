@@ -27,6 +27,7 @@ std::tuple<Tensor, Tensor, Tensor> blend_dense_backward(const Tensor& gradient, 
 void blend_rank_update(Tensor canvas, const Tensor& source, const Tensor& ranks, const Tensor& lo, const Tensor& hi);
 
 Tensor total_variation(const Tensor& mask, int64_t kind, double beta, double eps);
+Tensor total_variation_backward(const Tensor& mask, const Tensor& weight, int64_t kind, double beta, double eps);
 std::tuple<Tensor, Tensor> total_variation_with_grad(const Tensor& mask, const Tensor& weight, int64_t kind, double beta,
                                                      double eps);
 

@@ -21,6 +21,7 @@ SX_LIBRARY(SX_NAMESPACE, m) {
   m.def("blend_dense_backward(Tensor gradient, Tensor inputs, Tensor infill, Tensor mask, Tensor? std) -> (Tensor, Tensor, Tensor)");
   m.def("blend_rank_update(Tensor(a!) canvas, Tensor source, Tensor ranks, Tensor lo, Tensor hi) -> ()");
   m.def("total_variation(Tensor mask, int kind, float beta, float eps) -> Tensor");
+  m.def("total_variation_backward(Tensor mask, Tensor weight, int kind, float beta, float eps) -> Tensor");
   m.def("total_variation_with_grad(Tensor mask, Tensor weight, int kind, float beta, float eps) -> (Tensor, Tensor)");
   m.def("noise(Tensor sample_ids, int channels, int height, int width, bool normal, int seed, int stream) -> Tensor");
 }
@@ -40,6 +41,7 @@ void implement(torch::stable::detail::StableLibrary& m) {
   m.impl("blend_dense_backward", TORCH_BOX(&ops::blend_dense_backward));
   m.impl("blend_rank_update", TORCH_BOX(&ops::blend_rank_update));
   m.impl("total_variation", TORCH_BOX(&ops::total_variation));
+  m.impl("total_variation_backward", TORCH_BOX(&ops::total_variation_backward));
   m.impl("total_variation_with_grad", TORCH_BOX(&ops::total_variation_with_grad));
   m.impl("noise", TORCH_BOX(&ops::noise));
 }

@@ -4,10 +4,10 @@
 namespace saliency_ext::ops {
 namespace {
 
-// Chunk sums go to the caller's `partial`; a map of one chunk needs none on the device.
+// Chunk sums go to `partial`, which is not needed where only the gradient is asked.
 void run(TotalVariationProblem problem, const Tensor& mask) {
   const int64_t chunks = total_variation_chunks(problem.height, problem.width);
-  const Tensor partial = empty_like_device({problem.maps, chunks}, ScalarType::Double, mask);
+  const Tensor partial = empty_like_device({problem.sums == nullptr ? 0 : problem.maps, chunks}, ScalarType::Double, mask);
   problem.partial = partial.mutable_data_ptr<double>();
   if (problem.maps == 0 || chunks == 0) return;
   if (runs_cuda_kernel(mask)) {
@@ -15,7 +15,7 @@ void run(TotalVariationProblem problem, const Tensor& mask) {
   } else {
     const auto kernel = [&](int64_t begin, int64_t end) { total_variation_cpu(begin, end, problem); };
     run_cpu("total_variation", problem.maps * chunks, problem.height * problem.width / chunks, kernel);
-    total_variation_sum_cpu(0, problem.maps, problem);
+    if (problem.sums != nullptr) total_variation_sum_cpu(0, problem.maps, problem);
   }
 }
 
@@ -44,21 +44,36 @@ Tensor total_variation(const Tensor& mask, int64_t kind, double beta, double eps
   return sums;
 }
 
-std::tuple<Tensor, Tensor> total_variation_with_grad(const Tensor& mask, const Tensor& weight, int64_t kind, double beta,
-                                                     double eps) {
-  const char* op = "total_variation_with_grad";
+namespace {
+
+// The gradient, and the sums where `sums` is given.
+Tensor run_with_gradient(const char* op, const Tensor& mask, const Tensor& weight, int64_t kind, double beta, double eps,
+                         const Tensor* sums) {
   const Tensor values = packed(mask), weights = packed(weight);
   TotalVariationProblem problem = problem_of(op, mask, values, kind, beta, eps);
   require_shape(op, "weight", weight, {mask.size(0), mask.size(1)});
   require(weight.scalar_type() == mask.scalar_type(), op, "weight", "of the mask's dtype", "another dtype");
   require_same_device(op, "weight", weight, mask);
-  Tensor sums = empty_sums(mask);
   Tensor gradient = empty_like_device({mask.size(0), mask.size(1), mask.size(2), mask.size(3)}, mask.scalar_type(), mask);
   problem.weights = weights.const_data_ptr();
-  problem.sums = sums.mutable_data_ptr();
+  problem.sums = sums == nullptr ? nullptr : sums->mutable_data_ptr();
   problem.gradient = gradient.mutable_data_ptr();
   run(problem, mask);
+  return gradient;
+}
+
+}  // namespace
+
+std::tuple<Tensor, Tensor> total_variation_with_grad(const Tensor& mask, const Tensor& weight, int64_t kind, double beta,
+                                                     double eps) {
+  require(mask.dim() == 4, "total_variation_with_grad", "mask", "of shape (N, C, H, W)", shape_text(mask));
+  const Tensor sums = empty_sums(mask);
+  const Tensor gradient = run_with_gradient("total_variation_with_grad", mask, weight, kind, beta, eps, &sums);
   return {sums, gradient};
+}
+
+Tensor total_variation_backward(const Tensor& mask, const Tensor& weight, int64_t kind, double beta, double eps) {
+  return run_with_gradient("total_variation_backward", mask, weight, kind, beta, eps, nullptr);
 }
 
 }  // namespace saliency_ext::ops

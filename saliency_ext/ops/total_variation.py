@@ -121,6 +121,14 @@ def _fake_with_grad(mask: Tensor, weight: Tensor, kind: int, beta: float, eps: f
     return mask.new_empty(mask.shape[:2]), mask.new_empty(mask.shape)
 
 
+def _fake_backward(mask: Tensor, weight: Tensor, kind: int, beta: float, eps: float) -> Tensor:
+    return mask.new_empty(mask.shape)
+
+
+def _reference_backward(mask: Tensor, weight: Tensor, kind: int, beta: float, eps: float) -> Tensor:
+    return _reference_with_grad(mask, weight, kind, beta, eps)[1]
+
+
 def _reference(mask: Tensor, kind: int, beta: float, eps: float) -> Tensor:
     return reference.total_variation(mask, _KINDS[kind], beta, eps)
 
@@ -140,7 +148,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     (mask,) = ctx.saved_tensors
-    return call("total_variation_with_grad", mask, gradient.contiguous(), *ctx.rule)[1], None, None, None
+    return call("total_variation_backward", mask, gradient.contiguous(), *ctx.rule), None, None, None
 
 
 def _setup_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -152,4 +160,5 @@ def _refuse(ctx: Any, *gradients: Tensor) -> None:
 
 
 define("total_variation", Definition(_fake, _reference, _backward, _setup_context))
+define("total_variation_backward", Definition(_fake_backward, _reference_backward, _refuse, _setup_nothing))
 define("total_variation_with_grad", Definition(_fake_with_grad, _reference_with_grad, _refuse, _setup_nothing))

@@ -80,13 +80,10 @@ CASES: list[tuple[str, tuple[Any, ...], int, Any, str]] = [
     ("blend_rank_update", UPDATE, 4, integers(2), "expected lo, hi of the same shape (1,) or (N,)"),
     ("total_variation", (images(), 0, 1.0, 0.0), 0, torch.zeros(2, 3), "expected mask of shape (N, C, H, W), got (2, 3)"),
     ("total_variation", (images(), 0, 1.0, 0.0), 1, 3, "expected kind 0 (anisotropic), 1 (isotropic) or 2 (squared), got 3"),
-    (
-        "total_variation_with_grad",
-        (images(), torch.zeros(2, 3), 0, 1.0, 0.0),
-        1,
-        torch.zeros(3, 2),
-        "expected weight of shape (2, 3)",
-    ),
+    *[
+        (op, (images(), torch.zeros(2, 3), 0, 1.0, 0.0), 1, torch.zeros(3, 2), "expected weight of shape (2, 3)")
+        for op in ("total_variation_with_grad", "total_variation_backward")
+    ],
     ("noise", (integers(2), 1, 2, 2, False, 0, 0), 0, integers(2, 2), "expected sample_ids of shape (N,), got (2, 2)"),
     ("noise", (integers(2), 1, 2, 2, False, 0, 0), 1, 65536, "expected channels, height, width >= 0 and channels < 65536"),
 ]

@@ -71,7 +71,7 @@ class VariationContract(OpContract):
 
 class TestTotalVariation(VariationContract, DifferentiableContract):
     name = "total_variation"
-    native = ("total_variation", "total_variation_with_grad")
+    native = ("total_variation", "total_variation_backward")
     leaves = ("mask",)
 
     def reference(self, **arguments: Any) -> tuple[Tensor, ...]:
