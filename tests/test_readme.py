@@ -1,0 +1,35 @@
+"""The README tells the truth: its example runs, its table is the committed JSON, its commands exist."""
+
+import json
+import re
+from pathlib import Path
+
+from bench.readme import rewritten, table
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_examples_run(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) >= 2
+    namespace: dict[str, object] = {}
+    for block in blocks:  # the second goes on where the first ended
+        exec(block, namespace)
+    printed = capsys.readouterr().out
+    assert 0 < float(re.search(r"deletion AUC ([\d.]+)", printed).group(1)) < 0.2
+    assert "cam is better" in printed
+
+
+def test_the_table_is_the_committed_json():
+    content = json.loads((ROOT / "bench/results/cpu.json").read_text())
+    assert content["meta"]["complete"]
+    assert rewritten(README, table(content)) == README
+    assert table(content).count("\n") > 10
+
+
+def test_the_commands_exist():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"`?make ([a-z]+)", README)) <= targets
+    for path in re.findall(r"\]\(([^)h][^)]*)\)|bash (bench/\S+?)`", README):
+        assert (ROOT / (path[0] or path[1])).exists(), path
