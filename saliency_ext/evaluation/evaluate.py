@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from ..checks import bad_type, bad_value, require_choice, require_dtype, require_ndim, require_shape, require_tensor
+from ..checks import (
+    bad_type,
+    bad_value,
+    require_choice,
+    require_dtype,
+    require_integer,
+    require_ndim,
+    require_shape,
+    require_tensor,
+)
 from ..metrics.result import DEGENERATE_MAP, NONFINITE_INPUT, NONFINITE_MAP, NONFINITE_SCORE, OK, MetricResult, concatenate
 from ..models import resolve_target
 from ..models.targets import Target
@@ -82,6 +91,7 @@ def evaluate(
     """
     function = "evaluate"
     require_choice(function, "on_bad", on_bad, ("mark", "raise"))
+    require_integer(function, "chunk", chunk, 1, 2**31 - 1)
     named_maps = _checked_maps(inputs, maps)
     named_metrics = _named(metrics)
     runner = Engine(forward) if engine is None else engine
@@ -90,7 +100,7 @@ def evaluate(
     parts: dict[tuple[str, str], list[MetricResult]] = {}
     count = inputs.shape[0]
     ids = torch.arange(count) if sample_ids is None else sample_ids
-    for start in range(0, count, chunk):
+    for start in range(0, max(count, 1), chunk):  # an empty batch is one empty chunk
         images = slice(start, start + chunk)
         chunk_maps = {name: values[images] for name, values in named_maps.items()}
         one = target[images] if isinstance(target, Tensor) else target
@@ -159,16 +169,15 @@ def _checked_maps(inputs: Tensor, maps: Tensor | Maps) -> dict[str, Tensor]:
     images = require_tensor(function, "inputs", inputs)
     require_dtype(function, "inputs", images, (torch.float32, torch.float64), "convert with .float() / 255 and normalise")
     require_ndim(function, "inputs", images, "(N, C, H, W)")
-    if images.shape[3] in (1, 3) and images.shape[1] > 4:
-        n, a, b, c = images.shape
-        remedy = "permute(0, 3, 1, 2) first; if it really is (N, C, H, W), pass it as it is with W > 3"
-        bad_value(function, "inputs", "of shape (N, C, H, W)", f"({n}, {a}, {b}, {c}), which reads like (N, H, W, C)", remedy)
     named = {"map": maps} if isinstance(maps, Tensor) else dict(maps)
     if not named:
         bad_value(function, "maps", "at least one map", "none")
     for name, saliency in named.items():
         require_tensor(function, f"maps[{name!r}]", saliency)
         require_ndim(function, f"maps[{name!r}]", saliency, "(N, H, W)")
+        if saliency.shape[1:] == images.shape[1:3] != images.shape[2:]:
+            got = f"{tuple(images.shape)}, which beside maps of shape {tuple(saliency.shape)} reads like (N, H, W, C)"
+            bad_value(function, "inputs", "of shape (N, C, H, W)", got, "permute(0, 3, 1, 2) first")
         require_shape(function, f"maps[{name!r}]", saliency, "(N, H, W)", (images.shape[0], *images.shape[2:]))
         allowed = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
         require_dtype(function, f"maps[{name!r}]", saliency, allowed)

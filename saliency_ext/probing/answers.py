@@ -20,7 +20,7 @@ def read_out(logits: Tensor, classes: Tensor) -> Tensor:
         classes: (N, T) int64 in [0, K).
     """
     n, t = classes.shape
-    rows = (logits if logits.dtype == torch.float64 else logits.float()).view(-1, n, logits.shape[1])
+    rows = (logits if logits.dtype == torch.float64 else logits.float()).view(-1 if n > 0 else 1, n, logits.shape[1])
     asked = rows.gather(2, classes.expand(rows.shape[0], n, t))
     summary = torch.stack([rows.logsumexp(2), rows.argmax(2).to(rows.dtype)], 2)
     return torch.cat([asked, summary], 2).cpu().double()

@@ -94,6 +94,21 @@ def test_a_model_that_answers_nan_is_marked():
     assert math.isnan(results.summary("map", "deletion").mean)
 
 
+def test_an_empty_batch_gives_empty_results():
+    model, (images, maps) = make_model(), images_and_maps(n=4, maps=1)
+    none = {name: saliency[:0] for name, saliency in maps.items()}
+    results, _ = count(model, images[:0], none, [Deletion(GREY), Fidelity(GREY)])
+    assert results["map0", "deletion"].values.shape == (0,) and results["map0", "fidelity"].status == []
+    assert math.isnan(results.summary("map0", "deletion").mean)
+
+
+@pytest.mark.parametrize("shape", [(3, 1, 1, 1), (2, 2, 1, 5), (2, 5, 7, 1)])
+def test_tiny_and_odd_images(shape):
+    images, saliency = tensors(*shape), tensors(shape[0], *shape[2:], seed=1)
+    results = evaluate(lambda x: x.flatten(1)[:, :1].repeat(1, 2), images, 1, saliency, [Fidelity(GREY), Insertion(GREY)])
+    assert results["map", "fidelity"].values.shape == shape[:1] and results["map", "insertion"].valid.all()
+
+
 def test_nothing_of_the_callers_is_changed():
     model, (images, maps) = make_model().train(), images_and_maps(maps=1)
     images.requires_grad_()
@@ -141,7 +156,11 @@ def test_rows_hold_every_choice():
             TypeError,
             "expected inputs of dtype float32 or float64, got uint8",
         ),
-        ({"inputs": tensors(2, 8, 6, 3)}, ValueError, r"which reads like \(N, H, W, C\); permute\(0, 3, 1, 2\) first"),
+        (
+            {"inputs": tensors(2, 8, 6, 3)},
+            ValueError,
+            r"beside maps of shape \(2, 8, 6\) reads like \(N, H, W, C\); permute\(0, 3, 1, 2\) first",
+        ),
         ({"maps": tensors(2, 1, 8, 6)}, ValueError, r"expected maps\['map'\] of shape \(N, H, W\), got \(2, 1, 8, 6\); reduce"),
         ({"maps": tensors(2, 4, 4)}, ValueError, r"of shape \(N, H, W\) = \(2, 8, 6\), got \(2, 4, 4\)"),
         ({"maps": {}}, ValueError, "expected maps at least one map, got none"),
@@ -149,6 +168,7 @@ def test_rows_hold_every_choice():
         ({"target": torch.tensor([0])}, ValueError, r"expected target of shape \(N,\) = \(2,\), got \(1,\)"),
         ({"metrics": []}, ValueError, "expected metrics a sequence of at least one metric"),
         ({"metrics": [3]}, TypeError, "expected metrics to hold curve metrics of saliency_ext.metrics, got int"),
+        ({"chunk": 0}, ValueError, r"evaluate: expected chunk in \[1, "),
         ({"on_bad": "skip"}, ValueError, "expected on_bad to be one of 'mark', 'raise', got 'skip'"),
     ],
 )
