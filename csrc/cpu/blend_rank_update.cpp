@@ -1,6 +1,7 @@
 // The incremental curve on the CPU: rewrite in place exactly the pixels with lo <= rank < hi. Unit: a tile of pixels of
 // one image. A step of a curve touches few pixels, so groups of ranks without a hit are skipped by one vector compare.
 #include <algorithm>
+#include <cstring>
 
 #include "../kernels.h"
 #include "multiversion.h"
@@ -9,7 +10,7 @@ namespace saliency_ext {
 namespace {
 
 constexpr int64_t kTilePixels = 8192;
-constexpr int64_t kGroup = 16;
+constexpr int64_t kGroup = 64;
 
 int64_t tile_count(const BlendUpdateProblem& problem) {
   return (problem.height * problem.width + kTilePixels - 1) / kTilePixels;
@@ -20,12 +21,17 @@ struct Updater {
   const BlendUpdateProblem& problem;
   int64_t n;
 
+  // Rows that follow each other without a gap need no division to find a pixel.
+  SX_HD static int64_t offset(const int64_t* stride, int64_t width, int64_t p) {
+    if (stride[2] == width * stride[3]) return p * stride[3];
+    return p / width * stride[2] + p % width * stride[3];
+  }
+
   SX_HD void pixel(int64_t p) const {
-    const int64_t y = p / problem.width, x = p % problem.width;
     const int64_t* to = problem.canvas_stride;
     const int64_t* from = problem.source.stride;
-    Element* canvas = static_cast<Element*>(problem.canvas) + n * to[0] + y * to[2] + x * to[3];
-    const Element* source = static_cast<const Element*>(problem.source.data) + n * from[0] + y * from[2] + x * from[3];
+    Element* canvas = static_cast<Element*>(problem.canvas) + n * to[0] + offset(to, problem.width, p);
+    const Element* source = static_cast<const Element*>(problem.source.data) + n * from[0] + offset(from, problem.width, p);
     for (int64_t c = 0; c < problem.channels; ++c) canvas[c * to[1]] = source[c * from[1]];
   }
 
@@ -38,16 +44,22 @@ struct Updater {
     const uint32_t lo = static_cast<uint32_t>(low), span = static_cast<uint32_t>(high - low);
     int64_t p = first;
     for (; p + kGroup <= last; p += kGroup) {
-      uint32_t hits = 0;
-      for (int64_t i = 0; i < kGroup; ++i) hits |= static_cast<uint32_t>(ranks[p + i]) - lo < span ? 1u << i : 0u;
-      while (hits != 0) {
-        pixel(p + __builtin_ctz(hits));
-        hits &= hits - 1;
+      uint8_t hits[kGroup];  // one byte a pixel: the compare vectorises, and eight bytes are looked at as one word
+      for (int64_t i = 0; i < kGroup; ++i) hits[i] = static_cast<uint32_t>(ranks[p + i]) - lo < span;
+      for (int64_t i = 0; i < kGroup; i += 8) {
+        uint64_t word;
+        memcpy(&word, hits + i, 8);
+        for (; word != 0; word &= word - 1) pixel(p + i + byte_of(__builtin_ctzll(word)));
       }
     }
     for (; p < last; ++p) {
       if (static_cast<uint32_t>(ranks[p]) - lo < span) pixel(p);
     }
+  }
+
+  // Index in memory of the byte that holds this bit of a word.
+  SX_HD static int64_t byte_of(int bit) {
+    return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? bit / 8 : 7 - bit / 8;
   }
 };
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..checks import bad_value, require_device, require_dtype, require_ndim, require_shape, require_tensor
+from ..checks import bad_value, require_device, require_dtype, require_integer, require_ndim, require_shape, require_tensor
 from .arguments import may_overlap, step_counts
 from .blend_rank import check_ranks
 from .native import Definition, call, define
@@ -66,6 +66,14 @@ def blend_rank_(
         raise RuntimeError(
             f"{function}: expected canvas and source that need no gradient, got requires_grad=True; call it under torch.no_grad()"
         )
+    if type(lo) is int and type(hi) is int:  # the usual case, without the cost of tensors: a step is short
+        pixels = canvas.shape[2] * canvas.shape[3]
+        for name, bound in (("lo", lo), ("hi", hi)):
+            require_integer(function, name, bound, 0, pixels)
+        if lo > hi:
+            bad_value(function, "lo and hi", "lo <= hi", f"lo = [{lo}], hi = [{hi}]")
+        call("blend_rank_update", canvas, source, ranks, *torch.tensor(((lo,), (hi,)), device=canvas.device).unbind())
+        return canvas
     low, high = (_bound(name, bound, canvas) for name, bound in (("lo", lo), ("hi", hi)))
     if low.shape != high.shape:
         low, high = (bound.expand(canvas.shape[0]) for bound in (low, high))
