@@ -94,6 +94,9 @@ def evaluate(
     require_integer(function, "chunk", chunk, 1, 2**31 - 1)
     named_maps = _checked_maps(inputs, maps)
     named_metrics = _named(metrics)
+    if on_bad == "raise":  # before any work, with the places the caller knows
+        for name, values in {"inputs": inputs, **{f"maps[{name!r}]": values for name, values in named_maps.items()}}.items():
+            _refuse_nonfinite(name, values)
     runner = Engine(forward) if engine is None else engine
     if runner.forward is not forward:
         bad_value(function, "engine", "to run the given forward", "an engine on another callable", "pass Engine(forward, ...)")
@@ -104,17 +107,16 @@ def evaluate(
         images = slice(start, start + chunk)
         chunk_maps = {name: values[images] for name, values in named_maps.items()}
         one = target[images] if isinstance(target, Tensor) else target
-        for pair, result in _evaluate_chunk(runner, inputs[images], one, chunk_maps, named_metrics, ids[images], on_bad):
+        for pair, result in _evaluate_chunk(runner, inputs[images], one, chunk_maps, named_metrics, ids[images]):
             parts.setdefault(pair, []).append(result)
     return Results({pair: concatenate(results) for pair, results in parts.items()}, runner.counters)
 
 
 def _evaluate_chunk(
-    engine: Engine, inputs: Tensor, target: Target, maps: Maps, metrics: Mapping[str, Metric], ids: Tensor, on_bad: str
+    engine: Engine, inputs: Tensor, target: Target, maps: Maps, metrics: Mapping[str, Metric], ids: Tensor
 ) -> Iterator[tuple[tuple[str, str], MetricResult]]:
     """Map by map, so that one map's ranks are in memory at a time; what is known of the images is kept for the next map."""
     bad_images = ~inputs.isfinite().flatten(1).all(1)
-    _refuse(on_bad, "inputs", bad_images)
     safe = torch.where(bad_images.view(-1, 1, 1, 1), torch.zeros_like(inputs), inputs)
     clean_logits = engine.logits(safe)
     classes = resolve_target(target, clean_logits)[:, None]
@@ -123,7 +125,6 @@ def _evaluate_chunk(
     pixels = inputs.shape[2] * inputs.shape[3]
     for map_name, saliency in maps.items():
         bad_maps = ~saliency.isfinite().flatten(1).all(1)
-        _refuse(on_bad, f"maps[{map_name!r}]", bad_maps)
         clean = torch.where(bad_maps.view(-1, 1, 1), torch.zeros_like(saliency), saliency).to(inputs.device)
         plan = Plan()
         ranked: dict[tuple[str, int], Ranked] = {}
@@ -152,16 +153,18 @@ def _marked(result: MetricResult, bad_images: Tensor, bad_maps: Tensor, constant
             status.append(NONFINITE_SCORE)
         else:
             status.append(DEGENERATE_MAP if constant[index] else OK)
-    values = torch.where(bad_images | bad_maps, torch.nan, result.values)
-    return MetricResult(
-        result.info, values, status, result.parameters, result.fractions, dict(result.curves), dict(result.extras)
-    )
+    invalid = bad_images | bad_maps | ~result.values.isfinite()
+    values = torch.where(invalid, torch.nan, result.values)
+    curves = {name: torch.where(invalid[:, None], torch.nan, curve) for name, curve in result.curves.items()}
+    extras = {name: torch.where(invalid, torch.nan, extra) for name, extra in result.extras.items()}
+    return MetricResult(result.info, values, status, result.parameters, result.fractions, curves, extras)
 
 
-def _refuse(on_bad: str, argument: str, bad: Tensor) -> None:
-    if on_bad == "raise" and bad.any():
+def _refuse_nonfinite(argument: str, values: Tensor) -> None:
+    bad = ~values.isfinite().flatten(1).all(1)
+    if bad.any():
         where = bad.nonzero().flatten().tolist()
-        bad_value("evaluate", argument, "finite values", f"NaN or Inf in sample(s) {where} of a chunk", "or pass on_bad='mark'")
+        bad_value("evaluate", argument, "finite values", f"NaN or Inf in sample(s) {where}", "or pass on_bad='mark'")
 
 
 def _checked_maps(inputs: Tensor, maps: Tensor | Maps) -> dict[str, Tensor]:

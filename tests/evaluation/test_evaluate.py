@@ -81,11 +81,14 @@ def test_bad_samples_are_marked_and_the_others_finish():
     result = results["m", "deletion"]
     assert result.status == ["ok", "nonfinite_input", "nonfinite_map", "degenerate_map", "ok"]
     assert result.values.isnan().tolist() == [False, True, True, False, False]
+    assert result.curves["deletion"].isnan().all(1).tolist() == [False, True, True, False, False]  # no plausible curve either
     assert torch.equal(result.values[[0, 4]], expected["m", "deletion"].values[[0, 4]])
     summary = results.summary("m", "deletion")
     assert (summary.images, summary.left_out) == (3, 2)
     with pytest.raises(ValueError, match=r"evaluate: expected inputs finite values, got NaN or Inf in sample\(s\) \[1\]"):
-        count(model, images, {"m": saliency}, [Deletion(GREY)], on_bad="raise")
+        count(model, images, {"m": saliency}, [Deletion(GREY)], on_bad="raise", chunk=1)  # the caller's index, not the chunk's
+    with pytest.raises(ValueError, match=r"expected maps\['m'\] finite values, got NaN or Inf in sample\(s\) \[2\]"):
+        count(model, images[[0, 0, 2, 3, 4]], {"m": saliency}, [Deletion(GREY)], on_bad="raise")
 
 
 def test_a_model_that_answers_nan_is_marked():
