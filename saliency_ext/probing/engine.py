@@ -43,7 +43,7 @@ class Engine:
         max_batch: images per forward; the bound on memory.
         dtype: of the rendered inputs: None (the inputs'), torch.bfloat16 or torch.float16.
         channels_last: layout of the rendered inputs.
-        progress: called with (probes done, probes of this run) after each forward.
+        progress: called with (masked inputs done, masked inputs of this run) after each forward.
 
     Note:
         On a CUDA out-of-memory error max_batch is halved and the batch is run again; `counters.out_of_memory` counts it.
@@ -123,9 +123,17 @@ class Engine:
         highest = int(found.classes.max()) if found.classes.numel() else 0  # read once, before any forward
         rows = {key: torch.empty(inputs.shape[0], classes.shape[1] + 2, dtype=torch.float64) for key in fresh}
         batches = list(plan.batches(known))
+        done = 0
+
+        def report(count: int) -> None:
+            nonlocal done
+            done += count
+            if self.progress is not None:
+                self.progress(done, len(fresh) * inputs.shape[0])
+
         with evaluation_mode(self.forward):
             for images in self._image_slices(inputs.shape[0]):
-                forwarding = Forwarding(self, inputs[images], classes[images], ids[images], images, rows, highest)
+                forwarding = Forwarding(self, inputs[images], classes[images], ids[images], images, rows, highest, report)
                 for batch in batches:
                     forwarding.add(batch)
                 forwarding.flush()

@@ -1,6 +1,7 @@
 """Filling the buffer: probes of whatever family comes next are rendered side by side, and forwarded when it is full."""
 
 import time
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import torch
@@ -16,7 +17,6 @@ class Runner(Protocol):
     """What is needed of the engine."""
 
     counters: Any
-    progress: Any
 
     def buffer_like(self, inputs: Tensor) -> Tensor:
         """The buffer (B, C, H, W)."""
@@ -37,10 +37,11 @@ class Forwarding:
         images: slice,
         rows: dict[Key, Tensor],
         highest_class: int,
+        report: Callable[[int], None],
     ) -> None:
         self.engine, self.inputs, self.classes, self.ids, self.images, self.rows = engine, inputs, classes, ids, images, rows
         self.keys: list[Key] = []
-        self.done = 0
+        self.report = report
         self.highest_class = highest_class
         n = inputs.shape[0]
         self.buffer = engine.buffer_like(inputs)
@@ -73,9 +74,7 @@ class Forwarding:
             bad_value("Engine.run", "classes", f"in [0, {logits.shape[1]})", self.highest_class)
         for key, row in zip(self.keys, read_out(logits, self.classes).unbind(0), strict=True):
             self.rows[key][self.images] = row
-        self.done += count
-        if self.engine.progress is not None:
-            self.engine.progress(self.done, len(self.rows))
+        self.report(count * n)
         self.keys = []
 
     def _render(self, batch: Batch, steps: tuple[int, ...], infill: Tensor | None, out: Tensor) -> None:

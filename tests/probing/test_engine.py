@@ -106,10 +106,10 @@ def test_the_model_and_the_inputs_are_left_as_they_were():
     assert torch.is_grad_enabled()
 
 
-def test_progress_counts_up_to_the_unique_probes():
+def test_progress_counts_up_to_the_unique_masked_inputs():
     seen = []
-    run(Engine(make_model(), max_batch=10, progress=lambda done, total: seen.append((done, total))), images())
-    assert seen[-1] == (6, 6) and [done for done, _ in seen] == sorted(done for done, _ in seen)
+    run(Engine(make_model(), max_batch=4, progress=lambda done, total: seen.append((done, total))), images())
+    assert seen[-1] == (30, 30) and [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
 def test_half_precision_and_channels_last_inputs_reach_the_model():
