@@ -9,6 +9,9 @@ from torch import Tensor
 # Any callable from inputs (N, C, H, W) to logits (N, K).
 Forward = Callable[[Tensor], Tensor]
 
+# Any callable from inputs (N, C, H, W) and classes (N,) to saliency (N, H, W): a method of saliency_ext.attribution, or yours.
+Explainer = Callable[[Tensor, Tensor], Tensor]
+
 
 @runtime_checkable
 class Infill(Protocol):
@@ -58,4 +61,15 @@ class MetricInfo:
     direction: str  # "higher" or "lower" is better, or "none"
     unit: str
     measures: str  # the property, in a few words
+    reference: str
+
+
+@dataclass(frozen=True)
+class MethodInfo:
+    """What an attribution method is: printed beside its maps in every report."""
+
+    name: str
+    family: str  # "gradient", "cam", "perturbation", "relevance" or "control"
+    signed: bool  # negative values are evidence against the target
+    cost: str  # forwards (F) and backwards (B) per image and target
     reference: str

@@ -1,5 +1,7 @@
 """Which class a score is about."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -7,12 +9,15 @@ from ..checks import bad_type, bad_value, require_dtype, require_shape
 
 Target = Tensor | int | str
 
+_EXPECTED = "class indices, an int, 'predicted' or 'top-k' with a number for k"
+
 
 def resolve_target(target: Target, clean_logits: Tensor) -> Tensor:
-    """Class indices (N,) int64 on the logits' device.
+    """Class indices (N,), or (N, T) where several were asked, int64 on the logits' device.
 
     Args:
-        target: (N,) integer tensor, one class for all images, or "predicted": the winner on the clean image.
+        target: (N,) or (N, T) integer tensor, one class for all images, "predicted" (the winner on the clean image), or "top-3"
+            (the three winners, best first; any number).
         clean_logits: (N, K).
 
     Raises:
@@ -20,23 +25,48 @@ def resolve_target(target: Target, clean_logits: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> resolve_target("predicted", torch.tensor([[0.0, 2.0], [3.0, 1.0]]))
-        tensor([1, 0])
+        >>> logits = torch.tensor([[0.0, 2.0], [3.0, 1.0]])
+        >>> resolve_target("predicted", logits), resolve_target("top-2", logits)
+        (tensor([1, 0]), tensor([[1, 0],
+                [0, 1]]))
     """
-    images, classes = clean_logits.shape
+    indices = asked_classes(target, clean_logits.shape[0], lambda: clean_logits)
+    check_classes("resolve_target", indices, clean_logits.shape[1])
+    return indices.to(clean_logits.device)
+
+
+def asked_classes(target: Target, images: int, clean_logits: Callable[[], Tensor]) -> Tensor:
+    """As `resolve_target`, but the logits are only made where the target needs them, and the classes are not held against K."""
     if isinstance(target, str):
-        if target != "predicted":
-            bad_value("resolve_target", "target", "class indices, an int or 'predicted'", repr(target))
-        return clean_logits.argmax(1)
+        count = 1 if target == "predicted" else _top(target)
+        logits = clean_logits()
+        if count > logits.shape[1]:
+            bad_value("resolve_target", "target", f"'top-k' with k in [1, {logits.shape[1]}]", repr(target))
+        best = logits.topk(count, 1).indices if count > 1 else logits.argmax(1, keepdim=True)
+        return best[:, 0] if target == "predicted" else best
     if isinstance(target, bool) or not isinstance(target, int | Tensor):
-        bad_type("resolve_target", "target", "class indices, an int or 'predicted'", type(target).__name__)
+        bad_type("resolve_target", "target", _EXPECTED, type(target).__name__)
     if isinstance(target, int):
-        target = torch.full((images,), target)
+        return torch.full((images,), target)
     require_dtype("resolve_target", "target", target, (torch.int64, torch.int32))
-    require_shape("resolve_target", "target", target, "(N,)", (images,))
-    indices = target.to(device=clean_logits.device, dtype=torch.int64)
-    outside = (indices < 0) | (indices >= classes)
+    if target.ndim != 2:
+        require_shape("resolve_target", "target", target, "(N,)", (images,))
+    else:
+        require_shape("resolve_target", "target", target, "(N, T)", (images, target.shape[1]))
+    return target.to(torch.int64)
+
+
+def check_classes(function: str, classes: Tensor, count: int) -> None:
+    """Refuses a class outside [0, count), with its place."""
+    outside = (classes < 0) | (classes >= count)
     if outside.any():
-        at = int(outside.nonzero()[0])
-        bad_value("resolve_target", "target", f"in [0, {classes})", f"{int(indices[at])} at index {at}")
-    return indices
+        at = tuple(outside.nonzero()[0].tolist())
+        place = at[0] if len(at) == 1 else at
+        bad_value(function, "target", f"in [0, {count})", f"{int(classes[at])} at index {place}")
+
+
+def _top(target: str) -> int:
+    digits = target.removeprefix("top-")
+    if digits == target or not digits.isdecimal() or int(digits) < 1:
+        bad_value("resolve_target", "target", _EXPECTED, repr(target))
+    return int(digits)

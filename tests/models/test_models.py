@@ -68,7 +68,14 @@ def test_targets():
         resolve_target(-1, logits)
     with pytest.raises(ValueError, match=r"of shape \(N,\) = \(2,\), got \(3,\)"):
         resolve_target(torch.tensor([0, 1, 2]), logits)
-    with pytest.raises(ValueError, match="'predicted', got 'true'"):
-        resolve_target("true", logits)
+    assert resolve_target("top-2", logits).tolist() == [[1, 2], [0, 1]]
+    assert resolve_target(torch.tensor([[0, 1], [2, 2]]), logits).tolist() == [[0, 1], [2, 2]]
+    for unknown in ("true", "top-0", "top-k", "top-"):
+        with pytest.raises(ValueError, match=f"'top-k' with a number for k, got '{unknown}'"):
+            resolve_target(unknown, logits)
+    with pytest.raises(ValueError, match=r"'top-k' with k in \[1, 3\], got 'top-4'"):
+        resolve_target("top-4", logits)
+    with pytest.raises(ValueError, match=r"got 3 at index \(0, 1\)"):
+        resolve_target(torch.tensor([[0, 3], [1, 1]]), logits)
     with pytest.raises(TypeError, match="got float"):
         resolve_target(1.0, logits)

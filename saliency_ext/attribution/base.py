@@ -1,0 +1,101 @@
+"""What all attribution methods share: one call shape, checked arguments, the reduction of channels."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..checks import (
+    bad_type,
+    bad_value,
+    require_choice,
+    require_device,
+    require_dtype,
+    require_integer,
+    require_ndim,
+    require_shape,
+    require_tensor,
+)
+from ..models.targets import Target, asked_classes
+from ..ops.rank import checked_sample_ids
+from ..probing import Engine
+from ..protocols import Forward, MethodInfo
+
+CHANNELS = ("sum", "abs_sum", "max", "max_abs")
+
+
+def reduce_channels(function: str, attribution: Tensor, channels: str) -> Tensor:
+    """(..., C, H, W) to (..., H, W).
+
+    "sum" signed sum, "abs_sum" sum of absolute values, "max" signed maximum, "max_abs" maximum of absolute values.
+    """
+    require_choice(function, "channels", channels, CHANNELS)
+    if channels == "sum":
+        return attribution.sum(-3)
+    if channels == "abs_sum":
+        return attribution.abs().sum(-3)
+    return attribution.amax(-3) if channels == "max" else attribution.abs().amax(-3)
+
+
+class Method(ABC):
+    """An attribution method: made once for a model, called on images and targets.
+
+    Args:
+        model: callable (B, C, H, W) -> logits (B, K). An nn.Module is run in eval mode and given back as it was.
+        max_batch: images per forward; the bound on memory.
+
+    Subclasses set `info` and implement `_explain`. Calls are deterministic; the map of an image depends on that image, its target
+    and its sample id alone, not on the batch. Nothing of the caller's is changed, also after an exception.
+    """
+
+    info: ClassVar[MethodInfo]
+
+    def __init__(self, model: Forward, *, max_batch: int = 64) -> None:
+        name = type(self).__name__
+        if not callable(model):
+            bad_type(name, "model", "to be callable", type(model).__name__, "pass a module or a function of inputs (N, C, H, W)")
+        require_integer(name, "max_batch", max_batch, 1, 2**31 - 1)
+        self.model = model
+        self.max_batch = max_batch
+
+    def __call__(self, inputs: Tensor, target: Target, *, sample_ids: Tensor | None = None) -> Tensor:
+        """Saliency of each image for its target.
+
+        Args:
+            inputs: (N, C, H, W) float32 or float64, in model input space. Not modified.
+            target: (N,) classes, one class for all, or "predicted"; for several per image (N, T) classes or "top-3".
+            sample_ids: (N,) int64 identities that key random draws; 0 .. N-1 if not given.
+
+        Returns:
+            (N, H, W), or (N, T, H, W) for several targets; same dtype and device as the inputs; larger = more relevant.
+
+        Raises:
+            TypeError, ValueError: which argument, what was expected and what was got.
+        """
+        name = type(self).__name__
+        images = require_tensor(name, "inputs", inputs)
+        require_dtype(name, "inputs", images, (torch.float32, torch.float64), "convert with .float() and normalise")
+        require_ndim(name, "inputs", images, "(N, C, H, W)")
+        ids = torch.arange(len(images), device=images.device) if sample_ids is None else sample_ids
+        checked_sample_ids(name, ids)
+        require_shape(name, "sample_ids", ids, "(N,)", images.shape[:1])
+        require_device(name, "sample_ids", ids, images, "inputs")
+        classes = asked_classes(target, len(images), lambda: self._engine().logits(images.detach())).to(images.device)
+        if classes.numel() and int(classes.min()) < 0:
+            bad_value(name, "target", ">= 0", int(classes.min()))
+        several = classes.ndim == 2
+        columns = classes if several else classes[:, None]
+        if images.numel() == 0 or columns.numel() == 0:
+            saliency = images.new_empty(len(images), columns.shape[1], *images.shape[2:])
+        else:
+            saliency = self._explain(images.detach(), columns, ids)
+        return saliency if several else saliency[:, 0]
+
+    def _engine(self, **options: Any) -> Engine:
+        """An engine on the model with this method's batch size."""
+        return Engine(self.model, max_batch=self.max_batch, **options)
+
+    @abstractmethod
+    def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
+        """(N, T, H, W) from checked arguments: inputs (N, C, H, W), classes (N, T) int64, sample_ids (N,). N and T are not 0."""

@@ -1,0 +1,88 @@
+"""Gradient and input x gradient: how the score changes with each input value."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..checks import require_choice
+from ..models.gradients import SCORES, input_gradients
+from ..protocols import Forward, MethodInfo
+from .base import CHANNELS, Method, reduce_channels
+
+
+class GradientMethod(Method):
+    """A method made of input gradients: which score is differentiated, and how channels are reduced.
+
+    Args:
+        model: callable (B, C, H, W) -> logits (B, K), differentiable.
+        channels: "sum" (signed), "abs_sum", "max" or "max_abs".
+        score: "logit", "probability" or "log_probability" of the target.
+        max_batch: images per forward and backward.
+    """
+
+    def __init__(self, model: Forward, *, channels: str = "sum", score: str = "logit", max_batch: int = 64) -> None:
+        super().__init__(model, max_batch=max_batch)
+        require_choice(type(self).__name__, "channels", channels, CHANNELS)
+        require_choice(type(self).__name__, "score", score, SCORES)
+        self.channels = channels
+        self.score = score
+
+    def _gradients(self, inputs: Tensor, classes: Tensor) -> Tensor:
+        """Gradients (N, T, C, H, W), in forwards of at most max_batch images."""
+        name = type(self).__name__
+        parts = zip(torch.split(inputs, self.max_batch), torch.split(classes, self.max_batch), strict=True)
+        return torch.cat([input_gradients(name, self.model, images, asked, self.score)[1] for images, asked in parts])
+
+    def _reduced(self, attribution: Tensor) -> Tensor:
+        return reduce_channels(type(self).__name__, attribution, self.channels)
+
+
+class Gradient(GradientMethod):
+    """Saliency as the gradient of the target's score [Simonyan 2014, Sec. 3].
+
+    attribution = d f_t / d inputs, reduced over channels (published: maximum of absolute values).
+
+    Unit: score per unit of input. Signed with channels="sum" or "max". Cost: one forward, and one backward per target.
+    Trap: where the softmax saturates, the gradient of a probability vanishes; the default differentiates the logit.
+
+    Example:
+        >>> import torch
+        >>> linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)).eval()
+        >>> saliency = Gradient(linear)(torch.zeros(1, 1, 2, 2), 1)
+        >>> bool(torch.equal(saliency.flatten(), linear[1].weight[1].detach()))
+        True
+
+    References:
+        Simonyan, Vedaldi, Zisserman. Deep Inside Convolutional Networks. ICLR workshop 2014.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo("gradient", "gradient", True, "1 F + T B", "Simonyan 2014")
+
+    def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
+        return self._reduced(self._gradients(inputs, classes))
+
+
+class InputXGradient(GradientMethod):
+    """Saliency as input times gradient: the terms of a linear model [Shrikumar 2016].
+
+    attribution = inputs * d f_t / d inputs, multiplied before channels are reduced; for a model linear in its inputs, without
+    bias, the sum over all pixels is the score.
+
+    Unit: that of the score. Cost: one forward, and one backward per target. Trap: a pixel that is 0 in
+    model input space (usually the dataset's mean colour) gets 0 whatever its role.
+
+    Example:
+        >>> import torch
+        >>> linear = lambda x: torch.stack([x.sum((1, 2, 3)), x.sum((1, 2, 3)) * 2], 1)
+        >>> InputXGradient(linear)(torch.tensor([[[[1.0, 3.0]]]]), 1)
+        tensor([[[2., 6.]]])
+
+    References:
+        Shrikumar, Greenside, Shcherbina, Kundaje. Not Just a Black Box. arXiv 1605.01713.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo("input_x_gradient", "gradient", True, "1 F + T B", "Shrikumar 2016")
+
+    def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
+        return self._reduced(inputs[:, None] * self._gradients(inputs, classes))

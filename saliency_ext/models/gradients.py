@@ -1,0 +1,69 @@
+"""Gradients of asked scores with respect to the inputs, leaving the model and its surroundings as they were."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checks import require_choice
+from .modes import evaluation_mode
+from .outputs import logits_of
+from .targets import check_classes
+
+SCORES = ("logit", "probability", "log_probability")
+
+
+@contextmanager
+def differentiable(forward: Callable[..., Any]) -> Iterator[None]:
+    """Evaluation mode with gradients, whatever surrounds the call (no_grad, inference_mode, training mode)."""
+    with evaluation_mode(forward), torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def ordinary(values: Tensor) -> Tensor:
+    """The values as a tensor that autograd may save: one made in inference mode is copied."""
+    return values.clone() if values.is_inference() else values.detach()
+
+
+def leaf(inputs: Tensor) -> Tensor:
+    """A tensor of the same values that gradients can be asked of."""
+    return ordinary(inputs).requires_grad_()
+
+
+def asked_scores(function: str, logits: Tensor, classes: Tensor, score: str) -> Tensor:
+    """Scores (N, T) of the asked classes: logit, or probability or its logarithm under softmax over all logits."""
+    require_choice(function, "score", score, SCORES)
+    check_classes(function, classes, logits.shape[1])
+    if score != "logit":
+        logits = logits.log_softmax(1) if score == "log_probability" else logits.softmax(1)
+    return logits.gather(1, classes)
+
+
+def gradients_of(function: str, scores: Tensor, wanted: Tensor) -> Tensor:
+    """d scores[:, t] / d wanted as (N, T, ...): one backward per target, all images at once. Rows must be independent."""
+    targets = scores.shape[1]
+    if not scores.requires_grad:
+        raise RuntimeError(f"{function}: the logits do not depend differentiably on the inputs; the forward detaches them")
+    parts = [torch.autograd.grad(scores[:, t].sum(), wanted, retain_graph=t + 1 < targets)[0] for t in range(targets)]
+    return torch.stack(parts, 1) if parts else wanted.new_empty(wanted.shape[0], 0, *wanted.shape[1:])
+
+
+def input_gradients(
+    function: str, forward: Callable[..., Any], inputs: Tensor, classes: Tensor, score: str = "logit"
+) -> tuple[Tensor, Tensor]:
+    """Scores (N, T) and their gradients (N, T, C, H, W), both detached; nothing is accumulated in any `.grad`.
+
+    Args:
+        function: the name in error messages.
+        inputs: (N, C, H, W) floating.
+        classes: (N, T) int64.
+        score: "logit", "probability" or "log_probability".
+    """
+    with differentiable(forward):
+        images = leaf(inputs)
+        # A copy goes in: a model may begin with an in-place operation, which a leaf would refuse.
+        logits = logits_of(forward(images.clone()), len(images))
+        scores = asked_scores(function, logits, ordinary(classes).to(images.device), score)
+        return scores.detach(), gradients_of(function, scores, images)
