@@ -1,13 +1,17 @@
 """From questions to answers: mask families, schedules, the plan that removes duplicates, the engine that runs the model."""
 
 from .answers import Answers
-from .engine import Counters, Engine
-from .masks import BoxMasks, DenseMasks, GridMasks, Masks, Ranked, RankMasks, SegmentMasks
+from .engine import Engine
+from .masks import BoxMasks, DenseMasks, GridMasks, Masks, RankMasks, SegmentMasks
+from .orders import BlockOrder, Order, RandomOrder, Ranked
 from .plan import Plan
+from .runner import Counters
 from .schedule import EqualFractions, GivenCounts, LogSpaced, PixelSteps, Schedule
+from .session import Session
 
 __all__ = [
     "Answers",
+    "BlockOrder",
     "BoxMasks",
     "Counters",
     "DenseMasks",
@@ -17,10 +21,13 @@ __all__ = [
     "GridMasks",
     "LogSpaced",
     "Masks",
+    "Order",
     "PixelSteps",
     "Plan",
+    "RandomOrder",
     "RankMasks",
     "Ranked",
     "Schedule",
     "SegmentMasks",
+    "Session",
 ]

@@ -13,17 +13,14 @@ SCORES = ("probability", "logit", "log_probability", "accuracy")
 
 
 def read_out(logits: Tensor, classes: Tensor) -> Tensor:
-    """(..., N, T + 2) float64 on the host: asked logits, log-sum-exp, winner. One copy to the host.
+    """(B, T + 2), float32 or float64, on the logits' device: asked logits, log-sum-exp, winner.
 
     Args:
-        logits: (S * N, K), step by step.
-        classes: (N, T) int64 in [0, K).
+        logits: (B, K).
+        classes: (B, T) int64 in [0, K).
     """
-    n, t = classes.shape
-    rows = (logits if logits.dtype == torch.float64 else logits.float()).view(-1 if n > 0 else 1, n, logits.shape[1])
-    asked = rows.gather(2, classes.expand(rows.shape[0], n, t))
-    summary = torch.stack([rows.logsumexp(2), rows.argmax(2).to(rows.dtype)], 2)
-    return torch.cat([asked, summary], 2).cpu().double()
+    rows = logits if logits.dtype == torch.float64 else logits.float()
+    return torch.cat([rows.gather(1, classes), rows.logsumexp(1, keepdim=True), rows.argmax(1, keepdim=True).to(rows.dtype)], 1)
 
 
 @dataclass
@@ -31,11 +28,16 @@ class Answers:
     """Answers for one chunk of images, on the host in float64. Grows as plans are run; a known probe is never run again.
 
     Attributes:
-        classes: (N, T) asked classes per image.
+        classes: (N, T) asked classes per image; the first is the target.
+        failed: (N,) bool, images of which some probe could not be run for want of memory.
     """
 
     classes: Tensor
+    failed: Tensor = field(init=False)
     _rows: dict[Hashable, Tensor] = field(default_factory=dict)  # key -> (N, T + 2): logits, log-sum-exp, winner
+
+    def __post_init__(self) -> None:
+        self.failed = torch.zeros(self.classes.shape[0], dtype=torch.bool)
 
     def known(self) -> set[Hashable]:
         """Keys that need not be asked again."""
@@ -51,16 +53,28 @@ class Answers:
         "probability" softmax over all logits, "logit" raw, "log_probability", "accuracy" 1 where the class wins.
         """
         require_choice("Answers.score", "kind", kind, SCORES)
-        if not keys:
-            bad_value("Answers.score", "keys", "at least one", "none")
-        rows = torch.stack([self._rows[key] for key in keys], 1)
+        rows = self._stacked("Answers.score", keys)
         logit, normaliser, winner = rows[..., column], rows[..., -2], rows[..., -1]
         if kind == "logit":
             return logit
         if kind == "accuracy":
-            return (winner == self.classes[:, column, None]).double()
+            return torch.where(normaliser.isnan(), torch.nan, (winner == self.classes[:, column, None]).double())
         log_probability = logit - normaliser
         return log_probability if kind == "log_probability" else log_probability.exp()
+
+    def logits(self, keys: Sequence[Hashable], classes: Tensor) -> Tensor:
+        """Raw logits (N, S, L) of classes (N, L), each of which was asked."""
+        found = classes[:, :, None] == self.classes[:, None]
+        if not found.any(2).all():
+            bad_value("Answers.logits", "classes", "to be among those asked", classes[~found.any(2)].tolist())
+        columns = found.int().argmax(2)
+        rows = self._stacked("Answers.logits", keys)
+        return rows.gather(2, columns[:, None].expand(-1, rows.shape[1], -1))
+
+    def _stacked(self, function: str, keys: Sequence[Hashable]) -> Tensor:
+        if not keys:
+            bad_value(function, "keys", "at least one", "none")
+        return torch.stack([self._rows[key] for key in keys], 1)
 
     def mean_score(self, draws: Sequence[Sequence[Hashable]], kind: str, column: int = 0) -> Tensor:
         """Scores (N, S) averaged over the draws of a stochastic infill."""

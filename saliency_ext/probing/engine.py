@@ -1,52 +1,49 @@
 """The one place that runs the model: render, forward, read out, in batches of one shape."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from ..checks import bad_value, require_dtype, require_integer, require_ndim, require_shape, require_tensor
-from ..models import evaluation_mode, logits_of
+from ..checks import bad_type, bad_value, require_dtype, require_integer, require_ndim, require_shape, require_tensor
+from ..models import evaluation_mode
 from ..protocols import Forward
 from .answers import Answers
-from .forwarding import Forwarding
 from .plan import Plan
+from .runner import Counters, ModelRunner, Settings
+from .session import Progress, Session
 
-Progress = Callable[[int, int], None]
-
-
-@dataclass
-class Counters:
-    """What an engine did: counts have no noise, seconds have."""
-
-    asked: int = 0
-    unique: int = 0
-    forwards: int = 0
-    images_forwarded: int = 0
-    images_padded: int = 0
-    out_of_memory: int = 0
-    seconds: dict[str, float] = field(default_factory=lambda: {"render": 0.0, "forward": 0.0, "rest": 0.0})
+_DTYPES = (None, torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 class Engine:
     """Runs plans on a model.
 
-    Every forward has the same shape (max_batch, C, H, W): the buffer is allocated once, probes are rendered into it, and what
-    is left of it at the end is padding whose answers are dropped. So a score does not depend on how many probes or images were
-    asked together, to the bit, as far as the model's own batch rows are independent.
+    Every forward has the same shape (B, C, H, W): the buffer is allocated once, probes are rendered into it, and what is left of
+    it at the end is padding whose answers are dropped. So a score does not depend on how many probes or images were asked
+    together, to the bit, as far as the model's own batch rows are independent. Another B may change the last bits of a model's
+    answers (relative 1e-5 in float32 is usual): libraries choose their algorithms by shape.
 
     Args:
         forward: callable (B, C, H, W) -> logits (B, K), or what `models.logits_of` unwraps. An nn.Module is run in eval mode
             and restored.
-        max_batch: images per forward; the bound on memory.
+        memory_budget: bytes for the tensors of a forward; B is the largest batch that stays within it, up to 64 on the CPU and
+            512 on CUDA, measured once by forwarding one image and two. Not counted: weights, and workspaces inside operations.
+        max_batch: B itself; nothing is measured then.
         dtype: of the rendered inputs: None (the inputs'), torch.bfloat16 or torch.float16.
-        channels_last: layout of the rendered inputs.
-        progress: called with (masked inputs done, masked inputs of this run) after each forward.
+        channels_last: layout of the rendered inputs; "auto" follows the model's weights.
+        compile: run the forward through torch.compile.
+        cuda_graph: on CUDA, record the forward once and replay it; the forward must be capturable.
+        device: where images are moved to before they are rendered; None: they stay where they are.
+        pad: False lets the last forward be smaller: less work, but last bits may depend on how much was asked together.
+        progress: called with (masked inputs done, masked inputs asked so far) after each forward.
 
     Note:
-        On a CUDA out-of-memory error max_batch is halved and the batch is run again; `counters.out_of_memory` counts it.
+        Out of memory (CUDA or CPU) halves B and runs the batch again; `counters.out_of_memory` counts it. An image that has no
+        room alone is marked in `Answers.failed`. An accelerator is not waited for within a run, except for the answers of the
+        last but one forward.
 
     Example:
         >>> import torch
@@ -65,29 +62,91 @@ class Engine:
         self,
         forward: Forward,
         *,
-        max_batch: int = 64,
+        memory_budget: int = 2**30,
+        max_batch: int | None = None,
         dtype: torch.dtype | None = None,
-        channels_last: bool = False,
+        channels_last: bool | str = "auto",
+        compile: bool = False,
+        cuda_graph: bool = False,
+        device: torch.device | str | None = None,
+        pad: bool = True,
         progress: Progress | None = None,
     ) -> None:
         if not callable(forward):
-            raise TypeError(f"Engine: expected forward to be callable, got {type(forward).__name__}; pass a model or a function")
-        require_integer("Engine", "max_batch", max_batch, 1, 2**31 - 1)
-        if dtype not in (None, torch.float32, torch.float64, torch.bfloat16, torch.float16):
+            bad_type("Engine", "forward", "to be callable", type(forward).__name__, "pass a model or a function")
+        require_integer("Engine", "memory_budget", memory_budget, 1, 2**63 - 1)
+        if max_batch is not None:
+            require_integer("Engine", "max_batch", max_batch, 1, 2**31 - 1)
+        if dtype not in _DTYPES:
             bad_value("Engine", "dtype", "None or a floating dtype", dtype)
+        if channels_last not in (True, False, "auto"):
+            bad_value("Engine", "channels_last", "True, False or 'auto'", repr(channels_last))
         self.forward = forward
-        self.max_batch = max_batch
-        self.dtype = dtype
-        self.channels_last = channels_last
+        self.device = None if device is None else torch.device(device)
         self.progress = progress
-        self.counters = Counters()
-        self._buffer: Tensor | None = None
+        self._runner = ModelRunner(forward, Settings(memory_budget, max_batch, dtype, channels_last, compile, cuda_graph, pad))
+
+    @property
+    def counters(self) -> Counters:
+        """What was asked and done so far."""
+        return self._runner.counters
+
+    @property
+    def max_batch(self) -> int | None:
+        """Images per forward; None until it is measured."""
+        return self._runner.max_batch
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Clean logits (N, K), in forwards of the engine's shape."""
+        """Clean logits (N, K), in forwards of the engine's shape.
+
+        Raises:
+            TypeError, ValueError: wrong inputs, or logits of a wrong shape. OutOfMemoryError: not even one image fits.
+        """
+        images = self.placed(_checked_inputs("Engine.logits", inputs))
+        if len(images) == 0:
+            with evaluation_mode(self.forward):
+                return self._runner.forward_buffer(self._runner.buffer_like(images), 0)[0]
+        self._runner.check_device(images)
+        found = []
         with evaluation_mode(self.forward):
-            parts = torch.split(inputs, self.max_batch)
-            return torch.cat([self.forward_buffer(self._padded(part), part.shape[0])[: part.shape[0]].clone() for part in parts])
+            for part in torch.split(images, self._runner.batch(images)):
+                buffer = self._runner.buffer_like(part)
+                buffer[: part.shape[0]].copy_(part)
+                logits, failed = self._runner.forward_buffer(buffer, part.shape[0])
+                if failed is not None and failed.all():
+                    raise torch.OutOfMemoryError("Engine.logits: no memory for a single image; free some, or shrink the images")
+                found.append(logits.clone())
+        return torch.cat(found)
+
+    def placed(self, values: Tensor) -> Tensor:
+        """The values on the engine's device."""
+        return values if self.device is None else values.to(self.device)
+
+    @contextmanager
+    def session(
+        self,
+        inputs: Tensor,
+        classes: Tensor,
+        *,
+        sample_ids: Tensor | None = None,
+        answers: Answers | None = None,
+    ) -> Iterator[Session]:
+        """A pass over these images in which plans come one by one (`.ask(plan)`) and share the buffer.
+
+        Arguments as in `run`. `.answers` is complete after the block; an exception inside leaves the given answers unchanged.
+        """
+        start, spent = time.perf_counter(), sum(self.counters.seconds.values())
+        images, ids = self.placed(inputs), None if sample_ids is None else self.placed(sample_ids)
+        columns = self.placed(classes)
+        ids = _checked_ids(images, columns, ids)
+        self._runner.check_device(images)
+        found = Answers(classes.cpu()) if answers is None else answers
+        with evaluation_mode(self.forward):
+            session = Session(self._runner, images, columns, ids, found, self.progress)
+            yield session
+            session.finish()
+        elapsed = time.perf_counter() - start
+        self.counters.seconds["rest"] += elapsed - (sum(self.counters.seconds.values()) - spent)
 
     def run(
         self,
@@ -113,85 +172,21 @@ class Engine:
         Raises:
             TypeError, ValueError: wrong inputs, classes or ids, or logits of a wrong shape.
         """
-        start, spent = time.perf_counter(), sum(self.counters.seconds.values())
-        ids = _checked_ids(inputs, classes, sample_ids)
-        found = Answers(classes.cpu()) if answers is None else answers
-        known = found.known()
-        fresh = [key for key in plan.unique() if key not in known]
-        self.counters.asked += plan.asked
-        self.counters.unique += len(fresh)
-        highest = int(found.classes.max()) if found.classes.numel() else 0  # read once, before any forward
-        rows = {key: torch.empty(inputs.shape[0], classes.shape[1] + 2, dtype=torch.float64) for key in fresh}
-        batches = list(plan.batches(known))
-        done = 0
+        with self.session(inputs, classes, sample_ids=sample_ids, answers=answers) as session:
+            session.ask(plan)
+        return session.answers
 
-        def report(count: int) -> None:
-            nonlocal done
-            done += count
-            if self.progress is not None:
-                self.progress(done, len(fresh) * inputs.shape[0])
 
-        with evaluation_mode(self.forward):
-            for images in self._image_slices(inputs.shape[0]):
-                forwarding = Forwarding(self, inputs[images], classes[images], ids[images], images, rows, highest, report)
-                for batch in batches:
-                    forwarding.add(batch)
-                forwarding.flush()
-        for key, row in rows.items():
-            found.add(key, row)
-        elapsed = time.perf_counter() - start
-        self.counters.seconds["rest"] += elapsed - (sum(self.counters.seconds.values()) - spent)
-        return found
-
-    def _image_slices(self, count: int) -> list[slice]:
-        """Splits N images so that a whole number of steps of each part fills a forward."""
-        slices, start = [], 0
-        while start < count:
-            size = self.max_batch // -(-self.max_batch // min(count - start, self.max_batch))
-            slices.append(slice(start, start + size))
-            start += size
-        return slices
-
-    def _padded(self, part: Tensor) -> Tensor:
-        buffer = self.buffer_like(part)
-        buffer[: part.shape[0]].copy_(part)
-        return buffer
-
-    def buffer_like(self, inputs: Tensor) -> Tensor:
-        """The one buffer (max_batch, C, H, W), made anew when shape, dtype or device change."""
-        shape = (self.max_batch, *inputs.shape[1:])
-        dtype = inputs.dtype if self.dtype is None else self.dtype
-        old = self._buffer
-        if old is None or old.shape != shape or old.dtype != dtype or old.device != inputs.device:
-            memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
-            old = torch.zeros(shape, dtype=dtype, device=inputs.device).contiguous(memory_format=memory_format)
-            self._buffer = old
-        return old
-
-    def forward_buffer(self, buffer: Tensor, used: int) -> Tensor:
-        """Logits of a buffer of which `used` images count. Out of memory: max_batch is halved, and the buffer goes in parts."""
-        while True:
-            start = time.perf_counter()
-            try:
-                parts = [logits_of(self.forward(part), part.shape[0]) for part in torch.split(buffer, self.max_batch)]
-            except torch.OutOfMemoryError:
-                if self.max_batch == 1:
-                    raise
-                self.max_batch //= 2
-                self.counters.out_of_memory += 1
-                continue
-            self.counters.seconds["forward"] += time.perf_counter() - start
-            self.counters.forwards += len(parts)
-            self.counters.images_forwarded += buffer.shape[0]
-            self.counters.images_padded += buffer.shape[0] - used
-            return parts[0] if len(parts) == 1 else torch.cat(parts)
+def _checked_inputs(function: str, inputs: Tensor) -> Tensor:
+    images = require_tensor(function, "inputs", inputs)
+    require_dtype(function, "inputs", images, (torch.float32, torch.float64), "convert with .float() and normalise")
+    require_ndim(function, "inputs", images, "(N, C, H, W)")
+    return images.detach()
 
 
 def _checked_ids(inputs: Tensor, classes: Tensor, sample_ids: Tensor | None) -> Tensor:
     function = "Engine.run"
-    require_tensor(function, "inputs", inputs)
-    require_dtype(function, "inputs", inputs, (torch.float32, torch.float64), "convert with .float() and normalise")
-    require_ndim(function, "inputs", inputs, "(N, C, H, W)")
+    _checked_inputs(function, inputs)
     require_tensor(function, "classes", classes)
     require_dtype(function, "classes", classes, (torch.int64,))
     require_ndim(function, "classes", classes, "(N, T)")

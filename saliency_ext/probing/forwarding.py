@@ -1,7 +1,9 @@
-"""Filling the buffer: probes of whatever family comes next are rendered side by side, and forwarded when it is full."""
+"""Filling the buffer: probes of whatever family and images come next are rendered side by side, and forwarded when it is full."""
 
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import torch
@@ -14,76 +16,131 @@ from .plan import Batch, Key
 
 
 class Runner(Protocol):
-    """What is needed of the engine."""
+    """What is needed of the one who runs the model."""
 
     counters: Any
 
     def buffer_like(self, inputs: Tensor) -> Tensor:
         """The buffer (B, C, H, W)."""
 
-    def forward_buffer(self, buffer: Tensor, used: int) -> Tensor:
-        """Logits (B, K)."""
+    def forward_buffer(self, buffer: Tensor, used: int) -> tuple[Tensor, Tensor | None]:
+        """Logits (used, K), and which rows have none for want of memory."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A slice of the images of a run, small enough for the buffer."""
+
+    images: slice
+    inputs: Tensor
+    classes: Tensor
+    sample_ids: Tensor
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where the answers of consecutive rows of the buffer belong."""
+
+    key: Key
+    part: Part
 
 
 class Forwarding:
-    """Fills the buffer with steps of one slice of images, from whatever family comes next, and forwards it when it is full."""
+    """Fills the buffer with probes and forwards it when it is full.
+
+    An accelerator is not waited for: the answers of one buffer are fetched when the next one has been handed over.
+    """
 
     def __init__(
         self,
-        engine: Runner,
-        inputs: Tensor,
-        classes: Tensor,
-        ids: Tensor,
-        images: slice,
-        rows: dict[Key, Tensor],
+        runner: Runner,
+        rows: Callable[[Key], Tensor],
+        failed: Tensor,
         highest_class: int,
         report: Callable[[int], None],
     ) -> None:
-        self.engine, self.inputs, self.classes, self.ids, self.images, self.rows = engine, inputs, classes, ids, images, rows
-        self.keys: list[Key] = []
-        self.report = report
-        self.highest_class = highest_class
-        n = inputs.shape[0]
-        self.buffer = engine.buffer_like(inputs)
-        self.capacity = self.buffer.shape[0] // n
-        self.steps = self.buffer[: self.capacity * n].view(self.capacity, n, *self.buffer.shape[1:])
+        self.runner, self.rows, self.failed = runner, rows, failed
+        self.highest_class, self.report = highest_class, report
+        self.entries: list[_Entry] = []
+        self.used = 0
+        self.buffer: Tensor | None = None
+        self.pending: deque[tuple[Callable[[], Tensor], Tensor | None, list[_Entry]]] = deque()
 
-    def add(self, batch: Batch) -> None:
-        """Renders all steps of a batch, forwarding as often as the buffer is full."""
-        masked = isinstance(batch.infill, MaskedInfill)
-        infill = None if masked else batch.infill.fill(self.inputs, self.ids, batch.draw)
+    def add(self, batch: Batch, part: Part) -> None:
+        """Renders all steps of a batch for one part of the images, forwarding as often as the buffer is full."""
+        if self.buffer is None:
+            self.buffer = self.runner.buffer_like(part.inputs)
+        masked, n = isinstance(batch.infill, MaskedInfill), part.inputs.shape[0]
+        infill = None if masked else batch.infill.fill(part.inputs, part.sample_ids, batch.draw)
         at = 0
         while at < len(batch.steps):
-            take = min(self.capacity - len(self.keys), len(batch.steps) - at)
-            out = self.steps[len(self.keys) : len(self.keys) + take]
-            start = time.perf_counter()
-            self._render(batch, batch.steps[at : at + take], infill, out)
-            self.engine.counters.seconds["render"] += time.perf_counter() - start
-            self.keys += batch.keys[at : at + take]
-            at += take
-            if len(self.keys) == self.capacity:
+            room = (self.buffer.shape[0] - self.used) // n
+            if room == 0:
                 self.flush()
+                continue
+            take = min(room, len(batch.steps) - at)
+            out = self.buffer[self.used : self.used + take * n].view(take, n, *self.buffer.shape[1:])
+            start = time.perf_counter()
+            _render(batch, part, batch.steps[at : at + take], infill, out)
+            self.runner.counters.seconds["render"] += time.perf_counter() - start
+            self.entries += [_Entry(key, part) for key in batch.keys[at : at + take]]
+            self.used += take * n
+            at += take
 
     def flush(self) -> None:
-        """Forwards what is in the buffer and stores the read-outs."""
-        if not self.keys:
+        """Forwards what is in the buffer."""
+        if self.buffer is None or not self.entries:
             return
-        count, n = len(self.keys), self.inputs.shape[0]
-        logits = self.engine.forward_buffer(self.buffer, count * n)[: count * n]
+        logits, failed = self.runner.forward_buffer(self.buffer, self.used)
         if self.highest_class >= logits.shape[1]:
             bad_value("Engine.run", "classes", f"in [0, {logits.shape[1]})", self.highest_class)
-        for key, row in zip(self.keys, read_out(logits, self.classes).unbind(0), strict=True):
-            self.rows[key][self.images] = row
-        self.report(count * n)
-        self.keys = []
+        classes = torch.cat([entry.part.classes for entry in self.entries])
+        self.pending.append((_fetched(read_out(logits, classes)), failed, self.entries))
+        self.report(self.used)
+        self.entries, self.used = [], 0
+        if len(self.pending) > 1:
+            self._store()
 
-    def _render(self, batch: Batch, steps: tuple[int, ...], infill: Tensor | None, out: Tensor) -> None:
-        if infill is not None:
-            batch.masks.render(self.inputs, infill, steps, self.images, out)
-            return
-        # An infill that must see the mask: blending ones into zeros gives it.
-        ones = torch.ones_like(self.inputs[:, :1])
-        keep = ones.new_empty((len(steps), *ones.shape))
-        batch.masks.render(ones, torch.zeros_like(ones), steps, self.images, keep)
-        imputing = cast(MaskedInfill, batch.infill)
-        out.copy_(imputing.fill_removed(self.inputs, keep[:, :, 0] < 0.5, self.ids, batch.draw))
+    def finish(self) -> None:
+        """Forwards the rest, and waits for all answers."""
+        self.flush()
+        while self.pending:
+            self._store()
+
+    def _store(self) -> None:
+        fetch, failed, entries = self.pending.popleft()
+        answers, at = fetch(), 0
+        for entry in entries:
+            n = entry.part.inputs.shape[0]
+            self.rows(entry.key)[entry.part.images] = answers[at : at + n]
+            if failed is not None:
+                self.failed[entry.part.images] |= failed[at : at + n]
+            at += n
+
+
+def _render(batch: Batch, part: Part, steps: tuple[int, ...], infill: Tensor | None, out: Tensor) -> None:
+    if infill is not None:
+        batch.masks.render(part.inputs, infill, steps, part.images, out)
+        return
+    # An infill that must see the mask: blending ones into zeros gives it.
+    ones = torch.ones_like(part.inputs[:, :1])
+    keep = ones.new_empty((len(steps), *ones.shape))
+    batch.masks.render(ones, torch.zeros_like(ones), steps, part.images, keep)
+    imputing = cast(MaskedInfill, batch.infill)
+    out.copy_(imputing.fill_removed(part.inputs, keep[:, :, 0] < 0.5, part.sample_ids, batch.draw))
+
+
+def _fetched(values: Tensor) -> Callable[[], Tensor]:
+    """Begins the one copy to the host; what is returned waits for it and gives float64."""
+    if values.device.type != "cuda":
+        return lambda: values.cpu().double()
+    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    host.copy_(values, non_blocking=True)
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    copied.record(torch.cuda.current_stream(values.device))
+
+    def wait() -> Tensor:
+        copied.synchronize()
+        return host.double()
+
+    return wait

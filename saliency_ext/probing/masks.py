@@ -1,6 +1,5 @@
 """Mask families: which pixels a probe keeps. Each renders its steps, and names them so that equal masks are one probe."""
 
-import hashlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from .. import ops
 from ..checks import bad_value
+from .orders import Order, digest_of
 
 # Keys of the two masks that every family may contain.
 ALL_KEPT = ("all kept",)
@@ -29,55 +29,62 @@ class Masks(Protocol):
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """Ranks (N, H, W) of one map, with a digest of their content: two maps with equal ranks are one map."""
-
-    ranks: Tensor
-
-    @cached_property
-    def digest(self) -> bytes:
-        """128 bits of BLAKE2b over the ranks."""
-        return _digest(self.ranks)
-
-    @property
-    def pixels(self) -> int:
-        """H W."""
-        return self.ranks.shape[1] * self.ranks.shape[2]
-
-
-@dataclass(frozen=True)
 class RankMasks:
     """Keeps rank < count (`keep="head"`) or rank >= count (`keep="tail"`), for each of S counts.
 
     Keys are canonical: a full head and an empty tail are the clean image, whatever the map.
+
+    Args:
+        order: whose ranks; see `Order`.
+        counts: S counts for all images, or (N, S) int64 counts per image.
+        keep: "head" or "tail".
     """
 
-    ranked: Ranked
-    counts: Sequence[int]
+    order: Order
+    counts: Sequence[int] | Tensor
     keep: str = "head"
 
     def __post_init__(self) -> None:
         if self.keep not in ("head", "tail"):
             bad_value("RankMasks", "keep", "to be one of 'head', 'tail'", repr(self.keep))
-        for count in self.counts:
-            if not 0 <= count <= self.ranked.pixels:
-                bad_value("RankMasks", "counts", f"in [0, {self.ranked.pixels}]", count)
+        for count in {count for step in self._steps for count in step}:
+            if not 0 <= count <= self.order.pixels:
+                bad_value("RankMasks", "counts", f"in [0, {self.order.pixels}]", count)
+
+    @cached_property
+    def _steps(self) -> list[tuple[int, ...]]:
+        """Per step the count of all images, or of each."""
+        if isinstance(self.counts, Tensor):
+            per_image = self.counts if self.counts.ndim == 2 else self.counts[None]
+            return [tuple(step) for step in per_image.T.tolist()]
+        return [(int(count),) for count in self.counts]
 
     @cached_property
     def keys(self) -> Sequence[Hashable]:
-        """("rank", digest, side, count), or the key of the full or empty mask."""
-        return [self._key(int(count)) for count in self.counts]
+        """("rank", digest, side, counts), or the key of the full or empty mask."""
+        return [self._key(step) for step in self._steps]
 
-    def _key(self, count: int) -> Hashable:
-        kept = count if self.keep == "head" else self.ranked.pixels - count
-        if kept == self.ranked.pixels:
+    def _key(self, counts: tuple[int, ...]) -> Hashable:
+        distinct = set(counts)
+        counts = counts[:1] if len(distinct) == 1 else counts
+        full, empty = (self.order.pixels, 0) if self.keep == "head" else (0, self.order.pixels)
+        if distinct == {full}:
             return ALL_KEPT
-        return NONE_KEPT if kept == 0 else ("rank", self.ranked.digest, self.keep, count)
+        return NONE_KEPT if distinct == {empty} else ("rank", self.order.digest, self.keep, counts)
 
     def render(self, inputs: Tensor, infill: Tensor, steps: Sequence[int], images: slice, out: Tensor) -> None:
         """One call of the renderer."""
-        counts = [int(self.counts[step]) for step in steps]
-        ops.blend_rank(inputs, infill, self.ranked.ranks[images], counts, keep=self.keep, **_layout(out))
+        ranks = self.order.of(images)
+        chosen: list[int] | Tensor = [self._steps[step][0] for step in steps]
+        if isinstance(self.counts, Tensor) and self.counts.ndim == 2:
+            chosen = self.counts[images][:, list(steps)]
+        if ranks.shape[1] == inputs.shape[2]:
+            ops.blend_rank(inputs, infill, ranks, chosen, keep=self.keep, **_layout(out))
+        else:  # every channel value has a rank of its own: an image of one channel and C H rows
+            flat = ranks.shape[1:]
+            full = infill.expand_as(inputs).reshape(-1, 1, *flat)
+            probes = ops.blend_rank(inputs.reshape(-1, 1, *flat), full, ranks, chosen, keep=self.keep)
+            out.copy_(probes.view(out.shape))
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ class SegmentMasks:
     @cached_property
     def keys(self) -> Sequence[Hashable]:
         """The coalition under the digest of the segmentation."""
-        digest = _digest(self.segments)
+        digest = digest_of(self.segments)
         return [("segment", digest, bytes(row)) for row in self.coalitions.cpu().to(torch.uint8).tolist()]
 
     def render(self, inputs: Tensor, infill: Tensor, steps: Sequence[int], images: slice, out: Tensor) -> None:
@@ -144,17 +151,13 @@ class DenseMasks:
     @cached_property
     def keys(self) -> Sequence[Hashable]:
         """A digest of the whole stack and the step: dense masks are compared as a whole."""
-        digest = _digest(self.masks)
+        digest = digest_of(self.masks)
         return [("dense", digest, step) for step in range(self.masks.shape[-3])]
 
     def render(self, inputs: Tensor, infill: Tensor, steps: Sequence[int], images: slice, out: Tensor) -> None:
         """One call of the renderer."""
         chosen = self.masks[list(steps)] if self.masks.ndim == 3 else self.masks[images][:, list(steps)]
         ops.blend_dense(inputs, infill, chosen, **_layout(out))
-
-
-def _digest(values: Tensor) -> bytes:
-    return hashlib.blake2b(values.detach().cpu().contiguous().numpy().tobytes(), digest_size=16).digest()
 
 
 class _Layout(TypedDict):

@@ -1,0 +1,155 @@
+"""Runs the model on buffers of one shape, within the memory there is."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checks import bad_value
+from ..models import logits_of
+from ..protocols import Forward
+from .memory import batch_that_fits
+from .replay import Replay
+
+# More images per forward than this gain nothing: the device is busy.
+_LARGEST = {"cpu": 64, "cuda": 512}
+
+
+@dataclass
+class Counters:
+    """What an engine did: counts have no noise, seconds have."""
+
+    asked: int = 0
+    unique: int = 0
+    forwards: int = 0
+    images_forwarded: int = 0
+    images_padded: int = 0
+    images_failed: int = 0
+    out_of_memory: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: {"render": 0.0, "forward": 0.0, "rest": 0.0})
+
+
+@dataclass
+class Settings:
+    """How a runner runs: the arguments of `Engine`."""
+
+    memory_budget: int
+    max_batch: int | None
+    dtype: torch.dtype | None
+    channels_last: bool | str
+    compile: bool
+    cuda_graph: bool
+    pad: bool
+
+
+class ModelRunner:
+    """The model, its buffer and its counters.
+
+    Out of memory, on any device: the batch is halved, and the buffer is run in parts. An image for which there is no memory alone
+    gets NaN for logits and is reported; so the others finish.
+    """
+
+    def __init__(self, forward: Forward, settings: Settings) -> None:
+        self.model = forward
+        self.settings = settings
+        self.max_batch = settings.max_batch
+        self.counters = Counters()
+        self._call: Callable[[Tensor], Any] = torch.compile(forward, dynamic=False) if settings.compile else forward
+        self._buffer: Tensor | None = None
+        self._replay: Replay | None = None
+        self._classes: int | None = None
+
+    def batch(self, example: Tensor) -> int:
+        """Images per forward, measured at the first image (1, C, H, W) unless it was given."""
+        if self.max_batch is None:
+            if len(example) == 0:
+                return 1
+            first = torch.zeros_like(self._cast(example[:1]))
+            largest = _LARGEST.get(example.device.type, _LARGEST["cpu"])
+            self.max_batch = batch_that_fits(self.model, first, self.settings.memory_budget, largest)
+        return self.max_batch
+
+    def check_device(self, inputs: Tensor) -> None:
+        """Refuses inputs that are not where the model is."""
+        parameter = next(self.model.parameters(), None) if isinstance(self.model, torch.nn.Module) else None
+        if parameter is not None and parameter.device != inputs.device:
+            remedy = f"move them with .to({str(parameter.device)!r}), or pass device={str(parameter.device)!r} to the Engine"
+            bad_value("Engine.run", "inputs", f"on the device of the model ({parameter.device})", inputs.device, remedy)
+
+    def buffer_like(self, inputs: Tensor) -> Tensor:
+        """The one buffer (max_batch, C, H, W), made anew when shape, dtype, device or layout change."""
+        shape, dtype = (self.batch(inputs), *inputs.shape[1:]), self.settings.dtype or inputs.dtype
+        old = self._buffer
+        if old is None or old.shape != shape or old.dtype != dtype or old.device != inputs.device:
+            self._replay = None
+            layout = torch.channels_last if self._channels_last() else torch.contiguous_format
+            self._buffer = old = torch.zeros(shape, dtype=dtype, device=inputs.device).contiguous(memory_format=layout)
+        return old
+
+    def forward_buffer(self, buffer: Tensor, used: int) -> tuple[Tensor, Tensor | None]:
+        """Logits (used, K), and which rows (used,) have none for want of memory, None where all have."""
+        if not self.settings.pad:
+            buffer = buffer[:used]
+        while True:
+            start = time.perf_counter()
+            try:
+                parts = [self._logits(part) for part in torch.split(buffer, self.max_batch or len(buffer))]
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self.counters.out_of_memory += 1
+                if self.max_batch != 1:
+                    self.max_batch = (self.max_batch or len(buffer)) // 2
+                    continue
+                return self._one_by_one(buffer, used)
+            self.counters.seconds["forward"] += time.perf_counter() - start
+            self._count(len(parts), buffer.shape[0], used)
+            return (parts[0] if len(parts) == 1 else torch.cat(parts))[:used], None
+
+    def _one_by_one(self, buffer: Tensor, used: int) -> tuple[Tensor, Tensor]:
+        rows: list[Tensor | None] = []
+        for image in buffer[:used].split(1):  # type: ignore[no-untyped-call]
+            try:
+                rows.append(self._logits(image))
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error) or self._classes is None:
+                    raise
+                rows.append(None)
+        failed = torch.tensor([row is None for row in rows])
+        self.counters.images_failed += int(failed.sum())
+        self._count(used, used, used)
+        like = next((row for row in rows if row is not None), buffer.new_empty(1, self._classes or 0))
+        return torch.cat([torch.full_like(like, torch.nan) if row is None else row for row in rows]), failed
+
+    def _logits(self, part: Tensor) -> Tensor:
+        if self.settings.cuda_graph and part.is_cuda and part is self._buffer:
+            if self._replay is None:
+                self._replay = Replay(lambda x: logits_of(self._call(x), len(x)), part)
+            logits = self._replay()
+        else:
+            logits = logits_of(self._call(part), part.shape[0])
+        self._classes = logits.shape[1]
+        return logits
+
+    def _count(self, forwards: int, images: int, used: int) -> None:
+        self.counters.forwards += forwards
+        self.counters.images_forwarded += images
+        self.counters.images_padded += images - used
+
+    def _cast(self, images: Tensor) -> Tensor:
+        return images if self.settings.dtype is None else images.to(self.settings.dtype)
+
+    def _channels_last(self) -> bool:
+        """As set; "auto" follows the model: its weights are in that layout, or not."""
+        if self.settings.channels_last != "auto":
+            return bool(self.settings.channels_last)
+        weights = [p for p in self.model.parameters() if p.ndim == 4] if isinstance(self.model, torch.nn.Module) else []
+        return any(p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous() for p in weights)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """CUDA says so by type, the CPU's allocator in words."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
