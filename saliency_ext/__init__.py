@@ -7,10 +7,10 @@ from ._load import load_native as _load_native
 _load_native()
 
 from . import infill, metrics, ops, probing, reference  # noqa: E402
-from .evaluation import evaluate  # noqa: E402
+from .evaluation import TargetMaps, evaluate  # noqa: E402
 
 ops.native.install("saliency_ext")
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "evaluate", "infill", "metrics", "ops", "probing", "reference"]
+__all__ = ["TargetMaps", "__version__", "evaluate", "infill", "metrics", "ops", "probing", "reference"]

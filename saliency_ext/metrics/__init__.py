@@ -4,13 +4,17 @@ Two kinds: a curve metric says which probes it needs (`ask`) and turns answers i
 and reads the map itself, mostly against a truth mask (`score`).
 
 To add a curve metric: subclass `CurveMetric` in a new file, give it a class attribute `info: MetricInfo`, implement `ask` and
-`finish`, list it here, and add its naive counterpart and a hand example to the tests.
+`finish`, list it here, and add its naive counterpart and a hand example to the tests. A metric with probes that is no curve
+follows the protocol `case.Metric`.
 """
 
+from .case import Case, Metric
+from .completeness import Completeness
 from .complexity import Complexity
 from .curve_metric import CurveMetric
 from .deletion import Deletion
 from .fidelity import Fidelity
+from .geometry_gap import GeometryGap
 from .insertion import Insertion
 from .mask_agreement import MaskAgreement
 from .morf import LeRF, MoRF
@@ -18,20 +22,26 @@ from .pointing_game import PointingGame
 from .relevance_mass import RelevanceMass
 from .relevance_rank import RelevanceRank
 from .result import MetricResult
+from .soundness import Soundness
 from .sparseness import Sparseness
 
 __all__ = [
+    "Case",
+    "Completeness",
     "Complexity",
     "CurveMetric",
     "Deletion",
     "Fidelity",
+    "GeometryGap",
     "Insertion",
     "LeRF",
     "MaskAgreement",
+    "Metric",
     "MetricResult",
     "MoRF",
     "PointingGame",
     "RelevanceMass",
     "RelevanceRank",
+    "Soundness",
     "Sparseness",
 ]

@@ -7,18 +7,17 @@ A curve removes (or inserts) pixels in one order. Both orders and both direction
 so removing the least relevant is inserting the most relevant, read backwards, and costs nothing once the other was asked.
 """
 
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from ..checks import require_choice
-from ..probing import Answers, EqualFractions, Plan, Ranked, RankMasks, Schedule
+from ..checks import bad_type, require_choice, require_integer
+from ..probing import Answers, EqualFractions, Order, RankMasks, Schedule
 from ..probing.answers import SCORES
+from ..probing.curve import RULES, area_under
 from ..protocols import Infill
-
-Keys = list[list[Hashable]]  # per draw, per step
+from .case import TIES, Case, Keys
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,10 @@ class CurveMetric:
         infill: what a removed pixel becomes.
         schedule: counts of pixels per step; default 20 equal fractions, both ends.
         score: "probability", "logit", "log_probability" or "accuracy" of the target.
-        ties: "random" (keyed by seed, sample id and pixel) or "index".
-        seed: of the tie-break.
+        ties: "random" (keyed by seed, sample id and pixel), "index" or "last_index".
+        seed: of the tie-break and other draws.
+        area: how the curve becomes a number; see `probing.curve.area_under`.
+        unit: "pixel" (all channels together) or "channel_value" (every value of every channel by itself; the map is repeated).
     """
 
     infill: Infill
@@ -38,43 +39,72 @@ class CurveMetric:
     score: str = "probability"
     ties: str = "random"
     seed: int = 0
+    area: str = "trapezoid"
+    unit: str = "pixel"
 
     def __post_init__(self) -> None:
         name = type(self).__name__
         require_choice(name, "score", self.score, SCORES)
-        require_choice(name, "ties", self.ties, ("random", "index"))
-        if not isinstance(self.infill, Infill):
-            raise TypeError(f"{name}: expected infill to be an Infill, got {type(self.infill).__name__}; see saliency_ext.infill")
+        require_choice(name, "ties", self.ties, TIES)
+        require_choice(name, "area", self.area, RULES)
+        require_choice(name, "unit", self.unit, ("pixel", "channel_value"))
+        require_integer(name, "seed", self.seed, 0, 2**63 - 1)
+        checked_infill(name, self.infill)
 
     @property
     def parameters(self) -> dict[str, object]:
         """Every choice, as plain values."""
         return {
-            "infill": self.infill.name,
-            **{f"infill_{name}": value for name, value in self.infill.parameters.items()},
+            **infill_parameters(self.infill),
             "schedule": repr(self.schedule),
             "score": self.score,
             "ties": self.ties,
             "seed": self.seed,
+            "area": self.area,
+            "unit": self.unit,
         }
 
-    def fractions(self, pixels: int) -> Tensor:
+    def order(self, case: Case, label: int | None = None) -> Order:
+        """The order of the map, in this metric's unit and with its tie rule."""
+        return case.ranked(self.ties, self.seed, label=label, per_channel=self.unit == "channel_value")
+
+    def places(self, case: Case) -> int:
+        """What the fractions are of: pixels, or channel values."""
+        return case.pixels * (case.inputs.shape[1] if self.unit == "channel_value" else 1)
+
+    def fractions(self, places: int) -> Tensor:
         """(S,) true fractions of the schedule, float64."""
-        return torch.tensor(self.schedule.counts(pixels), dtype=torch.float64) / max(pixels, 1)
+        return torch.tensor(self.schedule.counts(places), dtype=torch.float64) / max(places, 1)
 
-    def ask_most_relevant_removed(self, plan: Plan, ranked: Ranked) -> Keys:
-        """Probes of the curve that removes the most relevant pixels first."""
-        return plan.ask(RankMasks(ranked, self.schedule.counts(ranked.pixels), keep="tail"), self.infill)
+    def ask_most_relevant_removed(self, case: Case, order: Order) -> Keys:
+        """Probes of the curve that removes the first of an order."""
+        return case.ask(RankMasks(order, self.schedule.counts(order.pixels), keep="tail"), self.infill)
 
-    def ask_least_relevant_removed(self, plan: Plan, ranked: Ranked) -> Keys:
-        """Probes of the curve that removes the least relevant pixels first."""
-        counts = [ranked.pixels - count for count in self.schedule.counts(ranked.pixels)]
-        return plan.ask(RankMasks(ranked, counts, keep="head"), self.infill)
+    def ask_least_relevant_removed(self, case: Case, order: Order) -> Keys:
+        """Probes of the curve that removes the last of an order."""
+        counts = [order.pixels - count for count in self.schedule.counts(order.pixels)]
+        return case.ask(RankMasks(order, counts, keep="head"), self.infill)
 
-    def ask_most_relevant_inserted(self, plan: Plan, ranked: Ranked) -> Keys:
-        """Probes of the curve that inserts the most relevant pixels first."""
-        return plan.ask(RankMasks(ranked, self.schedule.counts(ranked.pixels), keep="head"), self.infill)
+    def ask_most_relevant_inserted(self, case: Case, order: Order) -> Keys:
+        """Probes of the curve that inserts the first of an order."""
+        return case.ask(RankMasks(order, self.schedule.counts(order.pixels), keep="head"), self.infill)
 
     def read(self, answers: Answers, keys: Keys) -> Tensor:
         """Scores (N, S) of a curve, averaged over draws."""
         return answers.mean_score(keys, self.score)
+
+    def summarise(self, curve: Tensor, fractions: Tensor) -> Tensor:
+        """The area (N,) under a curve, by this metric's rule."""
+        return area_under(curve, fractions, self.area)
+
+
+def checked_infill(function: str, infill: object) -> Infill:
+    """The infill, if it is one."""
+    if not isinstance(infill, Infill):
+        bad_type(function, "infill", "to be an Infill", type(infill).__name__, "see saliency_ext.infill")
+    return infill
+
+
+def infill_parameters(infill: Infill) -> dict[str, object]:
+    """Name and parameters of an infill, for a metric's record."""
+    return {"infill": infill.name, **{f"infill_{name}": value for name, value in infill.parameters.items()}}

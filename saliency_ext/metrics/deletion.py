@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..probing import Answers, Plan, Ranked
-from ..probing.curve import area_under
+from ..probing import Answers
 from ..protocols import MetricInfo
-from .curve_metric import CurveMetric, Keys
-from .result import OK, MetricResult
+from .case import Case, Keys
+from .curve_metric import CurveMetric
+from .result import MetricResult
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Deletion(CurveMetric):
         "deletion", "lower", "area under the score over [0, 1]", "relevance of what is ranked first", "Petsiuk 2018"
     )
 
-    def ask(self, plan: Plan, ranked: Ranked) -> Keys:
+    def ask(self, case: Case) -> tuple[Keys, int]:
         """The probes needed."""
-        return self.ask_most_relevant_removed(plan, ranked)
+        return self.ask_most_relevant_removed(case, self.order(case)), self.places(case)
 
-    def finish(self, answers: Answers, keys: Keys, pixels: int) -> MetricResult:
+    def finish(self, answers: Answers, asked: tuple[Keys, int]) -> MetricResult:
         """Turns answers into values."""
-        fractions, curve = self.fractions(pixels), self.read(answers, keys)
-        values = area_under(curve, fractions)
-        return MetricResult(self.info, values, [OK] * len(values), self.parameters, fractions, {"deletion": curve})
+        fractions, curve = self.fractions(asked[1]), self.read(answers, asked[0])
+        values = self.summarise(curve, fractions)
+        return MetricResult(self.info, values, self.parameters, fractions=fractions, curves={"deletion": curve})

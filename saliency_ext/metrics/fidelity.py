@@ -3,11 +3,23 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..probing import Answers, Plan, Ranked
-from ..probing.curve import area_under
+import torch
+from torch import Tensor
+
+from ..checks import bad_value, require_integer
+from ..probing import Answers
 from ..protocols import MetricInfo
-from .curve_metric import CurveMetric, Keys
-from .result import OK, MetricResult
+from .case import Case, Keys
+from .curve_metric import CurveMetric
+from .result import MetricResult
+
+
+@dataclass(frozen=True)
+class _Asked:
+    mif: Keys
+    lif: Keys
+    references: list[tuple[Keys, Keys]]
+    places: int
 
 
 @dataclass(frozen=True)
@@ -18,35 +30,72 @@ class Fidelity(CurveMetric):
     depends on how many pixels are gone, not on which, it is the same in both orders and cancels exactly in F. Higher is better;
     a random order has F = 0 in expectation; F of the negated map is -F (without ties). In [-1, 1] for probability and accuracy.
 
-    extras: auc_mif, auc_lif; `normalised` = F / clean score; `artifact_half` = max(0, clean - LIF) at the last fraction <= 1/2:
-    an upper bound on the artifact there if the removed half carries no counter-evidence (it fails for signed maps).
-    curves: mif, lif, and `artifact` = max(0, clean - LIF).
+    With D_o(t) = clean score - score after removing the share t in order o, and random reference orders R:
+        F = MRG + LRG,   MRG = AUC_R - AUC_MIF,   LRG = AUC_LIF - AUC_R
+        artifact(t) = max(0, D_LIF(t)): an upper bound on the artifact at t if what is removed carries no counter-evidence; it
+        fails for signed maps, whose least relevant pixels speak against the target, and it is loose beyond small t.
+
+    Args:
+        references: random orders per image, shared by all maps of the image; each is read forwards and backwards, and F does
+            not depend on them. 0: no MRG and LRG.
+        relative: divide each curve by its clean value, as the published logit ratio. An image whose clean score is <= 0 has
+            no value then: a ratio to it would turn the order round.
+
+    extras: auc_mif, auc_lif; `normalised` = F / clean score; `artifact_half` = artifact at the last fraction <= 1/2; with
+    references auc_random, mrg, lrg. curves: mif, lif, artifact; with references random (their mean).
 
     Note:
-        What F cannot correct: scattered and solid masks of one size may disturb the model differently.
+        What F cannot correct: scattered and solid masks of one size may disturb the model differently; `GeometryGap` shows how
+        much. References cost 2 S further masked inputs per image each, whatever the number of maps.
     """
+
+    references: int = 0
+    relative: bool = False
 
     info: ClassVar[MetricInfo] = MetricInfo(
         "fidelity", "higher", "difference of areas under the score", "order of relevance, artifacts cancelled", "Brocki 2022"
     )
 
-    def ask(self, plan: Plan, ranked: Ranked) -> tuple[Keys, Keys]:
-        """The probes needed: both orders."""
-        return self.ask_most_relevant_removed(plan, ranked), self.ask_least_relevant_removed(plan, ranked)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_integer("Fidelity", "references", self.references, 0, 2**16)
+        if self.references and self.unit != "pixel":
+            bad_value("Fidelity", "references", "0 where the unit is a channel value", self.references)
 
-    def finish(self, answers: Answers, keys: tuple[Keys, Keys], pixels: int) -> MetricResult:
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Every choice, as plain values."""
+        return {**super().parameters, "references": self.references, "relative": self.relative}
+
+    def ask(self, case: Case) -> _Asked:
+        """The probes needed: both orders, and those of the references."""
+        orders = [self.order(case), *(case.random_order(self.seed, draw) for draw in range(self.references))]
+        pairs = [(self.ask_most_relevant_removed(case, o), self.ask_least_relevant_removed(case, o)) for o in orders]
+        return _Asked(*pairs[0], pairs[1:], self.places(case))
+
+    def finish(self, answers: Answers, asked: _Asked) -> MetricResult:
         """Turns answers into values."""
-        fractions = self.fractions(pixels)
-        mif, lif = self.read(answers, keys[0]), self.read(answers, keys[1])
-        auc_mif, auc_lif = area_under(mif, fractions), area_under(lif, fractions)
+        fractions = self.fractions(asked.places)
+        mif, lif = self._curve(answers, asked.mif), self._curve(answers, asked.lif)
+        auc_mif, auc_lif = self.summarise(mif, fractions), self.summarise(lif, fractions)
         values = auc_lif - auc_mif
         artifact = (lif[:, :1] - lif).clamp(min=0)
-        half = int((fractions <= 0.5).sum()) - 1
-        extras = {
-            "auc_mif": auc_mif,
-            "auc_lif": auc_lif,
-            "normalised": values / mif[:, 0],
-            "artifact_half": artifact[:, half],
-        }
         curves = {"mif": mif, "lif": lif, "artifact": artifact}
-        return MetricResult(self.info, values, [OK] * len(values), self.parameters, fractions, curves, extras)
+        extras = {"auc_mif": auc_mif, "auc_lif": auc_lif, "normalised": values / mif[:, 0]}
+        early = (fractions <= 0.5).nonzero()
+        if len(early):
+            extras["artifact_half"] = artifact[:, int(early[-1])]
+        if asked.references:
+            both = [self._curve(answers, keys) for pair in asked.references for keys in pair]
+            random = torch.stack(both).mean(0)
+            auc_random = self.summarise(random, fractions)
+            curves["random"] = random
+            extras |= {"auc_random": auc_random, "mrg": auc_random - auc_mif, "lrg": auc_lif - auc_random}
+        return MetricResult(self.info, values, self.parameters, fractions=fractions, curves=curves, extras=extras)
+
+    def _curve(self, answers: Answers, keys: Keys) -> Tensor:
+        curve = self.read(answers, keys)
+        if not self.relative:
+            return curve
+        clean = curve[:, :1]
+        return curve / torch.where(clean > 0, clean, torch.nan)

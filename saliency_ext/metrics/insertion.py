@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..probing import Answers, Plan, Ranked
-from ..probing.curve import area_under
+from ..probing import Answers
 from ..protocols import MetricInfo
-from .curve_metric import CurveMetric, Keys
-from .result import OK, MetricResult
+from .case import Case, Keys
+from .curve_metric import CurveMetric
+from .result import MetricResult
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Insertion(CurveMetric):
         "insertion", "higher", "area under the score over [0, 1]", "sufficiency of what is ranked first", "Petsiuk 2018"
     )
 
-    def ask(self, plan: Plan, ranked: Ranked) -> Keys:
+    def ask(self, case: Case) -> tuple[Keys, int]:
         """The probes needed."""
-        return self.ask_most_relevant_inserted(plan, ranked)
+        return self.ask_most_relevant_inserted(case, self.order(case)), self.places(case)
 
-    def finish(self, answers: Answers, keys: Keys, pixels: int) -> MetricResult:
+    def finish(self, answers: Answers, asked: tuple[Keys, int]) -> MetricResult:
         """Turns answers into values."""
-        fractions, curve = self.fractions(pixels), self.read(answers, keys)
-        values = area_under(curve, fractions)
-        return MetricResult(self.info, values, [OK] * len(values), self.parameters, fractions, {"insertion": curve})
+        fractions, curve = self.fractions(asked[1]), self.read(answers, asked[0])
+        values = self.summarise(curve, fractions)
+        return MetricResult(self.info, values, self.parameters, fractions=fractions, curves={"insertion": curve})

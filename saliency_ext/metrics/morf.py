@@ -6,11 +6,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..checks import require_choice
-from ..probing import Answers, Plan, Ranked
-from ..probing.curve import area_under
+from ..probing import Answers
 from ..protocols import MetricInfo
-from .curve_metric import CurveMetric, Keys
-from .result import OK, MetricResult
+from .case import Case, Keys
+from .curve_metric import CurveMetric
+from .result import MetricResult
 
 _SUMMARIES = ("auc", "aopc")
 
@@ -30,13 +30,13 @@ class _OrderedCurve(CurveMetric):
         """Every choice, as plain values."""
         return {**super().parameters, "summary": self.summary}
 
-    def _result(self, info: MetricInfo, curve: Tensor, pixels: int) -> MetricResult:
-        fractions = self.fractions(pixels)
-        values = area_under(curve, fractions) if self.summary == "auc" else (curve[:, :1] - curve).mean(1)
+    def _result(self, info: MetricInfo, curve: Tensor, places: int) -> MetricResult:
+        fractions = self.fractions(places)
+        values = self.summarise(curve, fractions) if self.summary == "auc" else (curve[:, :1] - curve).mean(1)
         if self.summary == "aopc":
             turned = {"lower": "higher", "higher": "lower"}[info.direction]
             info = MetricInfo(f"{info.name}_aopc", turned, "mean drop of the score", info.measures, info.reference)
-        return MetricResult(info, values, [OK] * len(values), self.parameters, fractions, {info.name: curve})
+        return MetricResult(info, values, self.parameters, fractions=fractions, curves={info.name: curve})
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,13 @@ class MoRF(_OrderedCurve):
         "morf", "lower", "area under the score over [0, 1]", "relevance of what is ranked first", "Samek 2017"
     )
 
-    def ask(self, plan: Plan, ranked: Ranked) -> Keys:
+    def ask(self, case: Case) -> tuple[Keys, int]:
         """The probes needed."""
-        return self.ask_most_relevant_removed(plan, ranked)
+        return self.ask_most_relevant_removed(case, self.order(case)), self.places(case)
 
-    def finish(self, answers: Answers, keys: Keys, pixels: int) -> MetricResult:
+    def finish(self, answers: Answers, asked: tuple[Keys, int]) -> MetricResult:
         """Turns answers into values."""
-        return self._result(self.info, self.read(answers, keys), pixels)
+        return self._result(self.info, self.read(answers, asked[0]), asked[1])
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class LeRF(_OrderedCurve):
         "lerf", "higher", "area under the score over [0, 1]", "irrelevance of what is ranked last", "Samek 2017"
     )
 
-    def ask(self, plan: Plan, ranked: Ranked) -> Keys:
+    def ask(self, case: Case) -> tuple[Keys, int]:
         """The probes needed."""
-        return self.ask_least_relevant_removed(plan, ranked)
+        return self.ask_least_relevant_removed(case, self.order(case)), self.places(case)
 
-    def finish(self, answers: Answers, keys: Keys, pixels: int) -> MetricResult:
+    def finish(self, answers: Answers, asked: tuple[Keys, int]) -> MetricResult:
         """Turns answers into values."""
-        return self._result(self.info, self.read(answers, keys), pixels)
+        return self._result(self.info, self.read(answers, asked[0]), asked[1])

@@ -12,8 +12,13 @@ NONFINITE_MAP = "nonfinite_map"
 DEGENERATE_MAP = "degenerate_map"
 NONFINITE_INPUT = "nonfinite_input"
 NONFINITE_SCORE = "nonfinite_score"
-# Samples with these statuses have no value; a degenerate (constant) map has one, set by the tie rule.
-INVALID = (NONFINITE_MAP, NONFINITE_INPUT, NONFINITE_SCORE)
+FLAT_CURVE = "flat_curve"
+UNDEFINED = "undefined"
+METHOD_FAILED = "method_failed"
+OUT_OF_MEMORY = "out_of_memory"
+# Samples with these statuses have no value. A degenerate (constant) map has one, set by the tie rule; a flat curve has one that
+# says nothing about the map.
+INVALID = (NONFINITE_MAP, NONFINITE_INPUT, NONFINITE_SCORE, UNDEFINED, METHOD_FAILED, OUT_OF_MEMORY)
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,10 @@ class MetricResult:
     Attributes:
         info: name, direction, unit, source.
         values: (N,) float64, NaN where the status says there is none.
-        status: per image: "ok", "degenerate_map", "nonfinite_map", "nonfinite_input" or "nonfinite_score".
         parameters: every choice that made the number.
+        status: per image: "ok"; with a value also "degenerate_map" (constant) and "flat_curve" (the score never moves);
+            without one "nonfinite_map", "nonfinite_input", "nonfinite_score", "undefined" (the metric has no value there),
+            "method_failed" and "out_of_memory".
         fractions: (S,) shares of pixels removed or inserted, or None for a metric without a curve.
         curves: name -> (N, S) float64.
         extras: name -> (N,) further values per image.
@@ -32,11 +39,15 @@ class MetricResult:
 
     info: MetricInfo
     values: Tensor
-    status: list[str]
     parameters: dict[str, object]
+    status: list[str] = field(default_factory=list)
     fractions: Tensor | None = None
     curves: dict[str, Tensor] = field(default_factory=dict)
     extras: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.status:
+            self.status.extend([OK] * len(self.values))
 
     @property
     def valid(self) -> Tensor:
@@ -50,8 +61,8 @@ def concatenate(parts: list[MetricResult]) -> MetricResult:
     return MetricResult(
         first.info,
         torch.cat([part.values for part in parts]),
-        [status for part in parts for status in part.status],
         first.parameters,
+        [status for part in parts for status in part.status],
         first.fractions,
         {name: torch.cat([part.curves[name] for part in parts]) for name in first.curves},
         {name: torch.cat([part.extras[name] for part in parts]) for name in first.extras},

@@ -1,0 +1,120 @@
+"""Images in chunks, from tensors or from a loader, never more than one chunk at a time."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checks import (
+    bad_type,
+    bad_value,
+    require_device,
+    require_dtype,
+    require_mask,
+    require_ndim,
+    require_shape,
+    require_tensor,
+)
+from ..models.targets import Target
+
+GIVEN = "given"
+
+_FUNCTION = "evaluate"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive images of an evaluation.
+
+    Attributes:
+        start: place of the first among all images.
+        inputs: (N, C, H, W).
+        target: what `models.resolve_target` takes, for these images.
+        sample_ids: (N,) int64.
+        truth: (N, H, W) bool, or None.
+    """
+
+    start: int
+    inputs: Tensor
+    target: Target
+    sample_ids: Tensor
+    truth: Tensor | None
+
+    @property
+    def images(self) -> slice:
+        """The place of these images among all."""
+        return slice(self.start, self.start + len(self.inputs))
+
+
+def chunks(
+    inputs: Tensor | Iterable[Any], target: Target, sample_ids: Tensor | None, truth: Tensor | None, size: int
+) -> Iterator[Chunk]:
+    """Cuts what is given into chunks of at most `size` images; no images are one empty chunk."""
+    start = 0
+    for images, own_target in _batches(inputs, target):
+        check_images(images)
+        for at in range(0, max(len(images), 1 if isinstance(inputs, Tensor) else 0), size):
+            part = images[at : at + size]
+            place = slice(start, start + len(part))
+            one = own_target if isinstance(own_target, int | str) else own_target[at : at + size]
+            ids = torch.arange(place.start, place.stop) if sample_ids is None else sample_ids[place]
+            if len(ids) != len(part):
+                bad_value(_FUNCTION, "sample_ids", f"one for each image, at least {place.stop}", len(ids) + place.start)
+            yield Chunk(start, part, one, ids.to(part.device), None if truth is None else _truth(truth, place, part))
+            start += len(part)
+
+
+def check_images(inputs: object) -> Tensor:
+    """The images, if they are (N, C, H, W) float32 or float64."""
+    images = require_tensor(_FUNCTION, "inputs", inputs)
+    require_dtype(_FUNCTION, "inputs", images, (torch.float32, torch.float64), "convert with .float() / 255 and normalise")
+    require_ndim(_FUNCTION, "inputs", images, "(N, C, H, W)")
+    return images
+
+
+def _batches(inputs: Tensor | Iterable[Any], target: Target) -> Iterator[tuple[Tensor, Target]]:
+    if isinstance(inputs, Tensor):
+        if isinstance(target, str) and target == GIVEN:
+            bad_value(
+                _FUNCTION, "target", "class indices where inputs are a tensor", repr(target), "'given' reads a loader's own"
+            )
+        if isinstance(target, Tensor):
+            require_shape(_FUNCTION, "target", target, "(N,)", inputs.shape[:1])
+        yield inputs, target
+        return
+    if isinstance(inputs, str) or not isinstance(inputs, Iterable):
+        bad_type(_FUNCTION, "inputs", "to be a tensor or an iterable of batches", type(inputs).__name__)
+    start = 0
+    for item in inputs:
+        images, own = _unpacked(item)
+        if isinstance(target, Tensor):
+            own = target[start : start + len(images)]
+        elif target != GIVEN:
+            own = target
+        elif own is None:
+            bad_value(_FUNCTION, "inputs", "batches with a target where target='given'", type(item).__name__)
+        else:
+            own = torch.as_tensor(own)
+        start += len(images)
+        yield images, own
+
+
+def _unpacked(item: Any) -> tuple[Tensor, Any]:
+    """Images and target of a loader's batch: a tensor, (inputs, target, ...), or a mapping with those names."""
+    if isinstance(item, Tensor):
+        return item, None
+    if isinstance(item, Mapping) and "inputs" in item:
+        return item["inputs"], item.get("target")
+    if isinstance(item, tuple | list) and item and isinstance(item[0], Tensor):
+        return item[0], item[1] if len(item) > 1 else None
+    expected = "batches that are a tensor, (inputs, target) or a mapping with 'inputs'"
+    bad_type(_FUNCTION, "inputs", expected, type(item).__name__)
+
+
+def _truth(truth: Tensor, place: slice, images: Tensor) -> Tensor:
+    own = truth[place]
+    like = images[:, 0]
+    require_device(_FUNCTION, "truth", own.to(images.device), images, "inputs")
+    return require_mask(_FUNCTION, "truth", own.to(images.device), like, "inputs")

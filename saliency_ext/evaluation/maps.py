@@ -1,0 +1,199 @@
+"""The maps to be judged: tensors, one map per class, or the methods that make them."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..attribution.base import CHANNELS, Method, reduce_channels
+from ..checks import bad_type, bad_value, require_choice, require_dtype, require_shape, require_tensor
+from .chunks import Chunk
+
+_FUNCTION = "evaluate"
+_DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+RESAMPLE = ("nearest", "bilinear", "area")
+
+
+@dataclass(frozen=True)
+class TargetMaps:
+    """One map per class, as `Completeness` and `Soundness` judge them.
+
+    Args:
+        maps: (N, L, H, W), map l for class labels[l]. Other metrics read the map of the target, which must be among the labels.
+        labels: (L,), or (N, L) where each image has its own.
+    """
+
+    maps: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How maps that are not (N, H, W) are read: the reduction of channels, and how other resolutions are resampled."""
+
+    channels: str | None = None
+    resample: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.channels is not None:
+            require_choice(_FUNCTION, "channels", self.channels, CHANNELS)
+        if self.resample is not None:
+            require_choice(_FUNCTION, "resample", self.resample, RESAMPLE)
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """Maps of one chunk: (n, H, W), and which images the method failed for."""
+
+    saliency: Tensor
+    failed: Tensor
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the maps of one name come from."""
+
+    name: str
+    given: Any
+    reading: Reading
+
+    @property
+    def is_method(self) -> bool:
+        """Whether maps are made, not given."""
+        return not isinstance(self.given, Tensor | TargetMaps)
+
+    def labels(self, chunk: Chunk) -> Tensor | None:
+        """(n, L) classes that have maps of their own, or None."""
+        if not isinstance(self.given, TargetMaps):
+            return None
+        labels = self.given.labels
+        return (labels.expand(len(chunk.inputs), -1) if labels.ndim == 1 else labels[chunk.images]).to(chunk.inputs.device)
+
+    def maps(self, chunk: Chunk, inputs: Tensor, target: Tensor, on_bad: str) -> Mapped:
+        """The maps of the target (n,); `inputs` are the chunk's, without NaN."""
+        if self.is_method:
+            return self._explained(chunk, inputs, target, on_bad)
+        if isinstance(self.given, TargetMaps):
+            column = self._columns(chunk, target[:, None])
+            return _whole(self.label_maps(chunk, inputs, target[:, None], column, on_bad)[:, 0])
+        return _whole(self._read(self.given[chunk.images], inputs))
+
+    def label_maps(self, chunk: Chunk, inputs: Tensor, labels: Tensor, columns: Tensor | None, on_bad: str) -> Tensor:
+        """Maps (n, L, H, W) of labels (n, L)."""
+        if self.is_method:
+            each = [self._explained(chunk, inputs, labels[:, index], on_bad).saliency for index in range(labels.shape[1])]
+            return torch.stack(each, 1)
+        at = self._columns(chunk, labels) if columns is None else columns
+        own = self.given.maps[chunk.images].to(inputs.device)
+        flat = self._read(own.flatten(0, 1), inputs.repeat_interleave(own.shape[1], 0)).view(*own.shape[:2], *inputs.shape[2:])
+        return flat.gather(1, at[:, :, None, None].expand(-1, -1, *flat.shape[2:]))
+
+    def _columns(self, chunk: Chunk, labels: Tensor) -> Tensor:
+        own = self.labels(chunk)
+        if own is None:
+            bad_value(_FUNCTION, f"maps[{self.name!r}]", "to be TargetMaps", "a map of the target alone")
+        found = labels[:, :, None] == own[:, None]
+        if not found.any(2).all():
+            missing = sorted(set(labels[~found.any(2)].tolist()))
+            bad_value(_FUNCTION, f"maps[{self.name!r}]", f"to hold a map for class(es) {missing}", f"labels {own[0].tolist()}")
+        return found.int().argmax(2)
+
+    def check(self, values: Tensor, images: int, size: tuple[int, int]) -> None:
+        """Refuses maps that are not one (H, W) per image, or could only be read so by a choice that was not stated."""
+        argument, expected = f"maps[{self.name!r}]", f"of shape (N, H, W) = {(images, *size)}"
+        require_dtype(_FUNCTION, argument, require_tensor(_FUNCTION, argument, values), _DTYPES)
+        got = tuple(values.shape)
+        if values.ndim not in (3, 4):
+            bad_value(_FUNCTION, argument, expected, got)
+        if len(values) != images:
+            bad_value(_FUNCTION, argument, expected, got, "one map for each image")
+        if values.ndim == 4 and values.shape[1] != 1 and self.reading.channels is None:
+            bad_value(_FUNCTION, argument, expected, got, "say channels='sum', 'abs_sum', 'max' or 'max_abs'")
+        if values.shape[-2:] != size and self.reading.resample is None:
+            bad_value(_FUNCTION, argument, expected, got, "say resample='nearest', 'bilinear' or 'area'")
+
+    def _read(self, values: Tensor, inputs: Tensor) -> Tensor:
+        """(n, H, W) from what was given: channels reduced, resampled, both only as stated."""
+        size = (inputs.shape[2], inputs.shape[3])
+        self.check(values, len(inputs), size)
+        maps = values.detach().to(inputs.device)
+        if maps.ndim == 4:
+            maps = maps[:, 0] if maps.shape[1] == 1 else reduce_channels(_FUNCTION, maps, str(self.reading.channels))
+        if maps.shape[1:] == size:
+            return maps
+        mode, wide = str(self.reading.resample), maps if maps.dtype == torch.float64 else maps.float()
+        options = {"align_corners": False} if mode == "bilinear" else {}
+        return functional.interpolate(wide[:, None], size, mode=mode, **options)[:, 0]
+
+    def _explained(self, chunk: Chunk, inputs: Tensor, target: Tensor, on_bad: str) -> Mapped:
+        """Maps made by the method; where it fails on a batch it is asked image by image."""
+        try:
+            made = self._made(inputs, target, chunk.sample_ids)
+        except Exception:
+            if on_bad == "raise":
+                raise
+        else:
+            return _whole(self._read(made, inputs))  # a map of a wrong shape is no failure of a sample: it is refused
+        saliency = inputs.new_zeros(len(inputs), *inputs.shape[2:])
+        failed, reasons = torch.zeros(len(inputs), dtype=torch.bool), set()
+        for index in range(len(inputs)):
+            one = slice(index, index + 1)
+            try:
+                made = self._made(inputs[one], target[one], chunk.sample_ids[one])
+            except Exception as error:
+                failed[index] = True
+                reasons.add(f"{type(error).__name__}: {error}")
+            else:
+                saliency[one] = self._read(made, inputs[one]).to(saliency.dtype)
+        samples = [chunk.start + index for index in failed.nonzero().flatten().tolist()]
+        text = (
+            f"evaluate: method {self.name!r} failed for sample(s) {samples}, marked method_failed: {'; '.join(sorted(reasons))}"
+        )
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+        return Mapped(saliency, failed)
+
+    def explain(self, inputs: Tensor, target: Tensor, sample_ids: Tensor) -> Tensor:
+        """The method's maps (n, H, W) for any images and classes (n,)."""
+        return self._read(self._made(inputs, target, sample_ids), inputs)
+
+    def _made(self, inputs: Tensor, target: Tensor, sample_ids: Tensor) -> Any:
+        if isinstance(self.given, Method):
+            return self.given(inputs, target, sample_ids=sample_ids)
+        return self.given(inputs, target)
+
+
+def sources(maps: Any, reading: Reading) -> list[Source]:
+    """The maps by name, refused by name where they are neither tensors nor callable."""
+    named = dict(maps) if isinstance(maps, Mapping) else {"map": maps}
+    if not named:
+        bad_value(_FUNCTION, "maps", "at least one map", "none")
+    for name, given in named.items():
+        if isinstance(given, TargetMaps):
+            check_target_maps(name, given)
+        elif not isinstance(given, Tensor) and not callable(given):
+            bad_type(_FUNCTION, f"maps[{name!r}]", "to be a tensor, TargetMaps, or a method", type(given).__name__)
+    return [Source(name, given, reading) for name, given in named.items()]
+
+
+def check_target_maps(name: str, given: TargetMaps) -> None:
+    """Checks shapes and labels of a set of maps."""
+    argument = f"maps[{name!r}]"
+    maps, labels = (require_tensor(_FUNCTION, argument, value) for value in (given.maps, given.labels))
+    require_dtype(_FUNCTION, f"{argument}.labels", labels, (torch.int64,))
+    if maps.ndim != 4:
+        bad_value(_FUNCTION, argument, "of shape (N, L, H, W)", tuple(maps.shape))
+    if labels.ndim == 2:
+        require_shape(_FUNCTION, f"{argument}.labels", labels, "(N, L)", maps.shape[:2])
+    else:
+        require_shape(_FUNCTION, f"{argument}.labels", labels, "(L,)", maps.shape[1:2])
+    ordered = labels.sort(-1).values
+    if (ordered[..., 1:] == ordered[..., :-1]).any():
+        bad_value(_FUNCTION, f"{argument}.labels", "to be distinct", labels.tolist())
+
+
+def _whole(saliency: Tensor) -> Mapped:
+    return Mapped(saliency, torch.zeros(len(saliency), dtype=torch.bool))

@@ -1,0 +1,137 @@
+"""One chunk of images: all maps, all metrics, one pass over the model."""
+
+import dataclasses
+import inspect
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checks import bad_value
+from ..metrics.case import Case, Metric, wanted_labels
+from ..metrics.result import MetricResult
+from ..models.coupling import measure_drift
+from ..models.targets import check_classes, resolve_target
+from ..probing import Answers, Engine
+from ..probing.answers import read_out
+from ..probing.masks import ALL_KEPT
+from .chunks import Chunk
+from .maps import Source
+from .statuses import Faults, marked
+
+_PROBABILITIES = ("probability", "log_probability")
+
+Pair = tuple[str, str]  # map, metric
+
+
+@dataclass
+class Scoring:
+    """Scores chunks. Metrics with probes have `ask` and `finish`; those that read the map alone have `score`."""
+
+    engine: Engine
+    sources: list[Source]
+    metrics: Mapping[str, Any]
+    on_bad: str
+    check_forward: bool
+    _seen: bool = field(default=False, init=False)
+
+    def chunk(self, chunk: Chunk) -> dict[Pair, MetricResult]:
+        """Results per map and metric."""
+        inputs = self.engine.placed(chunk.inputs).detach()
+        bad_images = ~inputs.isfinite().flatten(1).all(1)
+        safe = torch.where(bad_images.view(-1, 1, 1, 1), 0, inputs)
+        chunk = dataclasses.replace(chunk, inputs=safe, sample_ids=chunk.sample_ids.to(safe.device))
+        clean_logits = self.engine.logits(safe)
+        self._look_at_the_model(safe, clean_logits)
+        if isinstance(chunk.target, Tensor):
+            check_classes("evaluate", chunk.target, clean_logits.shape[1], first=chunk.start)
+        target = resolve_target(chunk.target, clean_logits)
+        if target.ndim != 1:
+            bad_value(
+                "evaluate", "target", "one class per image", repr(chunk.target), "label sets belong to Completeness, Soundness"
+            )
+        labels = {
+            (source.name, name): wanted_labels(metric, source.labels(chunk), clean_logits)
+            for source in self.sources
+            for name, metric in self.metrics.items()
+        }
+        classes = _distinct(target, [own for own in labels.values() if own is not None])
+        answers = Answers(classes.cpu())
+        answers.add(ALL_KEPT, read_out(clean_logits, classes).cpu().double())
+        results: dict[Pair, MetricResult] = {}
+        asked: list[tuple[Pair, Metric, Any, Faults]] = []
+        with self.engine.session(safe, classes, sample_ids=chunk.sample_ids, answers=answers) as session:
+            for source in self.sources:  # one map's ranks are in memory at a time
+                mapped = source.maps(chunk, safe, target, self.on_bad)
+                faults, saliency = Faults.of(bad_images, mapped)
+                case = Case(safe, saliency, target, chunk.sample_ids, forward=self.engine.forward)
+                case.explain = self._explainer(source, chunk)
+                for name, metric in self.metrics.items():
+                    pair = (source.name, name)
+                    if hasattr(metric, "ask"):
+                        own = self._with_labels(case, source, chunk, labels[pair])
+                        asked.append((pair, metric, metric.ask(own), faults))
+                    else:
+                        results[pair] = marked(_score_map(metric, case, chunk.truth), faults, None)
+                session.ask(case.plan)
+        for pair, metric, keys, faults in asked:
+            results[pair] = marked(metric.finish(answers, keys), faults, answers.failed)
+        return {(source.name, name): results[source.name, name] for source in self.sources for name in self.metrics}
+
+    def _with_labels(self, case: Case, source: Source, chunk: Chunk, labels: Tensor | None) -> Case:
+        """The case with a map per label, where the metric wants labels and the source has maps for them."""
+        if labels is None:
+            return case
+        many = source.is_method or source.labels(chunk) is not None
+        maps = source.label_maps(chunk, case.inputs, labels, None, self.on_bad) if many else None
+        if maps is not None:
+            maps = torch.where(maps.isfinite().flatten(1).all(1).view(-1, 1, 1, 1), maps, 0)
+        return dataclasses.replace(case, labels=labels, label_maps=maps, _ranked={})
+
+    def _explainer(self, source: Source, chunk: Chunk) -> Any:
+        if not source.is_method:
+            return None
+        return lambda inputs, target: source.explain(inputs, target, chunk.sample_ids[: len(inputs)])
+
+    def _look_at_the_model(self, inputs: Tensor, clean_logits: Tensor) -> None:
+        """Once, at the first images: is it coupled or stochastic, and are its logits probabilities?"""
+        if self._seen or not self.check_forward or len(inputs) == 0:
+            return
+        self._seen = True
+        drift = measure_drift(self.engine.forward, inputs)
+        if drift.warning:
+            warnings.warn(f"evaluate: {drift.warning}", RuntimeWarning, stacklevel=4)
+        scores = {metric.parameters.get("score") for metric in self.metrics.values() if hasattr(metric, "ask")}
+        sums = clean_logits.double().sum(1)
+        like_probabilities = clean_logits.shape[1] > 1 and bool((clean_logits >= 0).all() and ((sums - 1).abs() < 1e-3).all())
+        if like_probabilities and scores & set(_PROBABILITIES):
+            text = (
+                "evaluate: the rows of the logits sum to 1: the forward seems to return probabilities, of which the softmax is "
+                "taken again; return logits, or use score='logit' to read what it returns"
+            )
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+
+def _distinct(target: Tensor, labels: list[Tensor]) -> Tensor:
+    """(N, T) classes to read: the target first, then all labels; equal columns once."""
+    columns = [target[:, None]]
+    for own in labels:
+        known = torch.cat(columns, 1)
+        new = [own[:, i : i + 1] for i in range(own.shape[1]) if not (known == own[:, i : i + 1]).all(0).any()]
+        columns += [column.to(target) for column in new]
+    return torch.cat(columns, 1)
+
+
+def needs_truth(metric: Any) -> bool:
+    """Whether a metric on the map alone has no value without the truth."""
+    return not hasattr(metric, "ask") and inspect.signature(metric.score).parameters["truth"].default is inspect.Parameter.empty
+
+
+def _score_map(metric: Any, case: Case, truth: Tensor | None) -> MetricResult:
+    options = {"sample_ids": case.sample_ids} if "sample_ids" in inspect.signature(metric.score).parameters else {}
+    values = metric.score(case.saliency, truth, **options)
+    choices = {item.name: getattr(metric, item.name) for item in dataclasses.fields(metric)}
+    return MetricResult(metric.info, values.double().cpu(), choices)

@@ -1,0 +1,76 @@
+"""Which images have a value, and why the others have none."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..metrics.result import (
+    DEGENERATE_MAP,
+    FLAT_CURVE,
+    METHOD_FAILED,
+    NONFINITE_INPUT,
+    NONFINITE_MAP,
+    NONFINITE_SCORE,
+    OK,
+    OUT_OF_MEMORY,
+    UNDEFINED,
+    MetricResult,
+)
+from .maps import Mapped
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What is known of one map on one chunk before any metric: (N,) bool each, on the host."""
+
+    images: Tensor
+    maps: Tensor
+    failed: Tensor
+    constant: Tensor
+
+    @staticmethod
+    def of(bad_images: Tensor, mapped: Mapped) -> "tuple[Faults, Tensor]":
+        """The faults, and the maps (N, H, W) with zeros where they are not finite."""
+        bad = ~mapped.saliency.isfinite().flatten(1).all(1)
+        saliency = torch.where(bad.view(-1, 1, 1), 0, mapped.saliency)
+        constant = saliency.flatten(1).amax(1) == saliency.flatten(1).amin(1)
+        return Faults(bad_images.cpu(), bad.cpu(), mapped.failed, constant.cpu()), saliency
+
+
+def marked(result: MetricResult, faults: Faults, no_memory: Tensor | None) -> MetricResult:
+    """The result with a status per image, and NaN wherever there is no value."""
+    with_probes = no_memory is not None
+    flat = _flat(result)
+    status, invalid = [], []
+    for index, (value, own) in enumerate(zip(result.values.tolist(), result.status, strict=True)):
+        reasons = [
+            (NONFINITE_INPUT, bool(faults.images[index])),
+            (METHOD_FAILED, bool(faults.failed[index])),
+            (NONFINITE_MAP, bool(faults.maps[index])),
+            (OUT_OF_MEMORY, no_memory is not None and bool(no_memory[index])),
+            (own, own != OK),
+            (NONFINITE_SCORE if with_probes else UNDEFINED, value != value or value in (float("inf"), -float("inf"))),
+        ]
+        fatal = next((name for name, holds in reasons if holds), None)
+        invalid.append(fatal is not None)
+        status.append(fatal or (DEGENERATE_MAP if faults.constant[index] else FLAT_CURVE if flat[index] else OK))
+    drop = torch.tensor(invalid, dtype=torch.bool)
+    return dataclasses.replace(
+        result,
+        values=torch.where(drop, torch.nan, result.values),
+        status=status,
+        curves={name: torch.where(drop[:, None], torch.nan, curve) for name, curve in result.curves.items()},
+        extras={name: torch.where(drop, torch.nan, extra) for name, extra in result.extras.items()},
+    )
+
+
+def _flat(result: MetricResult) -> list[bool]:
+    """Images whose every curve has one height: the score never moved. Accuracy moves in steps and may well not move."""
+    flat = torch.ones(len(result.values), dtype=torch.bool)
+    if not result.curves or result.parameters.get("score") == "accuracy":
+        return [False] * len(flat)
+    for curve in result.curves.values():
+        flat &= curve.amax(1) == curve.amin(1)
+    return flat.tolist()

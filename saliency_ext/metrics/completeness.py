@@ -1,0 +1,48 @@
+"""Completeness: does the map keep what made the model believe its labels?"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..probing import Answers
+from ..protocols import MetricInfo
+from .masked_probability import Asked, MaskedProbability
+from .masked_scores import completeness, label_summaries
+from .result import MetricResult
+
+
+@dataclass(frozen=True)
+class Completeness(MaskedProbability):
+    """Worst case over labels of how much of the model's probability the kept pixels recover [Gupta 2022].
+
+    alpha_a = min(max(eps_g, g_a) / min(cap, p_a), 1),   value = min over labels a of alpha_a
+
+    with p_a the clean and g_a the masked probability of `MaskedProbability`. Higher is better; 1: no label loses probability when
+    only its own most relevant pixels are kept. Range (0, 1]. Read it beside `Soundness`, which shares all its masked inputs, and
+    beside controls: alone either is cheap to win.
+
+    extras: alpha_predicted (at the model's own label), alpha_wrong_min (worst over the other labels), g_predicted,
+    labels_collapsed (labels whose map is constant), tie_share. curves: masked_predicted.
+    """
+
+    info: ClassVar[MetricInfo] = MetricInfo(
+        "completeness", "higher", "ratio of probabilities, worst label", "evidence kept for what the model says", "Gupta 2022"
+    )
+
+    def finish(self, answers: Answers, asked: Asked) -> MetricResult:
+        """Turns answers into values."""
+        clean, masked, curves = self.curves_of(answers, asked)
+        alpha = completeness(masked, clean, self.floor_masked, self.cap)
+        summary = label_summaries(alpha, clean)
+        predicted = clean.argmax(1, keepdim=True)
+        extras = {
+            "alpha_predicted": summary.predicted,
+            "alpha_wrong_min": summary.wrong_min,
+            "g_predicted": masked.gather(1, predicted)[:, 0],
+            "labels_collapsed": asked.collapsed.double(),
+            "tie_share": asked.tied,
+        }
+        curve = curves.gather(1, predicted[:, :, None].expand(-1, 1, curves.shape[2]))[:, 0]
+        parameters = {**self.parameters, "class_blind": asked.class_blind}
+        return MetricResult(
+            self.info, alpha.amin(1), parameters, fractions=asked.fractions, curves={"masked_predicted": curve}, extras=extras
+        )

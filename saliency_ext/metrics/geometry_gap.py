@@ -1,0 +1,62 @@
+"""How differently scattered and solid masks of one size disturb a model: what no difference of curves can cancel."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ..checks import require_integer
+from ..probing import Answers, BlockOrder
+from ..protocols import MetricInfo
+from .case import Case, Keys
+from .curve_metric import CurveMetric
+from .result import MetricResult
+
+
+@dataclass(frozen=True)
+class GeometryGap(CurveMetric):
+    """Mean over fractions of |score under scattered masks - score under one square of the same area|.
+
+    gap(t) = |mean over draws of f(random t n pixels removed) - mean over draws of f(a square of t n pixels removed)|; the value
+    is the area under gap. The square grows from a centre drawn uniformly in the image. Lower: the assumption behind `Fidelity`
+    (artifacts depend on how many pixels are gone, not on which) is less in doubt for this model and infill. Unit: that of the
+    score. It does not read the map: it is a property of model, image and infill, the same for every map.
+
+    Args:
+        draws: masks of either kind per image and fraction.
+
+    curves: gap, scattered, block.
+    """
+
+    draws: int = 4
+
+    info: ClassVar[MetricInfo] = MetricInfo(
+        "geometry_gap", "none", "area under the difference of scores", "what mask shape alone does to the model", "this library"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_integer("GeometryGap", "draws", self.draws, 1, 2**16)
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Every choice, as plain values."""
+        return {**super().parameters, "draws": self.draws}
+
+    def ask(self, case: Case) -> tuple[list[Keys], list[Keys], int]:
+        """Removals of scattered pixels and of squares."""
+        scattered = [case.random_order(self.seed, draw) for draw in range(self.draws)]
+        blocks = [BlockOrder(case.shape, case.sample_ids, self.seed, draw) for draw in range(self.draws)]
+        return (
+            [self.ask_most_relevant_removed(case, order) for order in scattered],
+            [self.ask_most_relevant_removed(case, order) for order in blocks],
+            case.pixels,
+        )
+
+    def finish(self, answers: Answers, asked: tuple[list[Keys], list[Keys], int]) -> MetricResult:
+        """Turns answers into values."""
+        fractions = self.fractions(asked[2])
+        scattered, block = (torch.stack([self.read(answers, keys) for keys in kind]).mean(0) for kind in asked[:2])
+        gap = (scattered - block).abs()
+        curves = {"gap": gap, "scattered": scattered, "block": block}
+        return MetricResult(self.info, self.summarise(gap, fractions), self.parameters, fractions=fractions, curves=curves)

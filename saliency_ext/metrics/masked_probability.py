@@ -1,0 +1,140 @@
+"""The masked probability of each label, on which completeness and soundness rest."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..checks import bad_type, bad_value, require_choice
+from ..models.targets import resolve_target
+from ..probing import Answers, Order, RankMasks
+from ..probing.masks import ALL_KEPT
+from .case import Case, Keys
+from .curve_metric import CurveMetric
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of one case: keys per label, and what is known of the maps."""
+
+    labels: Tensor  # (N, L)
+    keys: list[Keys]  # per label, or one for all
+    fractions: Tensor  # (S,), or (N, S) where counts are per image
+    collapsed: Tensor  # (N,) labels whose map is constant
+    tied: Tensor  # (N,) share of pixels that have no value of their own, mean over labels
+    class_blind: bool
+
+
+@dataclass(frozen=True)
+class MaskedProbability(CurveMetric):
+    """Choices shared by `Completeness` and `Soundness` [Gupta 2022].
+
+    With A the label set, p_a the softmax over A of the clean image, and for each level the image with only the most relevant
+    pixels of the map OF LABEL a kept:
+        g_a = mean (or area, by `area`) over the levels of softmax_A(forward(kept pixels + infill))_a
+    A method gives one map per label; a single map is used for every label (class-blind), which is recorded.
+
+    Args:
+        labels: the set A: None (the labels the map has maps for, else all classes), class indices, or "top-5" (per image).
+        floor_masked, floor_clean: eps_g and eps_p, floors below which a probability counts as the floor.
+        cap: upper cap of p.
+        reverse: keep the LEAST relevant pixels instead (the published "deletion").
+        levels: "count" (the schedule counts pixels) or "mass" (the schedule's fractions are shares of the map's sum; non-negative
+            maps only): at level f, #(cumulative sum <= f) + 1 pixels are kept, at most all.
+    """
+
+    labels: str | Sequence[int] | None = None
+    floor_masked: float = 0.1
+    floor_clean: float = 0.1
+    cap: float = 1.0
+    reverse: bool = False
+    levels: str = "count"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        name = type(self).__name__
+        require_choice(name, "levels", self.levels, ("count", "mass"))
+        if self.score != "probability" or self.unit != "pixel":
+            bad_value(name, "score and unit", "'probability' and 'pixel'", f"{self.score!r} and {self.unit!r}")
+        for argument, value in (("floor_masked", self.floor_masked), ("floor_clean", self.floor_clean), ("cap", self.cap)):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                bad_type(name, argument, "to be a number", type(value).__name__)
+            if not 0 <= value <= 1:
+                bad_value(name, argument, "in [0, 1]", value)
+        if self.labels is not None and not isinstance(self.labels, str):
+            object.__setattr__(self, "labels", tuple(int(label) for label in self.labels))
+            if len(set(self.labels or ())) != len(self.labels or ()) or not self.labels:
+                bad_value(name, "labels", "to be distinct classes, at least one", self.labels)
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Every choice, as plain values."""
+        own = ("labels", "floor_masked", "floor_clean", "cap", "reverse", "levels")
+        return {**super().parameters, **{name: getattr(self, name) for name in own}}
+
+    def labels_for(self, given: Tensor | None, clean_logits: Tensor) -> Tensor:
+        """The label set of each image (N, L)."""
+        images, classes = clean_logits.shape
+        if self.labels is None:
+            return torch.arange(classes).expand(images, -1) if given is None else given
+        if isinstance(self.labels, str):
+            found = resolve_target(self.labels, clean_logits)
+            return found if found.ndim == 2 else found[:, None]
+        return resolve_target(torch.tensor(self.labels).expand(images, -1), clean_logits)
+
+    def ask(self, case: Case) -> Asked:
+        """For each label, the images with only its most relevant pixels."""
+        name = type(self).__name__
+        blind = case.label_maps is None
+        labels = case.labels if case.labels is not None else case.target[:, None]
+        keys, collapsed, tied = [], [], []
+        for label in [None] if blind else range(labels.shape[1]):
+            order: Order = self.order(case, label)
+            saliency = case.saliency if label is None or case.label_maps is None else case.label_maps[:, label]
+            flat = saliency.flatten(1)
+            collapsed.append(flat.amax(1) == flat.amin(1))
+            tied.append(_tie_share(flat))
+            if self.levels == "mass":
+                counts = _mass_counts(name, flat, self.fractions(case.pixels))
+            else:
+                counts = torch.tensor(self.schedule.counts(case.pixels), device=saliency.device)
+            side, at = ("tail", case.pixels - counts) if self.reverse else ("head", counts)  # the tail is the least relevant
+            keys.append(case.ask(RankMasks(order, at, keep=side), self.infill))
+        return Asked(
+            labels.cpu(),
+            keys,
+            self.fractions(case.pixels),
+            torch.stack(collapsed).sum(0).cpu(),
+            torch.stack(tied).mean(0).cpu(),
+            blind,
+        )
+
+    def curves_of(self, answers: Answers, asked: Asked) -> tuple[Tensor, Tensor, Tensor]:
+        """Clean p (N, L), masked g (N, L) and its curves (N, L, S), relative to the label set."""
+        clean = answers.logits([ALL_KEPT], asked.labels)[:, 0].softmax(1)
+        # Per map, the softmax over the label set: (N, S, L), mean over draws of the infill.
+        shown = [torch.stack([answers.logits(draw, asked.labels).softmax(2) for draw in keys]).mean(0) for keys in asked.keys]
+        if asked.class_blind:
+            curves = shown[0].transpose(1, 2)
+        else:
+            curves = torch.stack([own[..., index] for index, own in enumerate(shown)], 1)
+        return clean, self.summarise(curves, asked.fractions), curves
+
+
+def _tie_share(flat: Tensor) -> Tensor:
+    """(N,) share of pixels whose value another pixel has too."""
+    ordered = flat.sort(1).values
+    same = ordered[:, 1:] == ordered[:, :-1]
+    edge = same.new_zeros(len(flat), 1)
+    return (torch.cat([same, edge], 1) | torch.cat([edge, same], 1)).double().mean(1)
+
+
+def _mass_counts(function: str, flat: Tensor, fractions: Tensor) -> Tensor:
+    """(N, S) pixels kept at each share of a map's sum."""
+    if (flat < 0).any():
+        bad_value(function, "maps", "non-negative where levels='mass'", "negative values", "use levels='count'")
+    mass = flat.double().sort(1, descending=True).values.cumsum(1)
+    shares = mass / mass[:, -1:].clamp(min=torch.finfo(torch.float64).tiny)
+    kept = torch.searchsorted(shares, fractions.to(flat.device).expand(len(flat), -1).contiguous(), right=True) + 1
+    return kept.clamp(max=flat.shape[1])

@@ -1,0 +1,57 @@
+"""Soundness: does the map of some label prove what the model never believed?"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from ..probing import Answers
+from ..protocols import MetricInfo
+from .masked_probability import Asked, MaskedProbability
+from .masked_scores import label_summaries, soundness
+from .result import MetricResult
+
+
+@dataclass(frozen=True)
+class Soundness(MaskedProbability):
+    """Worst case over labels of how much the kept pixels exaggerate the model's probability [Gupta 2022].
+
+    beta_a = min(max(eps_p, p_a) / g_a, 1),   value = min over labels a of beta_a
+
+    with p_a the clean and g_a the masked probability of `MaskedProbability`. Higher is better; 1: for no label do its most
+    relevant pixels alone make the model more certain of it than the whole image did. Range (0, 1]. "Worst" is over labels, each
+    with its own map; there is no search for a misleading set of pixels.
+
+    extras: beta_wrong_mean, beta_wrong_min (over labels that are not the model's own), beta_second (the model's second label),
+    g_wrong_mean, masked_argmax_agrees (1 where argmax_a g_a is the model's own label), labels_collapsed (labels whose map is
+    constant: such a label is sound for a wrong reason), tie_share. curves: masked_worst (of the label with the least beta).
+
+    Note:
+        A random map is quite sound, and on an easy model fairly complete: read the pair, beside controls. A plain map (not one
+        per label) is used for every label: parameters say class_blind.
+    """
+
+    info: ClassVar[MetricInfo] = MetricInfo(
+        "soundness", "higher", "ratio of probabilities, worst label", "no evidence for what the model denies", "Gupta 2022"
+    )
+
+    def finish(self, answers: Answers, asked: Asked) -> MetricResult:
+        """Turns answers into values."""
+        clean, masked, curves = self.curves_of(answers, asked)
+        beta = soundness(masked, clean, self.floor_clean)
+        summary, g = label_summaries(beta, clean), label_summaries(masked, clean)
+        worst = beta.argmin(1)[:, None, None].expand(-1, 1, curves.shape[2])
+        extras = {
+            "beta_wrong_mean": summary.wrong_mean,
+            "beta_wrong_min": summary.wrong_min,
+            "beta_second": summary.second,
+            "g_wrong_mean": g.wrong_mean,
+            "masked_argmax_agrees": torch.where(masked.isnan().any(1), torch.nan, (masked.argmax(1) == clean.argmax(1)).double()),
+            "labels_collapsed": asked.collapsed.double(),
+            "tie_share": asked.tied,
+        }
+        parameters = {**self.parameters, "class_blind": asked.class_blind}
+        curve = curves.gather(1, worst)[:, 0]
+        return MetricResult(
+            self.info, beta.amin(1), parameters, fractions=asked.fractions, curves={"masked_worst": curve}, extras=extras
+        )

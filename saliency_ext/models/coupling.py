@@ -1,0 +1,53 @@
+"""Does a model answer an image alike whatever else is in the batch, and alike twice?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .modes import evaluation_mode
+from .outputs import logits_of
+
+# Rounding of float32 sums in another order stays below this share of the largest logit.
+_ROUNDING = 1e-3
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Largest change of a logit, relative to the largest logit: of a repeated forward, and of one with other batch mates."""
+
+    repeated: float
+    in_other_company: float
+
+    @property
+    def warning(self) -> str | None:
+        """What is wrong, in a sentence; None where the changes are rounding."""
+        if self.repeated > _ROUNDING:
+            return (
+                f"the model is stochastic: the same batch twice changes its logits by {self.repeated:.2g} of their size; scores "
+                "differ from run to run"
+            )
+        if self.in_other_company > _ROUNDING:
+            return (
+                f"the model couples the images of a batch: other batch mates change its logits by {self.in_other_company:.2g} of "
+                "their size; scores depend on what is asked together"
+            )
+        return None
+
+
+def measure_drift(forward: Callable[[Tensor], Any], inputs: Tensor) -> Drift:
+    """Forwards two images together, again, and each beside its own negative: four small forwards.
+
+    Args:
+        forward: callable (B, C, H, W) -> logits.
+        inputs: (N, C, H, W), of which the first two are used, or one and its mirror image.
+    """
+    pair = inputs[:2] if len(inputs) > 1 else torch.cat([inputs, inputs.flip(3)])
+    with evaluation_mode(forward):
+        together, again = (logits_of(forward(pair.clone()), 2).double() for _ in range(2))
+        apart = torch.cat([logits_of(forward(torch.stack([image, -image])), 2)[:1].double() for image in pair])
+    size = together.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+    repeated, other = ((together - second).abs().max() / size for second in (again, apart))
+    return Drift(float(repeated.nan_to_num()), float(other.nan_to_num()))
