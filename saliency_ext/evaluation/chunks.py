@@ -58,7 +58,7 @@ def chunks(
         for at in range(0, max(len(images), 1 if isinstance(inputs, Tensor) else 0), size):
             part = images[at : at + size]
             place = slice(start, start + len(part))
-            one = own_target if isinstance(own_target, int | str) else own_target[at : at + size]
+            one = own_target[at : at + size] if isinstance(own_target, Tensor) else own_target
             ids = torch.arange(place.start, place.stop) if sample_ids is None else sample_ids[place]
             if len(ids) != len(part):
                 bad_value(_FUNCTION, "sample_ids", f"one for each image, at least {place.stop}", len(ids) + place.start)

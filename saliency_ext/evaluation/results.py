@@ -1,28 +1,15 @@
 """What an evaluation found: values per image, means with intervals, and whether two maps can be told apart."""
 
-import math
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-
-import torch
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 from ..checks import bad_value
 from ..metrics.result import MetricResult
-from ..ops import philox_uniform
 from ..probing import Counters
-
-_RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Mean of a metric over the images that have a value, with a bootstrap 95 % interval (NaN for fewer than two)."""
-
-    mean: float
-    low: float
-    high: float
-    images: int
-    left_out: int
+from .intervals import Summary, summarise, unpaired
 
 
 @dataclass(frozen=True)
@@ -64,13 +51,21 @@ class Results:
     def summary(self, map_name: str, metric: str) -> Summary:
         """Mean and interval of one map under one metric."""
         result = self[map_name, metric]
-        return _summarise(result.values[result.valid], len(result.values))
+        return summarise(result.values[result.valid], len(result.values))
+
+    def unpaired_summary(self, map_name: str, metric: str = "fidelity") -> Summary:
+        """A fidelity with the interval that takes its two areas as independent, as published; `summary` has the paired one."""
+        result = self[map_name, metric]
+        if "auc_lif" not in result.extras:
+            bad_value("Results.unpaired_summary", "metric", "the name of a Fidelity", repr(metric))
+        ok = result.valid
+        return unpaired(result.extras["auc_lif"][ok], result.extras["auc_mif"][ok], len(ok))
 
     def compare(self, first: str, second: str, metric: str) -> Comparison:
         """Paired difference first - second, image by image; better by the metric's direction if the interval excludes 0."""
         a, b = self[first, metric], self[second, metric]
         both = a.valid & b.valid
-        difference = _summarise((a.values - b.values)[both], len(both))
+        difference = summarise((a.values - b.values)[both], len(both))
         sign = {"higher": 1, "lower": -1, "none": 0}[a.info.direction]
         if sign * difference.low > 0 and sign * difference.high > 0:
             return Comparison(difference, first)
@@ -94,6 +89,50 @@ class Results:
             for index, value in enumerate(result.values)
         ]
 
+    def to_dict(self) -> dict[str, dict[str, dict[str, object]]]:
+        """Plain values, map -> metric -> what is known: values, statuses, curves, extras, parameters, mean and interval."""
+        found: dict[str, dict[str, dict[str, object]]] = {}
+        for (map_name, metric), result in self._results.items():
+            found.setdefault(map_name, {})[metric] = {
+                "info": asdict(result.info),
+                "parameters": {name: _plain(value) for name, value in result.parameters.items()},
+                "summary": asdict(self.summary(map_name, metric)),
+                "values": result.values.tolist(),
+                "status": list(result.status),
+                "fractions": None if result.fractions is None else result.fractions.tolist(),
+                "curves": {name: curve.tolist() for name, curve in result.curves.items()},
+                "extras": {name: extra.tolist() for name, extra in result.extras.items()},
+            }
+        return found
+
+    def to_parquet(self, path: str | Path) -> None:
+        """Writes the long format, one row per map, metric and image; parameters as JSON. Needs pyarrow.
+
+        Raises:
+            ModuleNotFoundError: pyarrow is not installed.
+        """
+        import pyarrow
+        import pyarrow.parquet
+
+        rows = [
+            {
+                "map": map_name,
+                "metric": metric,
+                "image": index,
+                "value": value,
+                "status": result.status[index],
+                "direction": result.info.direction,
+                "unit": result.info.unit,
+                "parameters": json.dumps({name: _plain(item) for name, item in result.parameters.items()}, sort_keys=True),
+            }
+            for (map_name, metric), result in self._results.items()
+            for index, value in enumerate(result.values.tolist())
+        ]
+        kinds = {"image": pyarrow.int64(), "value": pyarrow.float64()}
+        names = ("map", "metric", "image", "value", "status", "direction", "unit", "parameters")
+        schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in names])
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), path)
+
     def __str__(self) -> str:
         lines = [f"{'map':<20} {'metric':<12} {'mean':>9}  {'95 % interval':<20} {'images':>6}  better"]
         for map_name, metric in self._results:
@@ -103,15 +142,8 @@ class Results:
         return "\n".join(lines)
 
 
-def _summarise(values: torch.Tensor, total: int) -> Summary:
-    """Percentile bootstrap over images; the resamples are keyed, so the same values give the same interval."""
-    count = len(values)
-    if count == 0:
-        return Summary(math.nan, math.nan, math.nan, 0, total)
-    mean = float(values.mean())
-    if count == 1:
-        return Summary(mean, math.nan, math.nan, 1, total - 1)
-    draws = philox_uniform((1, 1, count), torch.arange(_RESAMPLES), seed=0)[:, 0, 0]
-    means = values[(draws * count).long().clamp(max=count - 1)].mean(1)
-    low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=means.dtype)).tolist()
-    return Summary(mean, low, high, count, total - count)
+def _plain(value: Any) -> object:
+    """Numbers, strings, flags and lists of them as they are; anything else by its repr."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else repr(value)

@@ -58,7 +58,7 @@ class MaskAgreement:
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        name="mask agreement",
+        name="mask_agreement",
         direction="higher",
         unit="share",
         measures="overlap of the most relevant pixels with a segmentation, over mask sizes",

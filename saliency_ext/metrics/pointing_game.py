@@ -51,7 +51,7 @@ class PointingGame:
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        name="pointing game",
+        name="pointing_game",
         direction="higher",
         unit="share",
         measures="whether the most relevant pixel lies on the object; with another object given, own minus other",

@@ -40,7 +40,7 @@ class RelevanceMass:
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        name="relevance mass",
+        name="relevance_mass",
         direction="higher",
         unit="share",
         measures="how much of the positive relevance lies on the object",

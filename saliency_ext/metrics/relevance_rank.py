@@ -46,7 +46,7 @@ class RelevanceRank:
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        name="relevance rank",
+        name="relevance_rank",
         direction="higher",
         unit="share",
         measures="how many of the most relevant pixels lie on the object, as many as it has",

@@ -1,0 +1,86 @@
+"""Batches from a memory budget, and memory that is flat in steps, maps and images."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from saliency_ext.infill import Constant
+from saliency_ext.ops import rank
+from saliency_ext.probing import Engine, Plan, Ranked, RankMasks
+from saliency_ext.probing.memory import batch_that_fits
+
+MIB = 2**20
+
+
+def make_model():
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 16, 3, padding=1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
+    return torch.nn.Sequential(*layers, torch.nn.Linear(16, 5)).eval()
+
+
+def test_the_batch_is_what_the_budget_holds():
+    image = torch.zeros(1, 3, 64, 64)
+    per_image = 4 * 64 * 64 * (3 + 2 * 16)  # the image, and the activation before and after ReLU
+    for budget in (MIB, 8 * MIB, 20 * MIB):
+        assert batch_that_fits(make_model(), image, budget, 10**6) == pytest.approx(budget / per_image, rel=0.02, abs=1)
+    assert batch_that_fits(make_model(), image, 10**12, 64) == 64
+    assert batch_that_fits(make_model(), image, 1, 64) == 1
+
+
+def test_freed_tensors_do_not_count():
+    def chain(x):
+        for _ in range(50):
+            x = x + 1
+        return x.flatten(1)[:, :2]
+
+    image = torch.zeros(1, 1, 32, 32)
+    assert batch_that_fits(chain, image, 30 * image.numel() * 4, 100) == 10  # input, old and new
+
+
+def test_an_engine_measures_once_and_keeps_to_it():
+    model, shapes = make_model(), []
+    engine = Engine(lambda x: shapes.append(len(x)) or model(x), memory_budget=4 * MIB)
+    images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    plan = Plan()
+    plan.ask(RankMasks(Ranked(rank(images.mean(1))), range(0, 4096, 200), keep="tail"), Constant(0.5))
+    assert engine.max_batch is None
+    engine.run(plan, images, torch.zeros(3, 1, dtype=torch.int64))
+    assert shapes[:2] == [1, 2] and set(shapes[2:]) == {engine.max_batch} and 6 <= engine.max_batch <= 8
+    engine.run(plan, images, torch.zeros(3, 1, dtype=torch.int64))
+    assert shapes.count(1) == 1
+    assert engine.counters.images_forwarded == sum(shapes[2:])  # what measuring cost is no answer
+
+
+_PROGRAM = """
+import resource, sys, torch
+from saliency_ext import evaluate
+from saliency_ext.infill import Constant
+from saliency_ext.metrics import Deletion, Fidelity
+from saliency_ext.probing import Engine, EqualFractions
+steps, maps, images = map(int, sys.argv[1:])
+torch.set_num_threads(1)
+model = lambda x: x.mean((2, 3))
+one = torch.rand(1, 3, 224, 224)
+def batches():
+    for _ in range(images // 4):
+        yield one.expand(4, -1, -1, -1).clone()
+methods = {str(i): (lambda i: lambda inputs, target: inputs[:, i % 3] * (i + 1) % 1)(i) for i in range(maps)}
+metrics = [m(Constant(0.0), EqualFractions(steps)) for m in (Deletion, Fidelity)]
+evaluate(model, batches(), 0, methods, metrics, engine=Engine(model, max_batch=16), chunk=4)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_peak_memory_is_flat_in_steps_maps_and_images():
+    """A fresh process each; 20 probes of an image are 12 MB, so anything kept per probe would show."""
+
+    def peak(*sizes):
+        command = [sys.executable, "-c", _PROGRAM, *map(str, sizes)]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) * 1024
+
+    base = peak(10, 2, 8)
+    assert peak(60, 2, 8) - base < 24 * MIB
+    assert peak(10, 12, 8) - base < 24 * MIB
+    assert peak(10, 2, 48) - base < 24 * MIB
