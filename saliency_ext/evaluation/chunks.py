@@ -1,6 +1,6 @@
 """Images in chunks, from tensors or from a loader, never more than one chunk at a time."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,16 +49,21 @@ class Chunk:
 
 
 def chunks(
-    inputs: Tensor | Iterable[Any], target: Target, sample_ids: Tensor | None, truth: Tensor | None, size: int
+    inputs: Tensor | Iterable[Any],
+    target: Target,
+    sample_ids: Tensor | None,
+    truth: Tensor | None,
+    size: int | Callable[[Tensor], int],
 ) -> Iterator[Chunk]:
-    """Cuts what is given into chunks of at most `size` images; no images are one empty chunk."""
+    """Cuts what is given into chunks of at most `size` images (of as many as it says for them); no images are an empty chunk."""
     start = 0
     for images, own_target in _batches(inputs, target):
         check_images(images)
-        for at in range(0, max(len(images), 1 if isinstance(inputs, Tensor) else 0), size):
-            part = images[at : at + size]
+        most = size if isinstance(size, int) else size(images)
+        for at in range(0, max(len(images), 1 if isinstance(inputs, Tensor) else 0), most):
+            part = images[at : at + most]
             place = slice(start, start + len(part))
-            one = own_target[at : at + size] if isinstance(own_target, Tensor) else own_target
+            one = own_target[at : at + most] if isinstance(own_target, Tensor) else own_target
             ids = torch.arange(place.start, place.stop) if sample_ids is None else sample_ids[place]
             if len(ids) != len(part):
                 bad_value(_FUNCTION, "sample_ids", f"one for each image, at least {place.stop}", len(ids) + place.start)

@@ -29,7 +29,7 @@ def evaluate(
     truth: Tensor | None = None,
     channels: str | None = None,
     resample: str | None = None,
-    chunk: int = 16,
+    chunk: int | None = None,
     sample_ids: Tensor | None = None,
     on_bad: str = "mark",
     check_forward: bool = True,
@@ -48,7 +48,7 @@ def evaluate(
         truth: (N, H, W) bool, for metrics that compare the map with it.
         channels: how maps (N, C, H, W) are reduced: "sum", "abs_sum", "max" or "max_abs". None: they are refused.
         resample: how maps of another resolution are resampled: "nearest", "bilinear" or "area". None: they are refused.
-        chunk: images handled together; bounds the memory besides the engine's buffer.
+        chunk: images handled together; bounds the memory besides the engine's buffer. None: as many as the engine forwards.
         sample_ids: (N,) int64 identities, which key ties and random infills; 0 .. N-1 if not given.
         on_bad: "mark" gives samples with NaN or Inf in image, map or score, and those a method fails for, the value NaN and a
             status; "raise" refuses them.
@@ -77,7 +77,8 @@ def evaluate(
         [1.75, 4.25]
     """
     require_choice(_FUNCTION, "on_bad", on_bad, ("mark", "raise"))
-    require_integer(_FUNCTION, "chunk", chunk, 1, 2**31 - 1)
+    if chunk is not None:
+        require_integer(_FUNCTION, "chunk", chunk, 1, 2**31 - 1)
     found = sources(maps, Reading(channels, resample))
     named = _named(metrics)
     _check_metrics(named, found, truth)
@@ -88,7 +89,7 @@ def evaluate(
         bad_value(_FUNCTION, "engine", "to run the given forward", "an engine on another callable", "pass Engine(forward, ...)")
     scoring = Scoring(runner, found, named, on_bad, check_forward)
     parts: dict[tuple[str, str], list[MetricResult]] = {}
-    for part in chunks(inputs, target, sample_ids, truth, chunk):
+    for part in chunks(inputs, target, sample_ids, truth, chunk or runner.batch_for):
         if on_bad == "raise":
             _refuse_nonfinite("inputs", part.inputs, part.start)
         for pair, result in scoring.chunk(part).items():

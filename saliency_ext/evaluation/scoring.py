@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value
+from ..infill import Constant
 from ..metrics.case import Case, Metric, wanted_labels
 from ..metrics.result import MetricResult
 from ..models.coupling import measure_drift
-from ..models.targets import check_classes, resolve_target
-from ..probing import Answers, Engine
+from ..models.targets import asked_classes, check_classes
+from ..probing import Answers, Engine, Plan
 from ..probing.answers import read_out
-from ..probing.masks import ALL_KEPT
+from ..probing.masks import ALL_KEPT, WholeImage
 from .chunks import Chunk
 from .maps import Source
 from .statuses import Faults, marked
@@ -36,34 +37,38 @@ class Scoring:
     metrics: Mapping[str, Any]
     on_bad: str
     check_forward: bool
-    _seen: bool = field(default=False, init=False)
+    _classes: int | None = field(default=None, init=False)
 
     def chunk(self, chunk: Chunk) -> dict[Pair, MetricResult]:
         """Results per map and metric."""
-        inputs = self.engine.placed(chunk.inputs).detach()
+        inputs = self.engine.placed_images(chunk.inputs).detach()
         bad_images = ~inputs.isfinite().flatten(1).all(1)
         safe = torch.where(bad_images.view(-1, 1, 1, 1), 0, inputs)
         chunk = dataclasses.replace(chunk, inputs=safe, sample_ids=chunk.sample_ids.to(safe.device))
-        clean_logits = self.engine.logits(safe)
-        self._look_at_the_model(safe, clean_logits)
-        if isinstance(chunk.target, Tensor):
-            check_classes("evaluate", chunk.target, clean_logits.shape[1], first=chunk.start)
-        target = resolve_target(chunk.target, clean_logits)
+        self._look_at_the_model(safe)
+        if self._classes is not None and isinstance(chunk.target, Tensor):
+            check_classes("evaluate", chunk.target, self._classes, first=chunk.start)
+        # The clean logits are asked first only where a target or a label set depends on them; else they are one of the probes.
+        clean = _Lazy(lambda: self.engine.logits(safe))
+        target = asked_classes(chunk.target, len(safe), clean).to(safe.device)
         if target.ndim != 1:
             bad_value(
                 "evaluate", "target", "one class per image", repr(chunk.target), "label sets belong to Completeness, Soundness"
             )
         labels = {
-            (source.name, name): wanted_labels(metric, source.labels(chunk), clean_logits)
+            (source.name, name): wanted_labels(metric, source.labels(chunk), len(safe), clean)
             for source in self.sources
             for name, metric in self.metrics.items()
         }
         classes = _distinct(target, [own for own in labels.values() if own is not None])
         answers = Answers(classes.cpu())
-        answers.add(ALL_KEPT, read_out(clean_logits, classes).cpu().double())
+        if clean.value is not None:
+            check_classes("evaluate", classes, clean.value.shape[1], first=chunk.start)
+            answers.add(ALL_KEPT, read_out(clean.value, classes).cpu().double())
         results: dict[Pair, MetricResult] = {}
         asked: list[tuple[Pair, Metric, Any, Faults]] = []
         with self.engine.session(safe, classes, sample_ids=chunk.sample_ids, answers=answers) as session:
+            session.ask(self._clean_image())
             for source in self.sources:  # one map's ranks are in memory at a time
                 mapped = source.maps(chunk, safe, target, self.on_bad)
                 faults, saliency = Faults.of(bad_images, mapped)
@@ -96,23 +101,41 @@ class Scoring:
             return None
         return lambda inputs, target: source.explain(inputs, target, chunk.sample_ids[: len(inputs)])
 
-    def _look_at_the_model(self, inputs: Tensor, clean_logits: Tensor) -> None:
+    def _clean_image(self) -> Plan:
+        plan = Plan()
+        if any(hasattr(metric, "ask") for metric in self.metrics.values()):
+            plan.ask(WholeImage(), Constant(0.0))
+        return plan
+
+    def _look_at_the_model(self, inputs: Tensor) -> None:
         """Once, at the first images: is it coupled or stochastic, and are its logits probabilities?"""
-        if self._seen or not self.check_forward or len(inputs) == 0:
+        if self._classes is not None or not self.check_forward or len(inputs) == 0:
             return
-        self._seen = True
-        drift = measure_drift(self.engine.forward, inputs)
+        drift, logits = measure_drift(self.engine.forward, inputs)
+        self._classes = logits.shape[1]
         if drift.warning:
             warnings.warn(f"evaluate: {drift.warning}", RuntimeWarning, stacklevel=4)
         scores = {metric.parameters.get("score") for metric in self.metrics.values() if hasattr(metric, "ask")}
-        sums = clean_logits.double().sum(1)
-        like_probabilities = clean_logits.shape[1] > 1 and bool((clean_logits >= 0).all() and ((sums - 1).abs() < 1e-3).all())
+        like_probabilities = logits.shape[1] > 1 and bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all())
         if like_probabilities and scores & set(_PROBABILITIES):
             text = (
                 "evaluate: the rows of the logits sum to 1: the forward seems to return probabilities, of which the softmax is "
                 "taken again; return logits, or use score='logit' to read what it returns"
             )
             warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+
+@dataclass
+class _Lazy:
+    """A tensor made when it is first called for."""
+
+    make: Callable[[], Tensor]
+    value: Tensor | None = None
+
+    def __call__(self) -> Tensor:
+        if self.value is None:
+            self.value = self.make()
+        return self.value
 
 
 def _distinct(target: Tensor, labels: list[Tensor]) -> Tensor:

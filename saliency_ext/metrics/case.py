@@ -1,6 +1,6 @@
 """What a metric may ask about: one saliency map on one chunk of images."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -105,7 +105,7 @@ class Metric(Protocol):
         """Values per image."""
 
 
-def wanted_labels(metric: object, labels: Tensor | None, clean_logits: Tensor) -> Tensor | None:
+def wanted_labels(metric: object, given: Tensor | None, images: int, clean_logits: Callable[[], Tensor]) -> Tensor | None:
     """(N, L) further classes a metric reads, given those that the map has maps for; None for the target alone."""
     asked = getattr(metric, "labels_for", None)
-    return None if asked is None else torch.as_tensor(asked(labels, clean_logits))
+    return None if asked is None else torch.as_tensor(asked(given, images, clean_logits))

@@ -1,13 +1,13 @@
 """The masked probability of each label, on which completeness and soundness rest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice
-from ..models.targets import resolve_target
+from ..models.targets import asked_classes
 from ..probing import Answers, Order, RankMasks
 from ..probing.masks import ALL_KEPT
 from .case import Case, Keys
@@ -73,15 +73,14 @@ class MaskedProbability(CurveMetric):
         own = ("labels", "floor_masked", "floor_clean", "cap", "reverse", "levels")
         return {**super().parameters, **{name: getattr(self, name) for name in own}}
 
-    def labels_for(self, given: Tensor | None, clean_logits: Tensor) -> Tensor:
+    def labels_for(self, given: Tensor | None, images: int, clean_logits: Callable[[], Tensor]) -> Tensor:
         """The label set of each image (N, L)."""
-        images, classes = clean_logits.shape
         if self.labels is None:
-            return torch.arange(classes).expand(images, -1) if given is None else given
+            return torch.arange(clean_logits().shape[1]).expand(images, -1) if given is None else given
         if isinstance(self.labels, str):
-            found = resolve_target(self.labels, clean_logits)
+            found = asked_classes(self.labels, images, clean_logits)
             return found if found.ndim == 2 else found[:, None]
-        return resolve_target(torch.tensor(self.labels).expand(images, -1), clean_logits)
+        return torch.tensor(self.labels).expand(images, -1)
 
     def ask(self, case: Case) -> Asked:
         """For each label, the images with only its most relevant pixels."""

@@ -37,17 +37,20 @@ class Drift:
         return None
 
 
-def measure_drift(forward: Callable[[Tensor], Any], inputs: Tensor) -> Drift:
-    """Forwards two images together, again, and each beside its own negative: four small forwards.
+def measure_drift(forward: Callable[[Tensor], Any], inputs: Tensor) -> tuple[Drift, Tensor]:
+    """Forwards two images together, again, and the first beside the negative of the second: three small forwards.
 
     Args:
         forward: callable (B, C, H, W) -> logits.
-        inputs: (N, C, H, W), of which the first two are used, or one and its mirror image.
+        inputs: (N, C, H, W), N > 0, of which the first two are used, or one and its mirror image.
+
+    Returns:
+        The drift, and the logits (2, K) of the first forward.
     """
     pair = inputs[:2] if len(inputs) > 1 else torch.cat([inputs, inputs.flip(3)])
     with evaluation_mode(forward):
         together, again = (logits_of(forward(pair.clone()), 2).double() for _ in range(2))
-        apart = torch.cat([logits_of(forward(torch.stack([image, -image])), 2)[:1].double() for image in pair])
+        apart = logits_of(forward(torch.stack([pair[0], -pair[1]])), 2).double()
     size = together.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
-    repeated, other = ((together - second).abs().max() / size for second in (again, apart))
-    return Drift(float(repeated.nan_to_num()), float(other.nan_to_num()))
+    repeated, other = (together - again).abs().max() / size, (together[0] - apart[0]).abs().max() / size
+    return Drift(float(repeated.nan_to_num()), float(other.nan_to_num())), together

@@ -102,11 +102,10 @@ class Engine:
         Raises:
             TypeError, ValueError: wrong inputs, or logits of a wrong shape. OutOfMemoryError: not even one image fits.
         """
-        images = self.placed(_checked_inputs("Engine.logits", inputs))
+        images = self.placed_images(_checked_inputs("Engine.logits", inputs))
         if len(images) == 0:
             with evaluation_mode(self.forward):
                 return self._runner.forward_buffer(self._runner.buffer_like(images), 0)[0]
-        self._runner.check_device(images)
         found = []
         with evaluation_mode(self.forward):
             for part in torch.split(images, self._runner.batch(images)):
@@ -117,6 +116,16 @@ class Engine:
                     raise torch.OutOfMemoryError("Engine.logits: no memory for a single image; free some, or shrink the images")
                 found.append(logits.clone())
         return torch.cat(found)
+
+    def batch_for(self, inputs: Tensor) -> int:
+        """Images (N, C, H, W) like these per forward: given, or measured at the first call."""
+        return self._runner.batch(self.placed_images(inputs[:1]))
+
+    def placed_images(self, inputs: Tensor) -> Tensor:
+        """The images on the engine's device, refused if the model is on another."""
+        images = self.placed(inputs)
+        self._runner.check_device(images)
+        return images
 
     def placed(self, values: Tensor) -> Tensor:
         """The values on the engine's device."""
@@ -136,10 +145,9 @@ class Engine:
         Arguments as in `run`. `.answers` is complete after the block; an exception inside leaves the given answers unchanged.
         """
         start, spent = time.perf_counter(), sum(self.counters.seconds.values())
-        images, ids = self.placed(inputs), None if sample_ids is None else self.placed(sample_ids)
+        images, ids = self.placed_images(inputs), None if sample_ids is None else self.placed(sample_ids)
         columns = self.placed(classes)
         ids = _checked_ids(images, columns, ids)
-        self._runner.check_device(images)
         found = Answers(classes.cpu()) if answers is None else answers
         with evaluation_mode(self.forward):
             session = Session(self._runner, images, columns, ids, found, self.progress)

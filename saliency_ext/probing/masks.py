@@ -29,6 +29,17 @@ class Masks(Protocol):
 
 
 @dataclass(frozen=True)
+class WholeImage:
+    """Keeps everything: the clean image, which every curve begins or ends with."""
+
+    keys: Sequence[Hashable] = (ALL_KEPT,)
+
+    def render(self, inputs: Tensor, infill: Tensor, steps: Sequence[int], images: slice, out: Tensor) -> None:
+        """A copy."""
+        out.copy_(inputs.expand_as(out))
+
+
+@dataclass(frozen=True)
 class RankMasks:
     """Keeps rank < count (`keep="head"`) or rank >= count (`keep="tail"`), for each of S counts.
 
