@@ -20,6 +20,7 @@ MODULES = (
     "total_variation",
     "noise",
     "gaussian_blur",
+    "engine",
 )
 
 

@@ -69,7 +69,7 @@ class MethodInfo:
     """What an attribution method is: printed beside its maps in every report."""
 
     name: str
-    family: str  # "gradient", "cam", "perturbation", "relevance" or "control"
+    family: str  # "gradient", "cam", "perturbation", "relevance", "control" or "foreign"
     signed: bool  # negative values are evidence against the target
     cost: str  # forwards (F) and backwards (B) per image and target
     reference: str

@@ -42,7 +42,8 @@ def evaluate(
             tensor, (inputs, target) or a mapping with these names, of which one chunk is held at a time.
         target: (N,) class indices, one class, "predicted" (on the clean image), or "given" (a loader's own targets).
         maps: one map, or a name -> map mapping; larger = more relevant. A map is (N, H, W); (N, 1, H, W) is read so too; a
-            `TargetMaps` with one map per class; or a method, called as method(inputs, target) chunk by chunk.
+            `TargetMaps` with one map per class; or a method: of `attribution`, captum's, or a callable
+            (inputs, target) -> map, asked chunk by chunk.
         metrics: for example `metrics.Deletion(infill)`. Their names must differ, or get a number appended.
         engine: an `Engine` on this forward, for its memory budget, layout, counters and progress; a default one if not given.
         truth: (N, H, W) bool, for metrics that compare the map with it.

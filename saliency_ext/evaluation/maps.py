@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..attribution.adapters import ForeignMethod, as_method
 from ..attribution.base import CHANNELS, Method, reduce_channels
 from ..checks import bad_type, bad_value, require_choice, require_dtype, require_shape, require_tensor
 from .chunks import Chunk
@@ -161,9 +162,9 @@ class Source:
         return self._read(self._made(inputs, target, sample_ids), inputs)
 
     def _made(self, inputs: Tensor, target: Tensor, sample_ids: Tensor) -> Any:
-        if isinstance(self.given, Method):
-            return self.given(inputs, target, sample_ids=sample_ids)
-        return self.given(inputs, target)
+        if isinstance(self.given, ForeignMethod):
+            return self.given.raw(inputs, target)
+        return self.given(inputs, target, sample_ids=sample_ids)
 
 
 def sources(maps: Any, reading: Reading) -> list[Source]:
@@ -174,8 +175,10 @@ def sources(maps: Any, reading: Reading) -> list[Source]:
     for name, given in named.items():
         if isinstance(given, TargetMaps):
             check_target_maps(name, given)
-        elif not isinstance(given, Tensor) and not callable(given):
-            bad_type(_FUNCTION, f"maps[{name!r}]", "to be a tensor, TargetMaps, or a method", type(given).__name__)
+        elif not isinstance(given, Tensor):
+            if isinstance(given, type) or not (callable(given) or callable(getattr(given, "attribute", None))):
+                bad_type(_FUNCTION, f"maps[{name!r}]", "to be a tensor, TargetMaps, or a method", type(given).__name__)
+            named[name] = given if isinstance(given, Method) else as_method(given, name=name)
     return [Source(name, given, reading) for name, given in named.items()]
 
 

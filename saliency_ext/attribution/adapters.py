@@ -1,0 +1,162 @@
+"""Foreign methods in the common call shape: captum's objects, plain functions."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from ..checks import bad_type, bad_value, dtype_name, require_choice, require_tensor
+from ..protocols import Forward, MethodInfo
+from .base import CHANNELS, Method, reduce_channels
+from .preserve import preserved
+
+_FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def as_method(
+    thing: Any, *, name: str | None = None, channels: str | None = None, model: Forward | None = None, max_batch: int = 64
+) -> Method:
+    """A `Method` around something that makes maps: the call shape, the checks and the manners of this library.
+
+    Args:
+        thing: a `Method`: returned as it is. An object with `.attribute(inputs, target=classes)`, as captum's. Any other
+            callable: (inputs, classes) -> maps. It gets a copy of inputs (n, C, H, W), n <= max_batch, and classes (n,) int64.
+        name: for reports and errors; the name of the class or function if not given.
+        channels: how maps (N, C, H, W) become (N, H, W): "sum", "abs_sum", "max" or "max_abs". Needed for them, unless C is 1;
+            applied to every map with channels; maps (N, H, W) are taken as they are.
+        model: what named targets ("predicted", "top-3") ask, and whose state is kept; found by itself behind an object with
+            `forward_func` (captum) or `model`.
+        max_batch: images per call of the thing.
+
+    Returns:
+        A Method. Its maps have the dtype of the inputs. Several targets per image: one call for each.
+
+    Raises:
+        TypeError: thing is a class, or nothing that can be called.
+        ValueError: unknown channels; options for a Method.
+        From calls, with the method's name: TypeError or ValueError for maps of a wrong type, dtype, shape or device, or with
+        channels and no rule for them; ValueError for a named target without a model.
+
+    Note:
+        Gradients are enabled, also inside no_grad and inference_mode. Kept as they were, also after an exception: the inputs;
+        of a module that is reached: mode (it runs in evaluation mode), requires_grad and .grad; the states of the generators
+        of torch, numpy and Python. So a method that draws from them draws alike in each call of it (for each target, too),
+        unless they are seeded anew between; its maps may depend on the batch, and sample ids do not reach it.
+
+    Example:
+        >>> import torch
+        >>> brightness = as_method(lambda inputs, classes: inputs, name="brightness", channels="max")
+        >>> brightness(torch.tensor([[[[1.0, 2.0]], [[3.0, 0.0]]]]), torch.tensor([[0, 4]]))
+        tensor([[[[3., 2.]],
+        <BLANKLINE>
+                 [[3., 2.]]]])
+    """
+    function = "as_method"
+    if isinstance(thing, Method):
+        if name is not None or channels is not None or model is not None:
+            bad_value(function, "name, channels and model", "not to be given with a Method", "some", "a Method has its own")
+        return thing
+    if isinstance(thing, type):
+        bad_type(
+            function, "thing", "to be an object or a function", f"the class {thing.__name__}", "make one: it needs its model"
+        )
+    attribute = getattr(thing, "attribute", None)
+    if not callable(attribute) and not callable(thing):
+        remedy = "pass an object with .attribute(inputs, target=...), or a function of (inputs, classes)"
+        bad_type(function, "thing", "to be a method", type(thing).__name__, remedy)
+    if channels is not None:
+        require_choice(function, "channels", channels, CHANNELS)
+    called = name if name is not None else getattr(thing, "__name__", type(thing).__name__)
+    explain = (lambda inputs, classes: attribute(inputs, target=classes)) if callable(attribute) else thing
+    found = model if model is not None else _model_behind(thing)
+    return ForeignMethod(explain, called, channels, found, wants_gradients=callable(attribute), max_batch=max_batch)
+
+
+class ForeignMethod(Method):
+    """What `as_method` returns: a foreign function (inputs, classes) -> maps, called with care.
+
+    Args:
+        explain: (inputs (n, C, H, W), classes (n,)) -> (n, H, W), (n, 1, H, W) or (n, C, H, W).
+        name, channels, model: as in `as_method`.
+        wants_gradients: whether the copy of the inputs that explain gets requires gradients (captum warns otherwise).
+        max_batch: images per call.
+
+    Polarity, unit, cost, memory, determinism: those of the foreign method.
+    """
+
+    def __init__(
+        self,
+        explain: Callable[[Tensor, Tensor], Any],
+        name: str,
+        channels: str | None,
+        model: Forward | None,
+        *,
+        wants_gradients: bool = False,
+        max_batch: int = 64,
+    ) -> None:
+        super().__init__(functools.partial(_no_model, name) if model is None else model, max_batch=max_batch)
+        self.explain = explain
+        self.channels = channels
+        self.wants_gradients = wants_gradients
+        self.module = None if model is None else _module_of(model)
+        signed = channels in (None, "sum", "max")
+        self.info = MethodInfo(name, "foreign", signed, "unknown", "")  # type: ignore[misc]  # one class, many methods
+
+    def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
+        parts = zip(torch.split(inputs, self.max_batch), torch.split(classes, self.max_batch), strict=True)
+        return torch.cat([torch.stack([self._maps(images, each) for each in asked.unbind(1)], 1) for images, asked in parts])
+
+    def _maps(self, images: Tensor, classes: Tensor) -> Tensor:
+        """(n, H, W) for one target of each image."""
+        return self._checked(self.raw(images, classes), images).detach().to(images.dtype)
+
+    def raw(self, images: Tensor, classes: Tensor) -> Any:
+        """What the foreign method returns, unchecked. What goes in are copies: it may do with them what it wants."""
+        with preserved(self.module, images.device):
+            return self.explain(images.clone().requires_grad_(self.wants_gradients), classes.clone())
+
+    def _checked(self, maps: Any, images: Tensor) -> Tensor:
+        """The maps without channels."""
+        name, what = self.info.name, "its maps"
+        count, channels, height, width = images.shape
+        values = require_tensor(name, what, maps)
+        if values.dtype not in _FLOATING:
+            bad_type(name, what, "of a floating dtype", dtype_name(values.dtype), "return relevance, not a mask or indices")
+        if values.device != images.device:
+            bad_value(
+                name, what, f"on the device of the inputs ({images.device})", values.device, "return them where the inputs are"
+            )
+        if values.shape == (count, height, width):
+            return values
+        if values.shape[:1] + values.shape[2:] != (count, height, width) or values.shape[1] not in (1, channels):
+            shapes = f"(N, H, W) = ({count}, {height}, {width}), (N, 1, H, W) or (N, C, H, W) with C = {channels}"
+            bad_value(name, what, f"of shape {shapes}", tuple(values.shape), "upsample them to the inputs")
+        if self.channels is not None:
+            return reduce_channels(name, values, self.channels)
+        if values.shape[1] > 1:
+            remedy = "say how to reduce the channels: as_method(..., channels='sum'), or 'abs_sum', 'max', 'max_abs'"
+            bad_value(name, what, "without channels", f"{values.shape[1]} channels", remedy)
+        return values[:, 0]
+
+
+def _no_model(name: str, inputs: Tensor) -> Tensor:
+    """In place of a model that is not known: asked only for named targets."""
+    bad_value(name, "target", "to be class indices", "a named target", "its model is not known: as_method(..., model=...)")
+
+
+def _model_behind(thing: Any) -> Forward | None:
+    """The model of an object, or of the object that a method belongs to, if it can be found."""
+    owners = (thing, getattr(thing, "__self__", None))
+    found = [getattr(owner, attribute, None) for owner in owners for attribute in ("forward_func", "model")]
+    return next((each for each in found if callable(each)), None)
+
+
+def _module_of(model: Any) -> Module | None:
+    """The module that a forward is, or is a method or partial application of."""
+    while isinstance(model, functools.partial):
+        model = model.func
+    owner = getattr(model, "__self__", model)
+    return owner if isinstance(owner, Module) else None
