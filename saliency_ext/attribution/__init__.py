@@ -8,26 +8,36 @@ tests a closed form.
 from .adapters import as_method
 from .base import Method
 from .controls import Centre, Control, Edge, GreyLevel, RandomControl
+from .eigen_cam import EigenCAM
 from .expected_gradients import ExpectedGradients
+from .grad_cam import GradCAM
+from .grad_cam_plus_plus import GradCAMPlusPlus
 from .gradient import Gradient, InputXGradient
 from .integrated_gradients import IntegratedGradients
+from .layer_cam import LayerCAM
 from .random_weights import RandomWeights
 from .sampled_gradients import SampledGradientMethod
+from .score_cam import ScoreCAM
 from .smooth_grad import SmoothGrad, SmoothGradSquared, VarGrad
 
 __all__ = [
     "Centre",
     "Control",
     "Edge",
+    "EigenCAM",
     "ExpectedGradients",
+    "GradCAM",
+    "GradCAMPlusPlus",
     "Gradient",
     "GreyLevel",
     "InputXGradient",
     "IntegratedGradients",
+    "LayerCAM",
     "Method",
     "RandomControl",
     "RandomWeights",
     "SampledGradientMethod",
+    "ScoreCAM",
     "SmoothGrad",
     "SmoothGradSquared",
     "VarGrad",

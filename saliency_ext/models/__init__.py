@@ -1,8 +1,21 @@
-"""Glue between the library and models: modes, outputs, targets, gradients. No models."""
+"""Glue between the library and models: modes, outputs, targets, gradients, layers, token grids. No models."""
 
 from .gradients import input_gradients
+from .hooks import captured
+from .layers import TargetLayer, target_layer
 from .modes import evaluation_mode
 from .outputs import logits_of
 from .targets import resolve_target
+from .tokens import TokenGrid, token_grid
 
-__all__ = ["evaluation_mode", "input_gradients", "logits_of", "resolve_target"]
+__all__ = [
+    "TargetLayer",
+    "TokenGrid",
+    "captured",
+    "evaluation_mode",
+    "input_gradients",
+    "logits_of",
+    "resolve_target",
+    "target_layer",
+    "token_grid",
+]
