@@ -6,11 +6,22 @@ from ._load import load_native as _load_native
 
 _load_native()
 
-from . import attribution, infill, metrics, ops, probing, reference  # noqa: E402
+from . import attribution, infill, metrics, ops, probing, reference, segmentation  # noqa: E402
 from .evaluation import TargetMaps, evaluate  # noqa: E402
 
 ops.native.install("saliency_ext")
 
 __version__ = "0.1.0"
 
-__all__ = ["TargetMaps", "__version__", "attribution", "evaluate", "infill", "metrics", "ops", "probing", "reference"]
+__all__ = [
+    "TargetMaps",
+    "__version__",
+    "attribution",
+    "evaluate",
+    "infill",
+    "metrics",
+    "ops",
+    "probing",
+    "reference",
+    "segmentation",
+]

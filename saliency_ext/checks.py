@@ -3,6 +3,7 @@
 ValueError speaks of values and shapes, TypeError of dtypes and types, RuntimeError of devices and the build.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -84,6 +85,15 @@ def require_integer(function: str, argument: str, value: Any, low: int, high: in
     if not low <= value <= high:
         bad_value(function, argument, f"in [{low}, {high}]", value)
     return value
+
+
+def require_number(function: str, argument: str, value: Any, *, low: float = 0.0, above: float | None = None) -> float:
+    """A finite number >= low, or > above."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        bad_type(function, argument, "to be a number", type(value).__name__)
+    if not math.isfinite(value) or (value < low if above is None else value <= above):
+        bad_value(function, argument, f">= {low:g} and finite" if above is None else f"> {above:g} and finite", value)
+    return float(value)
 
 
 def require_range(function: str, argument: str, values: Tensor, low: int, high: int) -> None:

@@ -23,7 +23,7 @@ LAYERS = [
     {"_load", "protocols", "checks"},
     {"reference"},
     {"ops"},
-    {"infill", "models", "testbed"},
+    {"infill", "segmentation", "models", "testbed"},
     {"probing"},
     {"metrics", "attribution", "disambiguation", "comparison"},
     {"evaluation"},

@@ -14,13 +14,19 @@ from .grad_cam import GradCAM
 from .grad_cam_plus_plus import GradCAMPlusPlus
 from .gradient import Gradient, InputXGradient
 from .integrated_gradients import IntegratedGradients
+from .kernel_shap import KernelSHAP
 from .layer_cam import LayerCAM
+from .lime import LIME
 from .random_weights import RandomWeights
 from .sampled_gradients import SampledGradientMethod
 from .score_cam import ScoreCAM
+from .segment_mean import SegmentMean
 from .smooth_grad import SmoothGrad, SmoothGradSquared, VarGrad
+from .xrai import XRAI
 
 __all__ = [
+    "LIME",
+    "XRAI",
     "Centre",
     "Control",
     "Edge",
@@ -32,12 +38,14 @@ __all__ = [
     "GreyLevel",
     "InputXGradient",
     "IntegratedGradients",
+    "KernelSHAP",
     "LayerCAM",
     "Method",
     "RandomControl",
     "RandomWeights",
     "SampledGradientMethod",
     "ScoreCAM",
+    "SegmentMean",
     "SmoothGrad",
     "SmoothGradSquared",
     "VarGrad",

@@ -1,13 +1,12 @@
 """SmoothGrad and its relatives: mean, mean square and variance of gradients around the image."""
 
-import math
 from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..checks import bad_type, bad_value, require_integer
+from ..checks import require_integer, require_number
 from ..ops import philox_normal
 from ..protocols import Forward, MethodInfo
 from .sampled_gradients import MOST_SAMPLES, NOISE_STREAM, SampledGradientMethod
@@ -41,12 +40,8 @@ class NoisyGradientMethod(SampledGradientMethod):
         name = type(self).__name__
         require_integer(name, "samples", samples, 1, MOST_SAMPLES)
         require_integer(name, "seed", seed, 0, 2**63 - 1)
-        if isinstance(spread, bool) or not isinstance(spread, int | float):
-            bad_type(name, "spread", "to be a number", type(spread).__name__)
-        if not math.isfinite(spread) or spread < 0:
-            bad_value(name, "spread", "finite and >= 0", spread)
         self.samples = samples
-        self.spread = spread
+        self.spread = require_number(name, "spread", spread)
         self.seed = seed
 
     def _noisy_gradients(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Iterator[tuple[int, Tensor]]:

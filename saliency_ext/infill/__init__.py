@@ -8,6 +8,7 @@ object with the protocol `saliency_ext.protocols.Infill` serves as well.
 from .base import BaseInfill, RandomInfill
 from .blur import Blur
 from .constant import Constant, DatasetMean
+from .image_extreme import ImageExtreme
 from .image_mean import ImageMean
 from .noise import GaussianNoise, UniformNoise
 from .other_image import OtherImage
@@ -20,6 +21,7 @@ __all__ = [
     "Constant",
     "DatasetMean",
     "GaussianNoise",
+    "ImageExtreme",
     "ImageMean",
     "OtherImage",
     "RandomInfill",

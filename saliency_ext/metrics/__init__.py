@@ -24,6 +24,7 @@ from .relevance_rank import RelevanceRank
 from .result import MetricResult
 from .soundness import Soundness
 from .sparseness import Sparseness
+from .symmetric_relevance_gain import SymmetricRelevanceGain
 
 __all__ = [
     "Case",
@@ -44,4 +45,5 @@ __all__ = [
     "RelevanceRank",
     "Soundness",
     "Sparseness",
+    "SymmetricRelevanceGain",
 ]

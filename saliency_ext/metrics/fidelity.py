@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..checks import bad_value, require_integer
 from ..probing import Answers
+from ..probing.answers import average
 from ..protocols import MetricInfo
 from .case import Case, Keys
 from .curve_metric import CurveMetric
@@ -86,8 +87,7 @@ class Fidelity(CurveMetric):
         if len(early):
             extras["artifact_half"] = artifact[:, int(early[-1])]
         if asked.references:
-            both = [self._curve(answers, keys) for pair in asked.references for keys in pair]
-            random = torch.stack(both).mean(0)
+            random = average([self._curve(answers, keys) for pair in asked.references for keys in pair])
             auc_random = self.summarise(random, fractions)
             curves["random"] = random
             extras |= {"auc_random": auc_random, "mrg": auc_random - auc_mif, "lrg": auc_lif - auc_random}

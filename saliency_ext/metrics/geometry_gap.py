@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from ..checks import require_integer
 from ..probing import Answers, BlockOrder
+from ..probing.answers import average
 from ..protocols import MetricInfo
 from .case import Case, Keys
 from .curve_metric import CurveMetric
@@ -56,7 +55,7 @@ class GeometryGap(CurveMetric):
     def finish(self, answers: Answers, asked: tuple[list[Keys], list[Keys], int]) -> MetricResult:
         """Turns answers into values."""
         fractions = self.fractions(asked[2])
-        scattered, block = (torch.stack([self.read(answers, keys) for keys in kind]).mean(0) for kind in asked[:2])
+        scattered, block = (average([self.read(answers, keys) for keys in kind]) for kind in asked[:2])
         gap = (scattered - block).abs()
         curves = {"gap": gap, "scattered": scattered, "block": block}
         return MetricResult(self.info, self.summarise(gap, fractions), self.parameters, fractions=fractions, curves=curves)

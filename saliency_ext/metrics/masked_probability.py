@@ -9,6 +9,7 @@ from torch import Tensor
 from ..checks import bad_type, bad_value, require_choice
 from ..models.targets import asked_classes
 from ..probing import Answers, Order, RankMasks
+from ..probing.answers import average
 from ..probing.masks import ALL_KEPT
 from .case import Case, Keys
 from .curve_metric import CurveMetric
@@ -113,7 +114,7 @@ class MaskedProbability(CurveMetric):
         """Clean p (N, L), masked g (N, L) and its curves (N, L, S), relative to the label set."""
         clean = answers.logits([ALL_KEPT], asked.labels)[:, 0].softmax(1)
         # Per map, the softmax over the label set: (N, S, L), mean over draws of the infill.
-        shown = [torch.stack([answers.logits(draw, asked.labels).softmax(2) for draw in keys]).mean(0) for keys in asked.keys]
+        shown = [average([answers.logits(draw, asked.labels).softmax(2) for draw in keys]) for keys in asked.keys]
         if asked.class_blind:
             curves = shown[0].transpose(1, 2)
         else:

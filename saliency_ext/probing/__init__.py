@@ -1,6 +1,7 @@
 """From questions to answers: mask families, schedules, the plan that removes duplicates, the engine that runs the model."""
 
 from .answers import Answers
+from .coalitions import CoalitionMasks
 from .engine import Engine
 from .masks import BoxMasks, DenseMasks, GridMasks, Masks, RankMasks, SegmentMasks
 from .orders import BlockOrder, Order, RandomOrder, Ranked
@@ -13,6 +14,7 @@ __all__ = [
     "Answers",
     "BlockOrder",
     "BoxMasks",
+    "CoalitionMasks",
     "Counters",
     "DenseMasks",
     "Engine",

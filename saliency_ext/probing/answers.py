@@ -23,6 +23,14 @@ def read_out(logits: Tensor, classes: Tensor) -> Tensor:
     return torch.cat([rows.gather(1, classes), rows.logsumexp(1, keepdim=True), rows.argmax(1, keepdim=True).to(rows.dtype)], 1)
 
 
+def average(parts: Sequence[Tensor]) -> Tensor:
+    """Mean of tensors of one shape, summed in order: the rounding of a reduction may depend on the shape, so on the batch."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total / len(parts)
+
+
 @dataclass
 class Answers:
     """Answers for one chunk of images, on the host in float64. Grows as plans are run; a known probe is never run again.
@@ -78,7 +86,7 @@ class Answers:
 
     def mean_score(self, draws: Sequence[Sequence[Hashable]], kind: str, column: int = 0) -> Tensor:
         """Scores (N, S) averaged over the draws of a stochastic infill."""
-        return torch.stack([self.score(keys, kind, column) for keys in draws]).mean(0)
+        return average([self.score(keys, kind, column) for keys in draws])
 
     def digest(self) -> str:
         """A fingerprint of all answers, for tests of exactness."""

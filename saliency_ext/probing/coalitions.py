@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import ops
 from ..checks import require_device, require_dtype, require_ndim, require_shape, require_tensor
-from .masks import ALL_KEPT, NONE_KEPT, _layout
+from .masks import ALL_KEPT, NONE_KEPT, layout_of
 from .orders import digest_of
 
 
@@ -74,4 +74,4 @@ class CoalitionMasks:
     def render(self, inputs: Tensor, infill: Tensor, steps: Sequence[int], images: slice, out: Tensor) -> None:
         """One call of the renderer."""
         chosen = self.coalitions[images][:, list(steps)]
-        ops.blend_segments(inputs, infill, self.segments[images], chosen, **_layout(out))
+        ops.blend_segments(inputs, infill, self.segments[images], chosen, **layout_of(out))

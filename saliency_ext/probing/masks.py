@@ -90,7 +90,7 @@ class RankMasks:
         if isinstance(self.counts, Tensor) and self.counts.ndim == 2:
             chosen = self.counts[images][:, list(steps)]
         if ranks.shape[1] == inputs.shape[2]:
-            ops.blend_rank(inputs, infill, ranks, chosen, keep=self.keep, **_layout(out))
+            ops.blend_rank(inputs, infill, ranks, chosen, keep=self.keep, **layout_of(out))
         else:  # every channel value has a rank of its own: an image of one channel and C H rows
             flat = ranks.shape[1:]
             full = infill.expand_as(inputs).reshape(-1, 1, *flat)
@@ -111,7 +111,7 @@ class BoxMasks:
 
     def render(self, inputs: Tensor, infill: Tensor, steps: Sequence[int], images: slice, out: Tensor) -> None:
         """One call of the renderer."""
-        ops.blend_boxes(inputs, infill, self.boxes[list(steps)], **_layout(out))
+        ops.blend_boxes(inputs, infill, self.boxes[list(steps)], **layout_of(out))
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class SegmentMasks:
 
     def render(self, inputs: Tensor, infill: Tensor, steps: Sequence[int], images: slice, out: Tensor) -> None:
         """One call of the renderer."""
-        ops.blend_segments(inputs, infill, self.segments[images], self.coalitions[list(steps)], **_layout(out))
+        ops.blend_segments(inputs, infill, self.segments[images], self.coalitions[list(steps)], **layout_of(out))
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class GridMasks:
     def render(self, inputs: Tensor, infill: Tensor, steps: Sequence[int], images: slice, out: Tensor) -> None:
         """One call of the renderer."""
         chosen = list(steps)
-        ops.blend_grids(inputs, infill, self.grids[chosen], self.shifts[chosen], border=self.border, **_layout(out))
+        ops.blend_grids(inputs, infill, self.grids[chosen], self.shifts[chosen], border=self.border, **layout_of(out))
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class DenseMasks:
     def render(self, inputs: Tensor, infill: Tensor, steps: Sequence[int], images: slice, out: Tensor) -> None:
         """One call of the renderer."""
         chosen = self.masks[list(steps)] if self.masks.ndim == 3 else self.masks[images][:, list(steps)]
-        ops.blend_dense(inputs, infill, chosen, **_layout(out))
+        ops.blend_dense(inputs, infill, chosen, **layout_of(out))
 
 
 class _Layout(TypedDict):
@@ -177,7 +177,7 @@ class _Layout(TypedDict):
     memory_format: torch.memory_format
 
 
-def _layout(out: Tensor) -> _Layout:
+def layout_of(out: Tensor) -> _Layout:
     """Renderer options that describe `out`."""
     packed = out.flatten(0, 1)
     memory_format = torch.contiguous_format if packed.is_contiguous() else torch.channels_last

@@ -175,9 +175,9 @@ def test_errors():
         SmoothGrad(model, samples=0)
     with pytest.raises(TypeError, match="VarGrad: expected samples to be an int, got float"):
         VarGrad(model, samples=5.0)
-    with pytest.raises(ValueError, match="SmoothGradSquared: expected spread finite and >= 0, got -0.1"):
+    with pytest.raises(ValueError, match="SmoothGradSquared: expected spread >= 0 and finite, got -0.1"):
         SmoothGradSquared(model, spread=-0.1)
-    with pytest.raises(ValueError, match="expected spread finite and >= 0, got nan"):
+    with pytest.raises(ValueError, match="expected spread >= 0 and finite, got nan"):
         SmoothGrad(model, spread=float("nan"))
     with pytest.raises(TypeError, match="expected spread to be a number, got str"):
         SmoothGrad(model, spread="0.1")

@@ -1,0 +1,107 @@
+"""What methods that ask about coalitions of segments share: segmentation, probes, and the map made of a value per segment."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..checks import bad_type, require_integer
+from ..ops import philox_uniform
+from ..probing import Engine
+from ..probing.coalitions import CoalitionMasks
+from ..protocols import Forward, Infill
+from ..segmentation import Segmenter, painted, segment_counts, segment_sizes, segments_of
+from .probed import ProbedMethod
+
+_STREAM = 0x53454700  # apart from the streams of random infills, which count draws from 0
+_DRAWN = 256  # samples drawn at once
+
+_CELLS = 1 << 26  # coalitions x segments of the images asked together: their memory in bytes
+
+
+@dataclass(frozen=True)
+class Group:
+    """Images with equally many segments: inputs (N, C, H, W), classes (N, T), ids (N,), labels (N, H, W) in [-1, count)."""
+
+    inputs: Tensor
+    classes: Tensor
+    sample_ids: Tensor
+    labels: Tensor
+    count: int
+
+
+class SegmentMethod(ProbedMethod):
+    """A method that gives each segment a value, and each pixel the value of its segment.
+
+    Args:
+        model: callable (B, C, H, W) -> logits (B, K).
+        infill: what removed segments become.
+        segmenter: inputs (N, C, H, W) to labels (N, H, W), -1 = no segment: never removed, gets 0.
+        samples: coalitions asked per image.
+        seed: of the coalitions, in [0, 2^63).
+        score: "probability", "logit", "log_probability" or "accuracy" of the target.
+        per_pixel: divide a segment's value by its number of pixels.
+        max_batch: images per forward.
+    """
+
+    def __init__(
+        self,
+        model: Forward,
+        infill: Infill,
+        segmenter: Segmenter,
+        *,
+        samples: int,
+        seed: int,
+        score: str,
+        per_pixel: bool,
+        max_batch: int,
+    ) -> None:
+        super().__init__(model, infill, score=score, max_batch=max_batch)
+        name = type(self).__name__
+        if not callable(segmenter):
+            remedy = "pass a function of inputs, for example saliency_ext.segmentation.slic or a partial of it"
+            bad_type(name, "segmenter", "to be callable", type(segmenter).__name__, remedy)
+        require_integer(name, "samples", samples, 2, 2**31 - 1)
+        require_integer(name, "seed", seed, 0, 2**63 - 1)
+        self.segmenter, self.samples, self.seed, self.per_pixel = segmenter, samples, seed, per_pixel
+
+    def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
+        labels = segments_of(type(self).__name__, self.segmenter, inputs)
+        counts, engine = segment_counts(labels), self._engine()
+        values = torch.zeros(*classes.shape, int(counts.max()), dtype=torch.float64)
+        for at in self._groups(counts.cpu()):
+            chosen, count = at.to(inputs.device), int(counts[at[0]])
+            group = Group(inputs[chosen], classes[chosen], sample_ids[chosen], labels[chosen], count)
+            values[at, :, :count] = self._values(engine, group)
+        if self.per_pixel:
+            values = values / segment_sizes(labels, values.shape[2]).clamp(min=1)[:, None]
+        return painted(values.to(inputs.device, inputs.dtype), labels)
+
+    def _groups(self, counts: Tensor) -> Iterator[Tensor]:
+        """Indices of images with equally many segments, together as many as memory allows; those with none have no value."""
+        for count in sorted(set(counts.tolist())):
+            if count > 0:
+                together = max(1, min(self.max_batch, _CELLS // (self._coalitions(count) * count)))
+                yield from torch.split((counts == count).nonzero().flatten(), together)
+
+    def _coalitions(self, count: int) -> int:
+        """About how many coalitions are asked of an image with this many segments."""
+        return self.samples
+
+    @abstractmethod
+    def _values(self, engine: Engine, group: Group) -> Tensor:
+        """Value of each segment (N, T, count), float64 on the host."""
+
+    def _scores(self, engine: Engine, group: Group, coalitions: Tensor) -> Tensor:
+        """Scores (N, S, T) of coalitions (N, S, count), averaged over the draws of the infill; all targets share the forwards."""
+        masks = CoalitionMasks(group.labels, coalitions)
+        return self._answers(engine, masks, group.inputs, group.classes, group.sample_ids).mT
+
+    def _uniform(self, group: Group, samples: int, columns: int, purpose: int = 0) -> Iterator[Tensor]:
+        """Numbers in [0, 1), (N, some of the samples, columns) at a time, keyed by (seed, sample id, purpose, sample, column)."""
+        for block, at in enumerate(range(0, samples, _DRAWN)):
+            shape = (min(_DRAWN, samples - at), 1, columns)
+            stream = _STREAM + 2 * block + purpose
+            yield philox_uniform(shape, group.sample_ids, seed=self.seed, stream=stream)[:, :, 0]

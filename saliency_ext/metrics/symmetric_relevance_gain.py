@@ -1,0 +1,186 @@
+"""Symmetric relevance gain: fidelity in units of superpixels."""
+
+import weakref
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from .. import ops
+from ..checks import bad_type, bad_value, require_integer
+from ..probing import Answers, LogSpaced, Schedule
+from ..probing.coalitions import CoalitionMasks
+from ..protocols import MetricInfo
+from ..segmentation import (
+    Segmenter,
+    segment_counts,
+    segment_sizes,
+    segment_sums,
+    segmenter_name,
+    segments_of,
+    slic,
+)
+from .case import Case, Keys
+from .curve_metric import infill_parameters
+from .probe_metric import ProbeMetric
+from .result import OK, UNDEFINED, MetricResult
+
+_GRID = torch.linspace(0, 1, 21, dtype=torch.float64)  # where curves of images with different segments are shown
+
+
+@dataclass
+class _LastLabels:
+    """The labels of the last images: all maps of a chunk are cut alike, once."""
+
+    inputs: "weakref.ref[Tensor] | None" = None
+    version: int = -1
+    labels: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    keys: Keys  # MoRF steps, then LeRF steps
+    fractions: Tensor  # (N, S)
+    segments: Tensor  # (N,)
+
+
+@dataclass(frozen=True)
+class SymmetricRelevanceGain(ProbeMetric):
+    """SRG = AUC_LeRF - AUC_MoRF where what is removed are superpixels, whole [Bluecher 2024].
+
+    A superpixel's relevance is the mean of the map over it. Per image of K superpixels, counts c_0 .. c_S of the schedule:
+        MoRF(c) = f(image without its c most relevant superpixels),   LeRF(c) = f(image without its c least relevant ones)
+        AUC = trapezoid over the true share c / K of SUPERPIXELS removed (not of pixels: superpixels count alike, large or small)
+    Score and polarity: higher is better; a random order has 0 in expectation; the negated map has the negated value (without
+    ties). In [-1, 1] for probability. With single pixels as segments it is `Fidelity`.
+
+    Args:
+        infill: what a removed superpixel becomes; published: an imputer averaged over 5 draws (`draws=5` of the infill).
+        score: "probability", "logit", "log_probability" or "accuracy" of the target.
+        segmenter: inputs (N, C, H, W) to labels (N, H, W); pixels of label -1 are never removed. Published: SLIC with compactness
+            1 and 25 superpixels, also 75, 500 and 5000.
+        schedule: counts of superpixels, for the K of each image; published: 15, spaced in the logarithm, none and all included.
+        seed: of the order of superpixels with equal means, keyed with the sample id.
+
+    extras: auc_morf, auc_lerf, segments (K). curves: morf, lerf, linearly interpolated at 21 equal shares of superpixels, because
+    K differs between images; the areas are of the counts themselves.
+
+    Note:
+        Images of one superpixel have the value 0: there is no order. Images of none have no value (status undefined). Cost: up to
+        2 S masked inputs per image and draw, and one segmentation of the images, shared by all maps of a chunk; the ends are
+        shared with all other metrics. Deterministic; neither batch nor chunk changes a number. Traps: values for different
+        numbers of superpixels are not comparable; one large superpixel may decide the curve at a small share; some libraries
+        print it with the other sign.
+
+    Example:
+        >>> import torch
+        >>> from saliency_ext.evaluation import evaluate
+        >>> from saliency_ext.infill import Constant
+        >>> images = torch.tensor([[[[3.0, 3.0, 1.0, 0.0]]]])
+        >>> linear = lambda x: torch.stack([x.flatten(1).sum(1), torch.zeros(len(x))], 1)
+        >>> halves = lambda x: (torch.arange(4) // 2).expand(len(x), 1, 4)
+        >>> metric = SymmetricRelevanceGain(Constant(0.0), score="logit", segmenter=halves)
+        >>> results = evaluate(linear, images, 0, {"terms": images[:, 0], "negated": -images[:, 0]}, [metric])
+        >>> [results[name, "symmetric_relevance_gain"].values.item() for name in ("terms", "negated")]  # 7 6 0 against 7 1 0
+        [2.5, -2.5]
+
+    References:
+        Bluecher, Vielhaben, Strodthoff. Decoupling Pixel Flipping and Occlusion Strategy. 2024.
+    """
+
+    segmenter: Segmenter = slic
+    schedule: Schedule = field(default_factory=LogSpaced)
+    seed: int = 0
+    _last: _LastLabels = field(default_factory=_LastLabels, init=False, repr=False, compare=False)
+
+    info: ClassVar[MetricInfo] = MetricInfo(
+        "symmetric_relevance_gain",
+        "higher",
+        "difference of areas under the score over the share of superpixels",
+        "order of relevance of superpixels, artifacts cancelled",
+        "Bluecher 2024",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        name = "SymmetricRelevanceGain"
+        if not callable(self.segmenter):
+            remedy = "pass a function of inputs, for example a partial of saliency_ext.segmentation.slic"
+            bad_type(name, "segmenter", "to be callable", type(self.segmenter).__name__, remedy)
+        require_integer(name, "seed", self.seed, 0, 2**63 - 1)
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Every choice, as plain values."""
+        return {
+            **infill_parameters(self.infill),
+            "score": self.score,
+            "segmenter": segmenter_name(self.segmenter),
+            "schedule": repr(self.schedule),
+            "ties": "random",
+            "seed": self.seed,
+        }
+
+    def ask(self, case: Case) -> _Asked:
+        """The probes needed: both orders of each image's superpixels."""
+        labels = self._labels(case.inputs)
+        found = segment_counts(labels).cpu()
+        counts = self._counts(found)
+        ranks = self._ranks(case, labels, int(found.max()) if len(found) else 0)[:, None]
+        kept_morf = ranks >= counts[:, :, None]
+        kept_lerf = ranks < (found[:, None] - counts)[:, :, None]
+        coalitions = torch.cat([kept_morf, kept_lerf], 1).to(labels.device)
+        keys = case.ask(CoalitionMasks(labels, coalitions), self.infill)
+        return _Asked(keys, counts / found[:, None].double().clamp(min=1), found)
+
+    def finish(self, answers: Answers, asked: _Asked) -> MetricResult:
+        """Turns answers into values."""
+        morf, lerf = answers.mean_score(asked.keys, self.score).chunk(2, 1)
+        auc_morf, auc_lerf = (_area(curve, asked.fractions) for curve in (morf, lerf))
+        extras = {"auc_morf": auc_morf, "auc_lerf": auc_lerf, "segments": asked.segments.double()}
+        curves = {name: _interpolated(curve, asked.fractions) for name, curve in (("morf", morf), ("lerf", lerf))}
+        status = [OK if count > 0 else UNDEFINED for count in asked.segments.tolist()]
+        return MetricResult(self.info, auc_lerf - auc_morf, self.parameters, status, _GRID.clone(), curves, extras)
+
+    def _labels(self, inputs: Tensor) -> Tensor:
+        last = self._last
+        version = -1 if inputs.is_inference() else inputs._version
+        if last.labels is None or last.inputs is None or last.inputs() is not inputs or last.version != version:
+            last.labels = segments_of("SymmetricRelevanceGain", self.segmenter, inputs)
+            last.inputs, last.version = weakref.ref(inputs), version
+        return last.labels
+
+    def _counts(self, segments: Tensor) -> Tensor:
+        """(N, S) counts of superpixels removed; shorter lists repeat their end, which adds no area."""
+        lists = {count: self.schedule.counts(count) if count > 0 else [0] for count in set(segments.tolist())}
+        for count, steps in lists.items():
+            if count > 0 and len(steps) < 2:
+                bad_value("SymmetricRelevanceGain", "schedule", "to give at least two counts", f"{steps} for {count} superpixels")
+        longest = max(map(len, lists.values()), default=0)
+        rows = [lists[count] + lists[count][-1:] * (longest - len(lists[count])) for count in segments.tolist()]
+        return torch.tensor(rows, dtype=torch.int64).view(len(rows), longest)
+
+    def _ranks(self, case: Case, labels: Tensor, count: int) -> Tensor:
+        """(N, K) order of the superpixels by mean relevance, 0 = most relevant; those an image lacks come last."""
+        sizes = segment_sizes(labels, count)
+        means = segment_sums(case.saliency[:, None], labels, count)[:, 0] / sizes.clamp(min=1)
+        means = torch.where(sizes > 0, means, -torch.inf)
+        return ops.rank(means[:, None], ties="random", seed=self.seed, sample_ids=case.sample_ids.cpu(), nan="last")[:, 0]
+
+
+def _area(curve: Tensor, fractions: Tensor) -> Tensor:
+    """Trapezoid (N,) of curves (N, S) over fractions (N, S), summed from left to right: repeated ends change no bit."""
+    pieces = fractions.diff(dim=1) * (curve[:, 1:] + curve[:, :-1]) / 2
+    return torch.cat([torch.zeros_like(curve[:, :1]), pieces], 1).cumsum(1)[:, -1]
+
+
+def _interpolated(curve: Tensor, fractions: Tensor) -> Tensor:
+    """Curves (N, S) over increasing fractions (N, S) at the 21 shares, ends held."""
+    if curve.shape[1] < 2:
+        return curve.expand(-1, len(_GRID))
+    wanted = _GRID.expand(len(curve), -1).contiguous()
+    right = torch.searchsorted(fractions.contiguous(), wanted).clamp(1, curve.shape[1] - 1)
+    start, end = fractions.gather(1, right - 1), fractions.gather(1, right)
+    weight = ((wanted - start) / (end - start)).nan_to_num(1.0).clamp(0, 1)
+    return torch.lerp(curve.gather(1, right - 1), curve.gather(1, right), weight)
