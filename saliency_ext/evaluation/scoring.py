@@ -111,7 +111,7 @@ class Scoring:
         """Once, at the first images: is it coupled or stochastic, and are its logits probabilities?"""
         if self._classes is not None or not self.check_forward or len(inputs) == 0:
             return
-        drift, logits = measure_drift(self.engine.forward, inputs)
+        drift, logits = measure_drift(self.engine.forward, self.engine.cast(inputs[:2]))
         self._classes = logits.shape[1]
         if drift.warning:
             warnings.warn(f"evaluate: {drift.warning}", RuntimeWarning, stacklevel=4)

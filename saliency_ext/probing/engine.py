@@ -127,6 +127,10 @@ class Engine:
         self._runner.check_device(images)
         return images
 
+    def cast(self, inputs: Tensor) -> Tensor:
+        """The images in the dtype that the model is given."""
+        return self._runner.cast(inputs)
+
     def placed(self, values: Tensor) -> Tensor:
         """The values on the engine's device."""
         return values if self.device is None else values.to(self.device)

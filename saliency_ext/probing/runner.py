@@ -67,7 +67,7 @@ class ModelRunner:
         if self.max_batch is None:
             if len(example) == 0:
                 return 1
-            first = torch.zeros_like(self._cast(example[:1]))
+            first = torch.zeros_like(self.cast(example[:1]))
             largest = _LARGEST.get(example.device.type, _LARGEST["cpu"])
             self.max_batch = batch_that_fits(self.model, first, self.settings.memory_budget, largest)
         return self.max_batch
@@ -96,7 +96,9 @@ class ModelRunner:
         while True:
             start = time.perf_counter()
             try:
-                parts = [self._logits(part) for part in torch.split(buffer, self.max_batch or len(buffer))]
+                whole = self.max_batch is None or len(buffer) <= self.max_batch
+                pieces = [buffer] if whole else torch.split(buffer, self.max_batch)
+                parts = [self._logits(piece) for piece in pieces]
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
@@ -139,7 +141,8 @@ class ModelRunner:
         self.counters.images_forwarded += images
         self.counters.images_padded += images - used
 
-    def _cast(self, images: Tensor) -> Tensor:
+    def cast(self, images: Tensor) -> Tensor:
+        """The images in the dtype that the model is given."""
         return images if self.settings.dtype is None else images.to(self.settings.dtype)
 
     def _channels_last(self) -> bool:

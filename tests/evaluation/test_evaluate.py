@@ -52,7 +52,24 @@ def test_four_curves_cost_two_and_the_ends_once():
         assert torch.equal(together[pair].values, separate[pair].values), pair
 
 
-def test_shared_random_references_and_equal_maps_are_free():
+def test_random_references_are_shared_by_all_maps():
+    model, (images, maps) = make_model(), images_and_maps(maps=10)
+    metric = Fidelity(GREY, EqualFractions(10), references=5)
+    together, shared = count(model, images, maps, [metric])
+    alone, apart = {}, 0
+    for name, saliency in maps.items():
+        alone[name], counters = count(model, images, {name: saliency}, [metric])
+        apart += counters.images_forwarded - counters.images_padded
+    used = shared.images_forwarded - shared.images_padded
+    assert used == len(images) * (10 * 18 + 5 * 18 + 2)  # two orders of each map and reference, and the ends
+    assert apart >= 3.5 * used
+    for name in maps:
+        assert torch.equal(together[name, "fidelity"].values, alone[name][name, "fidelity"].values)
+        for extra in ("mrg", "lrg", "auc_random"):
+            assert torch.equal(together[name, "fidelity"].extras[extra], alone[name][name, "fidelity"].extras[extra])
+
+
+def test_equal_maps_are_free():
     model, (images, maps) = make_model(), images_and_maps(maps=2)
     _, one = count(model, images, {"a": maps["map0"]}, [Fidelity(GREY)])
     results, three = count(model, images, {"a": maps["map0"], "b": maps["map0"].exp(), "c": maps["map0"] * 2}, [Fidelity(GREY)])

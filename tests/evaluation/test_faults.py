@@ -200,6 +200,14 @@ def test_an_image_with_no_room_alone_is_marked():
         run(lambda x: tight(x * 0 + poison), images)
 
 
+def test_a_half_precision_model_is_given_half_precision():
+    model = make_model().to(torch.bfloat16)
+    result = run(model, engine=Engine(model, dtype=torch.bfloat16))["map", "deletion"]
+    torch.testing.assert_close(result.values, run(make_model())["map", "deletion"].values, rtol=0.1, atol=0.02)
+    with pytest.raises(RuntimeError):
+        run(model)
+
+
 def test_wrong_device_is_refused_with_the_fix():
     model = make_model().to("meta")
     with pytest.raises(
