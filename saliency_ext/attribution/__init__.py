@@ -6,6 +6,7 @@ tests a closed form.
 """
 
 from .adapters import as_method
+from .agf import AGF
 from .base import Method
 from .controls import Centre, Control, Edge, GreyLevel, RandomControl
 from .eigen_cam import EigenCAM
@@ -25,6 +26,7 @@ from .smooth_grad import SmoothGrad, SmoothGradSquared, VarGrad
 from .xrai import XRAI
 
 __all__ = [
+    "AGF",
     "LIME",
     "XRAI",
     "Centre",

@@ -81,7 +81,7 @@ class Method(ABC):
         checked_sample_ids(name, ids)
         require_shape(name, "sample_ids", ids, "(N,)", images.shape[:1])
         require_device(name, "sample_ids", ids, images, "inputs")
-        classes = asked_classes(target, len(images), lambda: self._engine().logits(images.detach())).to(images.device)
+        classes = asked_classes(target, len(images), lambda: self._engine(pad=False).logits(images.detach())).to(images.device)
         if classes.numel() and int(classes.min()) < 0:
             bad_value(name, "target", ">= 0", int(classes.min()))
         several = classes.ndim == 2
