@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from .. import streams
 from ..checks import require_integer, require_ndim, require_tensor
 from ..models.targets import Target, asked_classes
 from ..ops import philox_uniform
 from ..protocols import MethodInfo
 from .base import Method
-from .sampled_gradients import CONTROL_STREAM
 
 
 class Control(Method):
@@ -71,7 +71,7 @@ class RandomControl(Control):
         self.seed = require_integer("RandomControl", "seed", seed, 0, 2**63 - 1)
 
     def _map(self, inputs: Tensor, sample_ids: Tensor) -> Tensor:
-        noise = philox_uniform((1, *inputs.shape[2:]), sample_ids, seed=self.seed, stream=CONTROL_STREAM)
+        noise = philox_uniform((1, *inputs.shape[2:]), sample_ids, seed=self.seed, stream=streams.CONTROL)
         return noise[:, 0].to(inputs.dtype)
 
 

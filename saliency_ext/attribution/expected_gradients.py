@@ -6,11 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from .. import streams
 from ..checks import require_integer
 from ..infill import OtherImage
 from ..ops import philox_uniform
 from ..protocols import Forward, MethodInfo
-from .sampled_gradients import MOST_SAMPLES, REFERENCE_STREAM, SampledGradientMethod
+from .sampled_gradients import MOST_SAMPLES, SampledGradientMethod
 
 
 class ExpectedGradients(SampledGradientMethod):
@@ -79,7 +80,7 @@ class ExpectedGradients(SampledGradientMethod):
     def _pairs(self, inputs: Tensor, sample_ids: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Per sample: x - x_k, and the point between them. Words 0 and 1 of a draw choose the image, word 2 is alpha."""
         for k in range(self.samples):
-            stream = REFERENCE_STREAM + k
+            stream = streams.REFERENCE + k
             reference = self.references.fill(inputs, sample_ids, stream)
             words = philox_uniform((1, 1, 3), sample_ids, seed=self.references.seed, stream=stream)
             yield inputs - reference, torch.lerp(reference, inputs, words[..., 2:].to(inputs.dtype))

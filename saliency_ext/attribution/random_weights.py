@@ -9,11 +9,10 @@ from torch import Tensor
 from torch.nn import Module
 
 from ..checks import bad_type, bad_value, require_integer
-from ..ops import philox_normal
+from ..models.redrawn import redraw_parameter
 from ..protocols import MethodInfo
 from .adapters import as_method
 from .base import Method
-from .sampled_gradients import WEIGHT_STREAM
 
 
 class RandomWeights(Method):
@@ -83,8 +82,5 @@ def redrawn_copy(model: Module, seed: int) -> Module:
         for place, parameter in enumerate(copied.parameters()):
             parameter.requires_grad_(False).grad = None
             if parameter.is_floating_point() and parameter.numel() > 0:
-                values = parameter.double()
-                ids = torch.tensor([place], device=parameter.device)
-                noise = philox_normal((1, 1, parameter.numel()), ids, seed=seed, stream=WEIGHT_STREAM).view(values.shape)
-                parameter.copy_(noise * values.std(correction=0) + values.mean())
+                redraw_parameter(parameter, place, seed)
     return copied

@@ -13,11 +13,7 @@ from .gradient import GradientMethod
 
 Tag = TypeVar("Tag")
 
-# Draws of the methods are kept apart from those of infills and orders under the same seed by streams of their own.
-NOISE_STREAM = 1 << 22
-REFERENCE_STREAM = 1 << 23
-CONTROL_STREAM = 1 << 24
-WEIGHT_STREAM = 1 << 25
+# As many as their streams have room for.
 MOST_SAMPLES = 1 << 22
 
 

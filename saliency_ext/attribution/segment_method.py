@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .. import streams
 from ..checks import bad_type, require_integer
 from ..ops import philox_uniform
 from ..probing import Engine
@@ -15,7 +16,6 @@ from ..protocols import Forward, Infill
 from ..segmentation import Segmenter, painted, segment_counts, segment_sizes, segments_of
 from .probed import ProbedMethod
 
-_STREAM = 0x53454700  # apart from the streams of random infills, which count draws from 0
 _DRAWN = 256  # samples drawn at once
 
 _CELLS = 1 << 26  # coalitions x segments of the images asked together: their memory in bytes
@@ -103,5 +103,5 @@ class SegmentMethod(ProbedMethod):
         """Numbers in [0, 1), (N, some of the samples, columns) at a time, keyed by (seed, sample id, purpose, sample, column)."""
         for block, at in enumerate(range(0, samples, _DRAWN)):
             shape = (min(_DRAWN, samples - at), 1, columns)
-            stream = _STREAM + 2 * block + purpose
+            stream = streams.COALITION + 2 * block + purpose
             yield philox_uniform(shape, group.sample_ids, seed=self.seed, stream=stream)[:, :, 0]

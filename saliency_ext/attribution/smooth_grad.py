@@ -6,10 +6,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from .. import streams
 from ..checks import require_integer, require_number
 from ..ops import philox_normal
 from ..protocols import Forward, MethodInfo
-from .sampled_gradients import MOST_SAMPLES, NOISE_STREAM, SampledGradientMethod
+from .sampled_gradients import MOST_SAMPLES, SampledGradientMethod
 
 
 class NoisyGradientMethod(SampledGradientMethod):
@@ -51,7 +52,7 @@ class NoisyGradientMethod(SampledGradientMethod):
 
         def copies() -> Iterator[tuple[int, Tensor]]:
             for k in range(self.samples):
-                noise = philox_normal(inputs.shape[1:], sample_ids, seed=self.seed, stream=NOISE_STREAM + k)
+                noise = philox_normal(inputs.shape[1:], sample_ids, seed=self.seed, stream=streams.INPUT_NOISE + k)
                 yield k + 1, torch.addcmul(inputs, sigma, noise.to(inputs.dtype))
 
         for k, _, gradients in self._gradients_at(copies(), classes):

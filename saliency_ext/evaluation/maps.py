@@ -77,7 +77,7 @@ class Source:
     def maps(self, chunk: Chunk, inputs: Tensor, target: Tensor, on_bad: str) -> Mapped:
         """The maps of the target (n,); `inputs` are the chunk's, without NaN."""
         if self.is_method:
-            return self._explained(chunk, inputs, target, on_bad)
+            return self.explained(chunk, inputs, target, on_bad)
         if isinstance(self.given, TargetMaps):
             column = self._columns(chunk, target[:, None])
             return _whole(self.label_maps(chunk, inputs, target[:, None], column, on_bad)[:, 0])
@@ -86,7 +86,7 @@ class Source:
     def label_maps(self, chunk: Chunk, inputs: Tensor, labels: Tensor, columns: Tensor | None, on_bad: str) -> Tensor:
         """Maps (n, L, H, W) of labels (n, L)."""
         if self.is_method:
-            each = [self._explained(chunk, inputs, labels[:, index], on_bad).saliency for index in range(labels.shape[1])]
+            each = [self.explained(chunk, inputs, labels[:, index], on_bad).saliency for index in range(labels.shape[1])]
             return torch.stack(each, 1)
         at = self._columns(chunk, labels) if columns is None else columns
         own = self.given.maps[chunk.images].to(inputs.device)
@@ -130,8 +130,8 @@ class Source:
         options = {"align_corners": False} if mode == "bilinear" else {}
         return functional.interpolate(wide[:, None], size, mode=mode, **options)[:, 0]
 
-    def _explained(self, chunk: Chunk, inputs: Tensor, target: Tensor, on_bad: str) -> Mapped:
-        """Maps made by the method; where it fails on a batch it is asked image by image."""
+    def explained(self, chunk: Chunk, inputs: Tensor, target: Tensor, on_bad: str) -> Mapped:
+        """Maps made by the method for the chunk's images, or others in their place; where it fails it is asked image by image."""
         try:
             made = self._made(inputs, target, chunk.sample_ids)
         except Exception:
@@ -151,15 +151,11 @@ class Source:
             else:
                 saliency[one] = self._read(made, inputs[one]).to(saliency.dtype)
         samples = [chunk.start + index for index in failed.nonzero().flatten().tolist()]
-        text = (
-            f"evaluate: method {self.name!r} failed for sample(s) {samples}, marked method_failed: {'; '.join(sorted(reasons))}"
-        )
-        warnings.warn(text, RuntimeWarning, stacklevel=2)
+        if samples:  # none where only the whole batch failed
+            why = "; ".join(sorted(reasons))
+            text = f"evaluate: method {self.name!r} failed for sample(s) {samples}, marked method_failed: {why}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
         return Mapped(saliency, failed)
-
-    def explain(self, inputs: Tensor, target: Tensor, sample_ids: Tensor) -> Tensor:
-        """The method's maps (n, H, W) for any images and classes (n,)."""
-        return self._read(self._made(inputs, target, sample_ids), inputs)
 
     def _made(self, inputs: Tensor, target: Tensor, sample_ids: Tensor) -> Any:
         if isinstance(self.given, ForeignMethod):

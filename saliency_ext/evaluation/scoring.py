@@ -99,7 +99,13 @@ class Scoring:
     def _explainer(self, source: Source, chunk: Chunk) -> Any:
         if not source.is_method:
             return None
-        return lambda inputs, target: source.explain(inputs, target, chunk.sample_ids[: len(inputs)])
+
+        def explain(inputs: Tensor, target: Tensor) -> Tensor:
+            """The method on other inputs of the same images; NaN where it fails."""
+            mapped = source.explained(chunk, inputs, target, self.on_bad)
+            return torch.where(mapped.failed.to(inputs.device).view(-1, 1, 1), torch.nan, mapped.saliency)
+
+        return explain
 
     def _clean_image(self) -> Plan:
         plan = Plan()

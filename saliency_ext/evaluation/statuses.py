@@ -69,8 +69,9 @@ def marked(result: MetricResult, faults: Faults, no_memory: Tensor | None) -> Me
 def _flat(result: MetricResult) -> list[bool]:
     """Images whose every curve has one height: the score never moved. Accuracy moves in steps and may well not move."""
     flat = torch.ones(len(result.values), dtype=torch.bool)
-    if not result.curves or result.parameters.get("score") == "accuracy":
+    if all(curve.shape[1] < 2 for curve in result.curves.values()) or result.parameters.get("score") == "accuracy":
         return [False] * len(flat)
     for curve in result.curves.values():
-        flat &= curve.amax(1) == curve.amin(1)
+        if curve.shape[1] > 1:
+            flat &= curve.amax(1) == curve.amin(1)
     return flat.tolist()

@@ -8,6 +8,7 @@ To add a curve metric: subclass `CurveMetric` in a new file, give it a class att
 follows the protocol `case.Metric`.
 """
 
+from .average_drop import AverageDrop, AverageGain, AverageIncrease
 from .case import Case, Metric
 from .completeness import Completeness
 from .complexity import Complexity
@@ -15,18 +16,28 @@ from .curve_metric import CurveMetric
 from .deletion import Deletion
 from .fidelity import Fidelity
 from .geometry_gap import GeometryGap
+from .infidelity import Infidelity
 from .insertion import Insertion
 from .mask_agreement import MaskAgreement
+from .max_sensitivity import MaxSensitivity
+from .model_randomisation import ModelRandomisation
 from .morf import LeRF, MoRF
+from .percentile_gap import PercentileGap
 from .pointing_game import PointingGame
+from .presets import PRESETS, preset
 from .relevance_mass import RelevanceMass
 from .relevance_rank import RelevanceRank
 from .result import MetricResult
+from .sensitivity_n import SensitivityN
 from .soundness import Soundness
 from .sparseness import Sparseness
 from .symmetric_relevance_gain import SymmetricRelevanceGain
 
 __all__ = [
+    "PRESETS",
+    "AverageDrop",
+    "AverageGain",
+    "AverageIncrease",
     "Case",
     "Completeness",
     "Complexity",
@@ -34,16 +45,22 @@ __all__ = [
     "Deletion",
     "Fidelity",
     "GeometryGap",
+    "Infidelity",
     "Insertion",
     "LeRF",
     "MaskAgreement",
+    "MaxSensitivity",
     "Metric",
     "MetricResult",
     "MoRF",
+    "ModelRandomisation",
+    "PercentileGap",
     "PointingGame",
     "RelevanceMass",
     "RelevanceRank",
+    "SensitivityN",
     "Soundness",
     "Sparseness",
     "SymmetricRelevanceGain",
+    "preset",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import ops
 from ..checks import require_choice
-from ..probing import Answers, Plan, RandomOrder, Ranked
+from ..probing import Answers, BlockOrder, Plan, RandomOrder, Ranked
 from ..probing.masks import Masks
 from ..protocols import Explainer, Forward, Infill
 from .result import MetricResult
@@ -44,6 +44,7 @@ class Case:
     explain: Explainer | None = None
     forward: Forward | None = None
     _ranked: dict[object, Ranked] = field(default_factory=dict, repr=False)
+    _slot: dict[Hashable, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -78,7 +79,11 @@ class Case:
 
     def random_order(self, seed: int, draw: int) -> RandomOrder:
         """A random order of the pixels, the same for every map of these images."""
-        return RandomOrder(self.shape, self.sample_ids, seed, draw)
+        return RandomOrder(self.shape, self.sample_ids, seed, draw, self._slot)
+
+    def block_order(self, seed: int, draw: int) -> BlockOrder:
+        """A square growing from a random centre, the same for every map of these images."""
+        return BlockOrder(self.shape, self.sample_ids, seed, draw, self._slot)
 
 
 def rank_map(saliency: Tensor, ties: str, seed: int, sample_ids: Tensor) -> Tensor:

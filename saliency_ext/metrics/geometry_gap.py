@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..checks import require_integer
-from ..probing import Answers, BlockOrder
+from ..probing import Answers
 from ..probing.answers import average
 from ..protocols import MetricInfo
 from .case import Case, Keys
@@ -45,7 +45,7 @@ class GeometryGap(CurveMetric):
     def ask(self, case: Case) -> tuple[list[Keys], list[Keys], int]:
         """Removals of scattered pixels and of squares."""
         scattered = [case.random_order(self.seed, draw) for draw in range(self.draws)]
-        blocks = [BlockOrder(case.shape, case.sample_ids, self.seed, draw) for draw in range(self.draws)]
+        blocks = [case.block_order(self.seed, draw) for draw in range(self.draws)]
         return (
             [self.ask_most_relevant_removed(case, order) for order in scattered],
             [self.ask_most_relevant_removed(case, order) for order in blocks],

@@ -7,7 +7,20 @@ from .masks import BoxMasks, DenseMasks, GridMasks, Masks, RankMasks, SegmentMas
 from .orders import BlockOrder, Order, RandomOrder, Ranked
 from .plan import Plan
 from .runner import Counters
-from .schedule import EqualFractions, GivenCounts, LogSpaced, PixelSteps, Schedule
+from .schedule import (
+    Complement,
+    EqualFractions,
+    FixedSteps,
+    GivenCounts,
+    GivenFractions,
+    GridFractions,
+    LogSpaced,
+    OpenSteps,
+    PixelSteps,
+    Schedule,
+    TruncatedLinspace,
+    WithoutFirst,
+)
 from .session import Session
 
 __all__ = [
@@ -15,14 +28,19 @@ __all__ = [
     "BlockOrder",
     "BoxMasks",
     "CoalitionMasks",
+    "Complement",
     "Counters",
     "DenseMasks",
     "Engine",
     "EqualFractions",
+    "FixedSteps",
     "GivenCounts",
+    "GivenFractions",
+    "GridFractions",
     "GridMasks",
     "LogSpaced",
     "Masks",
+    "OpenSteps",
     "Order",
     "PixelSteps",
     "Plan",
@@ -32,4 +50,6 @@ __all__ = [
     "Schedule",
     "SegmentMasks",
     "Session",
+    "TruncatedLinspace",
+    "WithoutFirst",
 ]

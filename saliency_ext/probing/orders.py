@@ -9,11 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .. import ops
-
-# Draws of one seed that orders and metrics make, kept apart from the draws of infills by a stream of their own.
-_RANDOM_STREAM = 1 << 20
-_BLOCK_STREAM = 1 << 21
+from .. import ops, streams
 
 
 class Order(Protocol):
@@ -63,13 +59,14 @@ class _DrawnOrder:
         shape: (H, W).
         sample_ids: (N,) int64.
         seed, draw: which order.
+        slot: where the ranks made last are kept: orders of one chunk may share it, so that one of them is in memory.
     """
 
     shape: tuple[int, int]
     sample_ids: Tensor
     seed: int = 0
     draw: int = 0
-    _last: tuple[slice, Tensor] | None = field(default=None, repr=False)
+    slot: dict[Hashable, Tensor] = field(default_factory=dict, repr=False)
 
     @property
     def pixels(self) -> int:
@@ -77,10 +74,17 @@ class _DrawnOrder:
         return self.shape[0] * self.shape[1]
 
     def of(self, images: slice) -> Tensor:
-        """Drawn on the device of the sample ids; the last slice is kept."""
-        if self._last is None or self._last[0] != images:
-            self._last = (images, ops.rank(self._relevance(self.sample_ids[images])))
-        return self._last[1]
+        """Drawn on the device of the sample ids, and kept in the slot until another is drawn."""
+        key = (self.digest, images.start, images.stop)
+        if key not in self.slot:
+            self.slot.clear()
+            self.slot[key] = ops.rank(self._relevance(self.sample_ids[images]))
+        return self.slot[key]
+
+    @property
+    def digest(self) -> Hashable:
+        """Kind, seed and draw."""
+        raise NotImplementedError
 
     def _relevance(self, ids: Tensor) -> Tensor:
         raise NotImplementedError
@@ -96,7 +100,7 @@ class RandomOrder(_DrawnOrder):
         return ("random order", self.seed, self.draw)
 
     def _relevance(self, ids: Tensor) -> Tensor:
-        return ops.philox_uniform((1, *self.shape), ids, seed=self.seed, stream=_RANDOM_STREAM + self.draw)[:, 0]
+        return ops.philox_uniform((1, *self.shape), ids, seed=self.seed, stream=streams.RANDOM_ORDER + self.draw)[:, 0]
 
 
 @dataclass
@@ -109,7 +113,7 @@ class BlockOrder(_DrawnOrder):
         return ("block order", self.seed, self.draw)
 
     def _relevance(self, ids: Tensor) -> Tensor:
-        place = ops.philox_uniform((1, 1, 2), ids, seed=self.seed, stream=_BLOCK_STREAM + self.draw)[:, 0, 0]
+        place = ops.philox_uniform((1, 1, 2), ids, seed=self.seed, stream=streams.BLOCK_ORDER + self.draw)[:, 0, 0]
         height, width = self.shape
         rows = torch.arange(height, device=ids.device) - (place[:, :1] * height).long()
         columns = torch.arange(width, device=ids.device) - (place[:, 1:] * width).long()

@@ -96,8 +96,8 @@ class ModelRunner:
         while True:
             start = time.perf_counter()
             try:
-                whole = self.max_batch is None or len(buffer) <= self.max_batch
-                pieces = [buffer] if whole else torch.split(buffer, self.max_batch)
+                most = self.max_batch or len(buffer)
+                pieces = [buffer] if len(buffer) <= most else torch.split(buffer, most)
                 parts = [self._logits(piece) for piece in pieces]
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):

@@ -9,9 +9,9 @@ import torch
 
 from saliency_ext.attribution.expected_gradients import ExpectedGradients
 from saliency_ext.attribution.integrated_gradients import IntegratedGradients
-from saliency_ext.attribution.sampled_gradients import REFERENCE_STREAM
 from saliency_ext.infill import OtherImage
 from saliency_ext.ops import philox_uniform
+from saliency_ext.streams import REFERENCE as REFERENCE_STREAM
 from tests.attribution.gradient_nets import SHAPE, Watched, left_as_it_was, make_images, relu_net, smooth_net
 from tests.backends import generator
 

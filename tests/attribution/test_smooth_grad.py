@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from saliency_ext.attribution.gradient import Gradient
-from saliency_ext.attribution.sampled_gradients import NOISE_STREAM
 from saliency_ext.attribution.smooth_grad import SmoothGrad, SmoothGradSquared, VarGrad
 from saliency_ext.ops import philox_normal
+from saliency_ext.streams import INPUT_NOISE as NOISE_STREAM
 from tests.attribution.gradient_nets import SHAPE, Watched, left_as_it_was, make_images, relu_net, smooth_net
 
 ALL = (SmoothGrad, SmoothGradSquared, VarGrad)

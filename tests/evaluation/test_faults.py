@@ -9,7 +9,7 @@ import torch
 from saliency_ext.attribution import Gradient
 from saliency_ext.evaluation import evaluate
 from saliency_ext.infill import Constant
-from saliency_ext.metrics import Deletion, Fidelity, Soundness
+from saliency_ext.metrics import Deletion, Fidelity, MaxSensitivity, Soundness
 from saliency_ext.probing import Engine, EqualFractions, GivenCounts
 
 GREY = Constant(0.5)
@@ -51,6 +51,22 @@ def test_a_failing_method_marks_its_samples_and_the_others_finish():
     assert results["n", "deletion"].valid.all() and results.summary("m", "deletion").left_out == 1
     with pytest.raises(ArithmeticError, match="singular"):
         run(model, maps={"m": fragile}, on_bad="raise")
+
+
+def test_a_method_that_fails_on_other_inputs_only_costs_its_sample():
+    model = make_model()
+    method, calls = Gradient(model, channels="abs_sum"), 0
+
+    def fragile(inputs, target):
+        nonlocal calls
+        calls += 1
+        if (calls > 1 and len(inputs) > 1) or calls == 4:  # its second batch, and then the second image of it
+            raise ArithmeticError("singular")
+        return method(inputs, target)
+
+    with pytest.warns(RuntimeWarning, match=r"failed for sample\(s\) \[1\]"):
+        result = run(model, maps={"m": fragile}, metrics=[MaxSensitivity(draws=1)])["m", "max_sensitivity"]
+    assert result.valid.tolist() == [True, False, True, True]
 
 
 def test_a_method_that_answers_nonsense_is_refused_not_marked():

@@ -1,0 +1,59 @@
+"""What metrics share that ask about masked inputs but draw no curve of removals: an infill, a score, their record."""
+
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..checks import require_choice
+from ..probing import Answers
+from ..probing.answers import SCORES
+from ..probing.masks import ALL_KEPT
+from ..protocols import Infill
+from .case import Keys
+from .curve_metric import checked_infill, infill_parameters
+
+
+@dataclass(frozen=True)
+class ProbeMetric:
+    """Choices recorded with each result.
+
+    Args:
+        infill: what a removed pixel becomes.
+        score: of the target: "probability", "logit", "log_probability" or "accuracy".
+    """
+
+    infill: Infill
+    score: str = "probability"
+
+    scores: ClassVar[tuple[str, ...]] = SCORES
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        require_choice(name, "score", self.score, self.scores)
+        checked_infill(name, self.infill)
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Every choice, as plain values."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "infill"}
+        return {**infill_parameters(self.infill), **own}
+
+    def clean(self, answers: Answers) -> Tensor:
+        """Score (N, 1) of the clean image."""
+        return answers.score([ALL_KEPT], self.score)
+
+    def drops(self, answers: Answers, keys: Keys) -> Tensor:
+        """(N, S) clean score - score of each probe, averaged over the draws of the infill."""
+        return self.clean(answers) - answers.mean_score(keys, self.score)
+
+
+def min_max(saliency: Tensor) -> Tensor:
+    """Each map (N, H, W) mapped onto [0, 1], in float64; 0 where it is constant. A positive factor or a shift changes nothing."""
+    if saliency.numel() == 0:
+        return saliency.double()
+    # Half first: the range of a map near the largest number would overflow.
+    values = saliency.double().contiguous() / 2
+    lowest, highest = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
+    return torch.where(highest > lowest, (values - lowest) / (highest - lowest), 0.0)

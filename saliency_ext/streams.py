@@ -1,0 +1,15 @@
+"""Streams of the keyed noise: one range for each purpose, so that two draws under one seed never share a number.
+
+An infill counts its draws from 0; every other purpose begins at a number of its own and has room up to the next one.
+"""
+
+RANDOM_ORDER = 1 << 20  # + draw: random references of curves
+BLOCK_ORDER = 1 << 21  # + draw: squares of the geometry gap
+INPUT_NOISE = 1 << 22  # + sample: SmoothGrad and its kin
+REFERENCE = 1 << 23  # + sample: expected gradients
+CONTROL = 1 << 24  # the random map
+WEIGHTS = 1 << 25  # parameters drawn anew
+PERTURBATION = 1 << 26  # + draw: maximum sensitivity
+SQUARE = 1 << 27  # squares of infidelity
+RISE = 1 << 28  # masks
+COALITION = 1 << 29  # + block and purpose: LIME, KernelSHAP
