@@ -48,7 +48,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Mapped:
-    """Maps of one chunk: (n, H, W), and which images the method failed for."""
+    """Maps of one chunk: (n, H, W) or (n, L, H, W), and which images the method failed for (n,)."""
 
     saliency: Tensor
     failed: Tensor
@@ -80,18 +80,18 @@ class Source:
             return self.explained(chunk, inputs, target, on_bad)
         if isinstance(self.given, TargetMaps):
             column = self._columns(chunk, target[:, None])
-            return _whole(self.label_maps(chunk, inputs, target[:, None], column, on_bad)[:, 0])
+            return _whole(self.label_maps(chunk, inputs, target[:, None], column, on_bad).saliency[:, 0])
         return _whole(self._read(self.given[chunk.images], inputs))
 
-    def label_maps(self, chunk: Chunk, inputs: Tensor, labels: Tensor, columns: Tensor | None, on_bad: str) -> Tensor:
-        """Maps (n, L, H, W) of labels (n, L)."""
+    def label_maps(self, chunk: Chunk, inputs: Tensor, labels: Tensor, columns: Tensor | None, on_bad: str) -> Mapped:
+        """Maps (n, L, H, W) of labels (n, L); an image for which the method fails under one label has failed."""
         if self.is_method:
-            each = [self.explained(chunk, inputs, labels[:, index], on_bad).saliency for index in range(labels.shape[1])]
-            return torch.stack(each, 1)
+            each = [self.explained(chunk, inputs, labels[:, index], on_bad) for index in range(labels.shape[1])]
+            return Mapped(torch.stack([one.saliency for one in each], 1), torch.stack([one.failed for one in each]).any(0))
         at = self._columns(chunk, labels) if columns is None else columns
         own = self.given.maps[chunk.images].to(inputs.device)
         flat = self._read(own.flatten(0, 1), inputs.repeat_interleave(own.shape[1], 0)).view(*own.shape[:2], *inputs.shape[2:])
-        return flat.gather(1, at[:, :, None, None].expand(-1, -1, *flat.shape[2:]))
+        return _whole(flat.gather(1, at[:, :, None, None].expand(-1, -1, *flat.shape[2:])))
 
     def _columns(self, chunk: Chunk, labels: Tensor) -> Tensor:
         own = self.labels(chunk)

@@ -46,8 +46,6 @@ class Scoring:
         safe = torch.where(bad_images.view(-1, 1, 1, 1), 0, inputs)
         chunk = dataclasses.replace(chunk, inputs=safe, sample_ids=chunk.sample_ids.to(safe.device))
         self._look_at_the_model(safe)
-        if self._classes is not None and isinstance(chunk.target, Tensor):
-            check_classes("evaluate", chunk.target, self._classes, first=chunk.start)
         # The clean logits are asked first only where a target or a label set depends on them; else they are one of the probes.
         clean = _Lazy(lambda: self.engine.logits(safe))
         target = asked_classes(chunk.target, len(safe), clean).to(safe.device)
@@ -61,9 +59,12 @@ class Scoring:
             for name, metric in self.metrics.items()
         }
         classes = _distinct(target, [own for own in labels.values() if own is not None])
+        known = self._classes if clean.value is None else clean.value.shape[1]
+        if known is not None:
+            check_classes("evaluate", target, known, first=chunk.start)
+            check_classes("evaluate", classes[:, 1:], known, first=chunk.start, argument="labels")
         answers = Answers(classes.cpu())
         if clean.value is not None:
-            check_classes("evaluate", classes, clean.value.shape[1], first=chunk.start)
             answers.add(ALL_KEPT, read_out(clean.value, classes).cpu().double())
         results: dict[Pair, MetricResult] = {}
         asked: list[tuple[Pair, Metric, Any, Faults]] = []
@@ -74,27 +75,18 @@ class Scoring:
                 faults, saliency = Faults.of(bad_images, mapped)
                 case = Case(safe, saliency, target, chunk.sample_ids, forward=self.engine.forward)
                 case.explain = self._explainer(source, chunk)
+                labelled = _Labelled(self, case, faults, source, chunk)
                 for name, metric in self.metrics.items():
                     pair = (source.name, name)
                     if hasattr(metric, "ask"):
-                        own = self._with_labels(case, source, chunk, labels[pair])
-                        asked.append((pair, metric, metric.ask(own), faults))
+                        own, own_faults = labelled.of(labels[pair])
+                        asked.append((pair, metric, metric.ask(own), own_faults))
                     else:
                         results[pair] = marked(_score_map(metric, case, chunk.truth), faults, None)
                 session.ask(case.plan)
         for pair, metric, keys, faults in asked:
             results[pair] = marked(metric.finish(answers, keys), faults, answers.failed)
         return {(source.name, name): results[source.name, name] for source in self.sources for name in self.metrics}
-
-    def _with_labels(self, case: Case, source: Source, chunk: Chunk, labels: Tensor | None) -> Case:
-        """The case with a map per label, where the metric wants labels and the source has maps for them."""
-        if labels is None:
-            return case
-        many = source.is_method or source.labels(chunk) is not None
-        maps = source.label_maps(chunk, case.inputs, labels, None, self.on_bad) if many else None
-        if maps is not None:
-            maps = torch.where(maps.isfinite().flatten(1).all(1).view(-1, 1, 1, 1), maps, 0)
-        return dataclasses.replace(case, labels=labels, label_maps=maps, _ranked={})
 
     def _explainer(self, source: Source, chunk: Chunk) -> Any:
         if not source.is_method:
@@ -129,6 +121,33 @@ class Scoring:
                 "taken again; return logits, or use score='logit' to read what it returns"
             )
             warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+
+@dataclass
+class _Labelled:
+    """The cases of one map, by label set: a map per label where a metric wants labels and the source has maps for them."""
+
+    scoring: Scoring
+    case: Case
+    faults: Faults
+    source: Source
+    chunk: Chunk
+    _known: list[tuple[Tensor, Case, Faults]] = field(default_factory=list)
+
+    def of(self, labels: Tensor | None) -> tuple[Case, Faults]:
+        """The case and what is wrong with its maps; metrics with equal labels share maps and ranks."""
+        if labels is None:
+            return self.case, self.faults
+        for known, case, faults in self._known:
+            if torch.equal(known, labels):
+                return case, faults
+        maps, faults = None, self.faults
+        if self.source.is_method or self.source.labels(self.chunk) is not None:
+            mapped = self.source.label_maps(self.chunk, self.case.inputs, labels, None, self.scoring.on_bad)
+            good = mapped.saliency.isfinite().flatten(1).all(1)
+            maps, faults = torch.where(good.view(-1, 1, 1, 1), mapped.saliency, 0), faults.with_labels(~good, mapped.failed)
+        self._known.append((labels, dataclasses.replace(self.case, labels=labels, label_maps=maps, _ranked={}), faults))
+        return self._known[-1][1:]
 
 
 @dataclass

@@ -38,6 +38,10 @@ class Faults:
         constant = saliency.flatten(1).amax(1) == saliency.flatten(1).amin(1)
         return Faults(bad_images.cpu(), bad.cpu(), mapped.failed, constant.cpu()), saliency
 
+    def with_labels(self, bad: Tensor, failed: Tensor) -> "Faults":
+        """These, and those of the maps of further labels: (N,) bool each."""
+        return dataclasses.replace(self, maps=self.maps | bad.cpu(), failed=self.failed | failed)
+
 
 def marked(result: MetricResult, faults: Faults, no_memory: Tensor | None) -> MetricResult:
     """The result with a status per image, and NaN wherever there is no value."""

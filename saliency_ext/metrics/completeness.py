@@ -16,9 +16,9 @@ class Completeness(MaskedProbability):
 
     alpha_a = min(max(eps_g, g_a) / min(cap, p_a), 1),   value = min over labels a of alpha_a
 
-    with p_a the clean and g_a the masked probability of `MaskedProbability`. Higher is better; 1: no label loses probability when
-    only its own most relevant pixels are kept. Range (0, 1]. Read it beside `Soundness`, which shares all its masked inputs, and
-    beside controls: alone either is cheap to win.
+    with p_a the clean and g_a the masked probability of `MaskedProbability`. Higher is better; 1: no label loses probability
+    when only its own most relevant pixels are kept. Range [0, 1], 0 only without floors. Read it beside `Soundness`, which
+    shares all its masked inputs, and beside controls: alone either is cheap to win.
 
     extras: alpha_predicted (at the model's own label), alpha_wrong_min (worst over the other labels), g_predicted,
     labels_collapsed (labels whose map is constant), tie_share. curves: masked_predicted.

@@ -4,21 +4,22 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from ..checks import bad_value, require_integer
 from ..probing import Answers
 from ..probing.answers import average
+from ..probing.masks import WholeImage
 from ..protocols import MetricInfo
 from .case import Case, Keys
 from .curve_metric import CurveMetric
-from .result import MetricResult
+from .result import OK, UNDEFINED, MetricResult
 
 
 @dataclass(frozen=True)
 class _Asked:
     mif: Keys
     lif: Keys
+    clean: Keys
     references: list[tuple[Keys, Keys]]
     places: int
 
@@ -72,30 +73,27 @@ class Fidelity(CurveMetric):
         """The probes needed: both orders, and those of the references."""
         orders = [self.order(case), *(case.random_order(self.seed, draw) for draw in range(self.references))]
         pairs = [(self.ask_most_relevant_removed(case, o), self.ask_least_relevant_removed(case, o)) for o in orders]
-        return _Asked(*pairs[0], pairs[1:], self.places(case))
+        return _Asked(*pairs[0], case.ask(WholeImage(), self.infill), pairs[1:], self.places(case))
 
     def finish(self, answers: Answers, asked: _Asked) -> MetricResult:
         """Turns answers into values."""
         fractions = self.fractions(asked.places)
-        mif, lif = self._curve(answers, asked.mif), self._curve(answers, asked.lif)
+        clean = self.read(answers, asked.clean)
+        positive = torch.where(clean > 0, clean, torch.nan)
+        unit = positive if self.relative else torch.ones_like(clean)
+        mif, lif = self.read(answers, asked.mif) / unit, self.read(answers, asked.lif) / unit
         auc_mif, auc_lif = self.summarise(mif, fractions), self.summarise(lif, fractions)
         values = auc_lif - auc_mif
-        artifact = (lif[:, :1] - lif).clamp(min=0)
+        artifact = (clean / unit - lif).clamp(min=0)
         curves = {"mif": mif, "lif": lif, "artifact": artifact}
-        extras = {"auc_mif": auc_mif, "auc_lif": auc_lif, "normalised": values / mif[:, 0]}
+        extras = {"auc_mif": auc_mif, "auc_lif": auc_lif, "normalised": values * (unit / clean)[:, 0]}
         early = (fractions <= 0.5).nonzero()
         if len(early):
             extras["artifact_half"] = artifact[:, int(early[-1])]
         if asked.references:
-            random = average([self._curve(answers, keys) for pair in asked.references for keys in pair])
+            random = average([self.read(answers, keys) for pair in asked.references for keys in pair]) / unit
             auc_random = self.summarise(random, fractions)
             curves["random"] = random
             extras |= {"auc_random": auc_random, "mrg": auc_random - auc_mif, "lrg": auc_lif - auc_random}
-        return MetricResult(self.info, values, self.parameters, fractions=fractions, curves=curves, extras=extras)
-
-    def _curve(self, answers: Answers, keys: Keys) -> Tensor:
-        curve = self.read(answers, keys)
-        if not self.relative:
-            return curve
-        clean = curve[:, :1]
-        return curve / torch.where(clean > 0, clean, torch.nan)
+        status = [UNDEFINED if self.relative and score <= 0 else OK for score in clean[:, 0].tolist()]
+        return MetricResult(self.info, values, self.parameters, status, fractions, curves, extras)

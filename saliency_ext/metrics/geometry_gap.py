@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..checks import require_integer
+from ..checks import require_choice, require_integer
 from ..probing import Answers
 from ..probing.answers import average
 from ..protocols import MetricInfo
@@ -36,6 +36,7 @@ class GeometryGap(CurveMetric):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_integer("GeometryGap", "draws", self.draws, 1, 2**16)
+        require_choice("GeometryGap", "unit", self.unit, ("pixel",))
 
     @property
     def parameters(self) -> dict[str, object]:

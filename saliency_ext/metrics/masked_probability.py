@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..checks import bad_type, bad_value, require_choice
+from ..checks import bad_type, bad_value, require_choice, require_integer
 from ..models.targets import asked_classes
 from ..probing import Answers, Order, RankMasks
 from ..probing.answers import average
@@ -56,6 +56,7 @@ class MaskedProbability(CurveMetric):
         super().__post_init__()
         name = type(self).__name__
         require_choice(name, "levels", self.levels, ("count", "mass"))
+        require_choice(name, "area", self.area, ("trapezoid", "even", "mean"))  # else g would be no probability
         if self.score != "probability" or self.unit != "pixel":
             bad_value(name, "score and unit", "'probability' and 'pixel'", f"{self.score!r} and {self.unit!r}")
         for argument, value in (("floor_masked", self.floor_masked), ("floor_clean", self.floor_clean), ("cap", self.cap)):
@@ -64,7 +65,9 @@ class MaskedProbability(CurveMetric):
             if not 0 <= value <= 1:
                 bad_value(name, argument, "in [0, 1]", value)
         if self.labels is not None and not isinstance(self.labels, str):
-            object.__setattr__(self, "labels", tuple(int(label) for label in self.labels))
+            object.__setattr__(
+                self, "labels", tuple(require_integer(name, "labels", label, 0, 2**31 - 1) for label in self.labels)
+            )
             if len(set(self.labels or ())) != len(self.labels or ()) or not self.labels:
                 bad_value(name, "labels", "to be distinct classes, at least one", self.labels)
 

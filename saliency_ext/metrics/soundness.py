@@ -19,8 +19,8 @@ class Soundness(MaskedProbability):
     beta_a = min(max(eps_p, p_a) / g_a, 1),   value = min over labels a of beta_a
 
     with p_a the clean and g_a the masked probability of `MaskedProbability`. Higher is better; 1: for no label do its most
-    relevant pixels alone make the model more certain of it than the whole image did. Range (0, 1]. "Worst" is over labels, each
-    with its own map; there is no search for a misleading set of pixels.
+    relevant pixels alone make the model more certain of it than the whole image did. Range [0, 1], 0 only without floors.
+    "Worst" is over labels, each with its own map; there is no search for a misleading set of pixels.
 
     extras: beta_wrong_mean, beta_wrong_min (over labels that are not the model's own), beta_second (the model's second label),
     g_wrong_mean, masked_argmax_agrees (1 where argmax_a g_a is the model's own label), labels_collapsed (labels whose map is

@@ -56,13 +56,13 @@ def asked_classes(target: Target, images: int, clean_logits: Callable[[], Tensor
     return target.to(torch.int64)
 
 
-def check_classes(function: str, classes: Tensor, count: int, *, first: int = 0) -> None:
+def check_classes(function: str, classes: Tensor, count: int, *, first: int = 0, argument: str = "target") -> None:
     """Refuses a class outside [0, count), with its place, counted from `first`."""
     outside = (classes < 0) | (classes >= count)
     if outside.any():
         at = tuple(outside.nonzero()[0].tolist())
         place = at[0] + first if len(at) == 1 else (at[0] + first, *at[1:])
-        bad_value(function, "target", f"in [0, {count})", f"{int(classes[at])} at index {place}")
+        bad_value(function, argument, f"in [0, {count})", f"{int(classes[at])} at index {place}")
 
 
 def _top(target: str) -> int:

@@ -13,6 +13,7 @@ from saliency_ext.infill import (
     Constant,
     DatasetMean,
     GaussianNoise,
+    ImageExtreme,
     ImageMean,
     OtherImage,
     RiseBlur,
@@ -42,6 +43,7 @@ FIXED: dict[str, Callable[..., BaseInfill]] = {
     "constant": lambda shape=SHAPE: Constant(torch.linspace(-1, 1, shape[0])),
     "dataset_mean": lambda shape=SHAPE: DatasetMean(),
     "image_mean": lambda shape=SHAPE: ImageMean(),
+    "image_extreme": lambda shape=SHAPE: ImageExtreme("min"),
     "blur": lambda shape=SHAPE: Blur(1.5),
     "rise_blur": lambda shape=SHAPE: RiseBlur(),
 }
