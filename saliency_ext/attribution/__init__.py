@@ -18,7 +18,9 @@ from .integrated_gradients import IntegratedGradients
 from .kernel_shap import KernelSHAP
 from .layer_cam import LayerCAM
 from .lime import LIME
+from .occlusion import Occlusion
 from .random_weights import RandomWeights
+from .rise import RISE
 from .sampled_gradients import SampledGradientMethod
 from .score_cam import ScoreCAM
 from .segment_mean import SegmentMean
@@ -28,6 +30,7 @@ from .xrai import XRAI
 __all__ = [
     "AGF",
     "LIME",
+    "RISE",
     "XRAI",
     "Centre",
     "Control",
@@ -43,6 +46,7 @@ __all__ = [
     "KernelSHAP",
     "LayerCAM",
     "Method",
+    "Occlusion",
     "RandomControl",
     "RandomWeights",
     "SampledGradientMethod",

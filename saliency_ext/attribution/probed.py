@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..checks import bad_type, require_choice
 from ..probing import Engine, Masks, Plan
-from ..probing.answers import SCORES
+from ..probing.answers import SCORES, average
 from ..protocols import Forward, Infill
 from .base import Method
 
@@ -47,8 +47,7 @@ class ProbedMethod(Method):
         answers = engine.run(plan, inputs, classes, sample_ids=sample_ids)
         kind = "logit" if self.score == "sigmoid" else self.score
         drawn = [torch.stack([answers.score(keys, kind, t) for t in range(classes.shape[1])], 1) for keys in draws]
-        stacked = torch.stack(drawn)
-        return (stacked.sigmoid() if self.score == "sigmoid" else stacked).mean(0)
+        return average([scores.sigmoid() for scores in drawn] if self.score == "sigmoid" else drawn)
 
 
 def separable_sum(down: Tensor, cores: Tensor, across: Tensor) -> Tensor:

@@ -1,0 +1,216 @@
+"""RISE: which pixels the score likes to see, from many random masks."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..checks import bad_type, bad_value, require_choice, require_integer
+from ..infill import DatasetMean
+from ..models.targets import Target
+from ..probing import GridMasks
+from ..probing.answers import SCORES
+from ..protocols import Forward, Infill, MethodInfo
+from .probed import ProbedMethod
+from .rise_accumulate import MaskSums
+from .rise_estimate import WEIGHTINGS, MapEstimator, relative_noise
+from .rise_masks import SAMPLINGS, MaskSampler
+
+_CHECK = 256  # masks between two looks at the noise
+_CHECK_GROUPS = 8
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "rise": {"masks": 4000, "grid": 7, "keep": 0.5},
+    "rise_notebook": {"masks": 6000, "grid": 8, "keep": 0.1},
+    "rise_evaluation": {"masks": 5000, "grid": 10, "keep": 0.1},
+    "torchray": {"masks": 8000, "grid": 7, "keep": 0.5, "weighting": "mean", "score": "sigmoid"},
+}
+
+
+@dataclass(frozen=True)
+class NoiseFloor:
+    """Maps with what another seed would change about them. (N, ...) for one target per image, (N, T, ...) for several.
+
+    Attributes:
+        saliency: (N, H, W), as the method returns it.
+        standard_error: (N, H, W) of each pixel, in the unit of the saliency.
+        relative: (N,) float64, root mean square of the standard error over the standard deviation of the map over its pixels;
+            1 - relative^2 is about the correlation of the maps of two seeds.
+        masks: (N,) int64, how many masks were used.
+    """
+
+    saliency: Tensor
+    standard_error: Tensor
+    relative: Tensor
+    masks: Tensor
+
+
+class RISE(ProbedMethod):
+    """Saliency as the mean score of random masked inputs that show the pixel [Petsiuk 2018, Eq. 6].
+
+    With masks M_i in [0, 1], f_i = f(M_i * inputs + (1 - M_i) * infill), i = 1 .. n:
+
+        plain      1 / (n keep) * sum_i f_i M_i(u)
+        mean       1 / n * sum_i f_i M_i(u)
+        coverage   sum_i f_i M_i(u) / sum_i M_i(u)
+        centred    sum_i (f_i - mean f) M_i(u) / sum_i M_i(u), which is coverage - mean f
+
+    A mask is a grid of h by w bits, each 1 with probability `keep`, resized bilinearly to (h + 1) ceil(H / h) by
+    (w + 1) ceil(W / w) and cropped at a random shift. "plain" is published; where f varies little it mostly shows how often a
+    pixel happened to be shown. With v(u) = Var M(u) / keep^2 and f that hardly depends on the mask, the variance of a pixel is
+    about E[f^2] v / n for "plain" and Var[f] v / n for "centred". A pixel that no mask shows gets 0, or mean f with "coverage".
+
+    Args:
+        model: callable (B, C, H, W) -> logits (B, K).
+        infill: what hidden pixels become, in model input space; published: `DatasetMean()`.
+        masks: n.
+        grid: cells along each axis, one int for both or (h, w).
+        keep: probability that a cell is kept, in (0, 1].
+        seed: in [0, 2^63).
+        weighting: "plain", "mean", "coverage" or "centred".
+        sampling: "random", "antithetic" (pairs of opposite grids) or "sobol" (scrambled Sobol points: fewer masks for the same
+            noise); see `rise_masks.MaskSampler`.
+        border: what lies outside the grid: "mirror" (published) or "clamp"; see `ops.blend_grids`.
+        score: "probability", "logit", "log_probability", "accuracy" of the target, or "sigmoid" of its logit.
+        max_batch: masked inputs per forward.
+        tolerance: None, or stop adding masks to a map when its relative noise (see `NoiseFloor`) is at most this. Looked at
+            after every 256 masks; `masks` is the most. The estimate is noisy and looked at often, so the noise reached may
+            be a little above it.
+
+    Polarity: higher = the score is higher when the pixel is shown. Unit: that of the score. All images see the same masks, mask i
+    being a function of (seed, i) alone, so maps of one batch share their coverage noise, and an image's map depends on nothing
+    else in the batch. Cost: n forwards per image and draw of the infill, whatever the number of targets. Memory: a buffer of
+    max_batch images, 10 bytes per grid cell of every mask, and one score per mask; masks are never stored. Deterministic.
+    Traps: maps are smooth at the scale of a cell, smaller structure is not resolved; infills that must know what is removed see
+    the mask rounded to 0 and 1; two maps differ by chance, so report `noise_floor`.
+
+    Example:
+        >>> import torch
+        >>> from saliency_ext.infill import Constant
+        >>> corner = lambda x: torch.stack([x[:, 0, 0, 0], -x[:, 0, 0, 0]], 1)
+        >>> method = RISE(corner, Constant(0.0), masks=256, grid=4, weighting="centred", score="logit")
+        >>> saliency = method(torch.ones(1, 1, 8, 8), 0)
+        >>> saliency.flatten().argmax().item(), bool(saliency[0, 0, 0] > 5 * saliency[0, 5, 5].abs())
+        (0, True)
+
+    References:
+        Petsiuk, Das, Saenko. RISE: Randomized Input Sampling for Explanation of Black-box Models. BMVC 2018.
+    """
+
+    info: ClassVar[MethodInfo] = MethodInfo("rise", "perturbation", True, "masks F", "Petsiuk 2018")
+    scores = (*SCORES, "sigmoid")
+
+    def __init__(
+        self,
+        model: Forward,
+        infill: Infill,
+        *,
+        masks: int = 4000,
+        grid: int | tuple[int, int] = 7,
+        keep: float = 0.5,
+        seed: int = 0,
+        weighting: str = "plain",
+        sampling: str = "random",
+        border: str = "mirror",
+        score: str = "probability",
+        max_batch: int = 64,
+        tolerance: float | None = None,
+    ) -> None:
+        super().__init__(model, infill, score=score, max_batch=max_batch)
+        self.masks = require_integer("RISE", "masks", masks, 1, 2**31 - 1)
+        self.grid = (grid, grid) if isinstance(grid, int) else grid
+        if not isinstance(self.grid, tuple) or len(self.grid) != 2:
+            bad_type("RISE", "grid", "to be an int, or a tuple of two", repr(grid))
+        for cells in self.grid:
+            require_integer("RISE", "grid", cells, 1, 2**15)
+        self.keep = _number("keep", keep)
+        if not 0 < self.keep <= 1:
+            bad_value("RISE", "keep", "in (0, 1]", keep)
+        self.seed = require_integer("RISE", "seed", seed, 0, 2**63 - 1)
+        require_choice("RISE", "weighting", weighting, WEIGHTINGS)
+        require_choice("RISE", "sampling", sampling, SAMPLINGS)
+        require_choice("RISE", "border", border, ("mirror", "clamp"))
+        self.weighting, self.sampling, self.border = weighting, sampling, border
+        self.tolerance = None if tolerance is None else _number("tolerance", tolerance)
+        if self.tolerance is not None and not self.tolerance > 0:
+            bad_value("RISE", "tolerance", "> 0, or None", tolerance)
+        self._record: Callable[[MapEstimator, list[Tensor]], None] | None = None
+
+    @classmethod
+    def preset(cls, name: str, model: Forward, infill: Infill | None = None, **changes: Any) -> "RISE":
+        """The choices of a published code, by name; `changes` are arguments of `RISE` that differ from them.
+
+        "rise": 4000 masks of 7 x 7 cells, half kept, as usually quoted for VGG16 (for ResNet-50: masks=8000). "rise_notebook":
+        6000 of 8 x 8, a tenth kept, the code's example. "rise_evaluation": 5000 of 10 x 10, a tenth kept, its evaluation.
+        "torchray": 8000 of 7 x 7, half kept, sigmoid of the logit, not divided by keep; its masks have this distribution where
+        the side is a multiple of 7. The infill is zero in normalised space. Random numbers are ours, not those of the codes.
+        """
+        require_choice("RISE.preset", "name", name, tuple(PRESETS))
+        return cls(model, DatasetMean() if infill is None else infill, **(PRESETS[name] | changes))
+
+    def noise_floor(self, inputs: Tensor, target: Target, *, sample_ids: Tensor | None = None, groups: int = 16) -> NoiseFloor:
+        """Maps and their standard errors from the same run: what another seed would change.
+
+        SE(u)^2 = (K - 1) / K * sum_k (S_k(u) - mean_j S_j(u))^2, where S_k is the map without the k-th of K runs of neighbouring
+        masks (delete-a-group jackknife). Its own relative error is about 1 / sqrt(2 (K - 1)) per pixel. For "sobol" it is too
+        large, since parts of a sequence are spread worse than the whole.
+
+        Args:
+            inputs, target, sample_ids: as in a call.
+            groups: K, at least 2, at most half the masks.
+        """
+        most = min(self.masks, self.masks if self.tolerance is None else _CHECK) // 2
+        if most < 2:
+            bad_value("RISE.noise_floor", "masks", "at least 4", self.masks)
+        require_integer("RISE.noise_floor", "groups", groups, 2, most)
+        errors: list[Tensor] = []
+        counts: list[int] = []
+
+        def record(estimator: MapEstimator, scores: list[Tensor]) -> None:
+            errors.extend(estimator.standard_error(used, groups) for used in scores)
+            counts.extend(map(len, scores))
+
+        recording = copy.copy(self)
+        recording._record = record
+        saliency = recording(inputs, target, sample_ids=sample_ids)
+        error = (torch.stack(errors) if errors else torch.empty(0)).view(saliency.shape).to(saliency)
+        relative = relative_noise(saliency.double(), error.double())
+        return NoiseFloor(saliency, error, relative, torch.tensor(counts, dtype=torch.int64).view(relative.shape))
+
+    def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
+        height, width = inputs.shape[2:]
+        sampler = MaskSampler(self.grid, (height, width), self.keep, self.seed, self.sampling)
+        grids, shifts = sampler.draw(self.masks)
+        estimator = MapEstimator(MaskSums(grids, shifts, (height, width), self.border), self.weighting, self.keep)
+        every = max(1, min(sampler.cell) // 4)  # for the noise: maps are smooth at the scale of a cell
+
+        scores = torch.zeros(*classes.shape, self.masks, dtype=torch.float64)
+        used = torch.full(classes.shape, self.masks)
+        growing = torch.ones(classes.shape, dtype=torch.bool)
+        engine = self._engine()
+        for part in self._blocks(self.masks, None if self.tolerance is None else _CHECK):
+            rows = growing.any(1).nonzero()[:, 0]
+            chosen = rows.to(inputs.device)
+            masks = GridMasks(grids[part].to(inputs.device), shifts[part].to(inputs.device), self.border)
+            scores[rows, :, part] = self._answers(engine, masks, inputs[chosen], classes[chosen], sample_ids[chosen])
+            if self.tolerance is None or part.stop == self.masks:
+                continue
+            for n, t in growing.nonzero().tolist():
+                if estimator.relative_noise(scores[n, t, : part.stop], _CHECK_GROUPS, every) <= self.tolerance:
+                    growing[n, t], used[n, t] = False, part.stop
+            if not growing.any():
+                break
+
+        own = [row[:count] for row, count in zip(scores.flatten(0, 1), used.flatten().tolist(), strict=True)]
+        if self._record is not None:
+            self._record(estimator, own)
+        return torch.stack([estimator.map(row) for row in own]).view(*classes.shape, height, width).to(inputs)
+
+
+def _number(argument: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        bad_type("RISE", argument, "to be a number", type(value).__name__)
+    return float(value)
