@@ -20,7 +20,7 @@ from .layer_cam import LayerCAM
 from .lime import LIME
 from .occlusion import Occlusion
 from .random_weights import RandomWeights
-from .rise import RISE
+from .rise import RISE, NoiseFloor
 from .sampled_gradients import SampledGradientMethod
 from .score_cam import ScoreCAM
 from .segment_mean import SegmentMean
@@ -46,6 +46,7 @@ __all__ = [
     "KernelSHAP",
     "LayerCAM",
     "Method",
+    "NoiseFloor",
     "Occlusion",
     "RandomControl",
     "RandomWeights",

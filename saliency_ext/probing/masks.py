@@ -106,8 +106,8 @@ class BoxMasks:
 
     @cached_property
     def keys(self) -> Sequence[Hashable]:
-        """The box itself."""
-        return [("box", *box) for box in self.boxes.tolist()]
+        """The box itself; one without pixels is the clean image."""
+        return [("box", *box) if box[0] < box[2] and box[1] < box[3] else ALL_KEPT for box in self.boxes.tolist()]
 
     def render(self, inputs: Tensor, infill: Tensor, steps: Sequence[int], images: slice, out: Tensor) -> None:
         """One call of the renderer."""

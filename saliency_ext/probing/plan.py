@@ -42,8 +42,9 @@ class Plan:
 
     def _ask_draw(self, masks: Masks, infill: Infill, draw: int) -> list[Key]:
         keys: list[Key] = []
+        infill_key = infill.key  # once: it is made of all parameters
         for step, mask_key in enumerate(masks.keys):
-            key = _canonical(mask_key, infill, draw)
+            key = _canonical(mask_key, infill_key, draw)
             self.asked += 1
             self._probes.setdefault(key, (masks, step, infill, draw))
             keys.append(key)
@@ -58,12 +59,12 @@ class Plan:
 
     def batches(self, without: set[Key]) -> Iterator[Batch]:
         """The probes that are not known yet, grouped by family, infill and draw."""
-        groups: dict[tuple[int, Key, int], list[tuple[Key, int]]] = {}
-        members: dict[tuple[int, Key, int], tuple[Masks, Infill]] = {}
+        groups: dict[tuple[int, int, int], list[tuple[Key, int]]] = {}
+        members: dict[tuple[int, int, int], tuple[Masks, Infill]] = {}
         for key, (masks, step, infill, draw) in self._probes.items():
             if key in without:
                 continue
-            group = (id(masks), infill.key, draw)
+            group = (id(masks), id(infill), draw)
             groups.setdefault(group, []).append((key, step))
             members[group] = (masks, infill)
         for group, probes in groups.items():
@@ -71,8 +72,8 @@ class Plan:
             yield Batch(masks, infill, group[2], tuple(step for _, step in probes), tuple(key for key, _ in probes))
 
 
-def _canonical(mask_key: Hashable, infill: Infill, draw: int) -> Key:
+def _canonical(mask_key: Hashable, infill_key: Hashable, draw: int) -> Key:
     """One key per distinct masked input: the clean image needs no infill, the pure infill no mask."""
     if mask_key == ALL_KEPT:
         return ALL_KEPT
-    return (NONE_KEPT if mask_key == NONE_KEPT else mask_key, infill.key, draw)
+    return (NONE_KEPT if mask_key == NONE_KEPT else mask_key, infill_key, draw)
