@@ -81,8 +81,8 @@ def evaluate(
     if chunk is not None:
         require_integer(_FUNCTION, "chunk", chunk, 1, 2**31 - 1)
     found = sources(maps, Reading(channels, resample))
-    named = _named(metrics)
-    _check_metrics(named, found, truth)
+    named = named_metrics(metrics)
+    check_metrics(named, found, truth)
     if isinstance(inputs, Tensor):
         _check_sizes(check_images(inputs), found, on_bad)
     runner = Engine(forward) if engine is None else engine
@@ -123,7 +123,8 @@ def _refuse_nonfinite(argument: str, values: Tensor, start: int) -> None:
         bad_value(_FUNCTION, argument, "finite values", f"NaN or Inf in sample(s) {where}", "or pass on_bad='mark'")
 
 
-def _check_metrics(named: dict[str, Any], found: list[Source], truth: Tensor | None) -> None:
+def check_metrics(named: dict[str, Any], found: list[Source], truth: Tensor | None) -> None:
+    """Refuses metrics that lack what they need: the truth, or the method itself."""
     for name, metric in named.items():
         if truth is None and needs_truth(metric):
             bad_value(_FUNCTION, "truth", f"(N, H, W) bool for metric {name!r}", "None")
@@ -134,7 +135,8 @@ def _check_metrics(named: dict[str, Any], found: list[Source], truth: Tensor | N
                 bad_type(_FUNCTION, f"maps[{source.name!r}]", expected, type(source.given).__name__, remedy)
 
 
-def _named(metrics: Sequence[Any]) -> dict[str, Any]:
+def named_metrics(metrics: Sequence[Any]) -> dict[str, Any]:
+    """The metrics by name, with a number where a name comes again."""
     if not isinstance(metrics, Sequence) or not metrics:
         bad_value(_FUNCTION, "metrics", "a sequence of at least one metric", repr(metrics))
     named: dict[str, Any] = {}

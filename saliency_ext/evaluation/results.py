@@ -95,7 +95,7 @@ class Results:
         for (map_name, metric), result in self._results.items():
             found.setdefault(map_name, {})[metric] = {
                 "info": asdict(result.info),
-                "parameters": {name: _plain(value) for name, value in result.parameters.items()},
+                "parameters": {name: plain(value) for name, value in result.parameters.items()},
                 "summary": asdict(self.summary(map_name, metric)),
                 "values": result.values.tolist(),
                 "status": list(result.status),
@@ -123,7 +123,7 @@ class Results:
                 "status": result.status[index],
                 "direction": result.info.direction,
                 "unit": result.info.unit,
-                "parameters": json.dumps({name: _plain(item) for name, item in result.parameters.items()}, sort_keys=True),
+                "parameters": json.dumps({name: plain(item) for name, item in result.parameters.items()}, sort_keys=True),
             }
             for (map_name, metric), result in self._results.items()
             for index, value in enumerate(result.values.tolist())
@@ -142,8 +142,8 @@ class Results:
         return "\n".join(lines)
 
 
-def _plain(value: Any) -> object:
+def plain(value: Any) -> object:
     """Numbers, strings, flags and lists of them as they are; anything else by its repr."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    return [_plain(item) for item in value] if isinstance(value, tuple | list) else repr(value)
+    return [plain(item) for item in value] if isinstance(value, tuple | list) else repr(value)

@@ -16,9 +16,10 @@ FLAT_CURVE = "flat_curve"
 UNDEFINED = "undefined"
 METHOD_FAILED = "method_failed"
 OUT_OF_MEMORY = "out_of_memory"
+UNREADABLE_SAMPLE = "unreadable_sample"
 # Samples with these statuses have no value. A degenerate (constant) map has one, set by the tie rule; a flat curve has one that
 # says nothing about the map.
-INVALID = (NONFINITE_MAP, NONFINITE_INPUT, NONFINITE_SCORE, UNDEFINED, METHOD_FAILED, OUT_OF_MEMORY)
+INVALID = (NONFINITE_MAP, NONFINITE_INPUT, NONFINITE_SCORE, UNDEFINED, METHOD_FAILED, OUT_OF_MEMORY, UNREADABLE_SAMPLE)
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class MetricResult:
         parameters: every choice that made the number.
         status: per image: "ok"; with a value also "degenerate_map" (constant) and "flat_curve" (the score never moves);
             without one "nonfinite_map", "nonfinite_input", "nonfinite_score", "undefined" (the metric has no value there),
-            "method_failed" and "out_of_memory".
+            "method_failed", "out_of_memory" and (in a study) "unreadable_sample".
         fractions: (S,) shares of pixels removed or inserted, or None for a metric without a curve.
         curves: name -> (N, S) float64.
         extras: name -> (N,) further values per image.

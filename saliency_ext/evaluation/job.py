@@ -1,0 +1,96 @@
+"""One chunk of a study: read the samples, ask every method and metric, make rows."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checks import bad_value
+from ..models.targets import Target, asked_classes
+from ..probing import Counters, Engine
+from .chunks import GIVEN, Chunk
+from .rows import Identity, table_of
+from .samples import Batch, Reader
+from .scoring import Scoring
+
+
+@dataclass
+class Job:
+    """The work of a study, in numbered chunks that do not depend on each other.
+
+    Attributes:
+        run: name of the run.
+        target: as the study was given it.
+        truth: (N, H, W) bool, or None.
+        sample_ids: (N,) int64.
+        names: N, or None for those of the samples.
+        size: samples per chunk.
+        families: of the methods.
+    """
+
+    run: str
+    reader: Reader
+    engine: Engine
+    scoring: Scoring
+    target: Target
+    truth: Tensor | None
+    sample_ids: Tensor
+    names: Sequence[str] | None
+    size: int
+    families: dict[str, str]
+
+    @property
+    def chunks(self) -> int:
+        """How many there are."""
+        return -(-len(self.reader) // self.size)
+
+    def samples(self, index: int) -> range:
+        """The samples of a chunk."""
+        return range(index * self.size, min((index + 1) * self.size, len(self.reader)))
+
+    def do(self, index: int) -> tuple[Any, dict[str, Any]]:
+        """The rows of a chunk, and what they took."""
+        start, before = time.perf_counter(), dataclasses.asdict(self.engine.counters)
+        samples = self.samples(index)
+        place = slice(samples.start, samples.stop)
+        batch = self.reader.read(samples.start, samples.stop)
+        inputs, ids = self.engine.placed_images(batch.inputs), self.sample_ids[place]
+        target = self._target(batch, inputs, samples)
+        truth = batch.truth if self.truth is None else self.truth[place]
+        placed = None if truth is None else truth.to(inputs.device)
+        results = self.scoring.chunk(Chunk(samples.start, inputs, target, ids.to(inputs.device), placed))
+        about = Identity(
+            ids.tolist(),
+            list(map(str, batch.names if self.names is None else self.names[place])),
+            [None if problem else int(own) for own, problem in zip(target.tolist(), batch.problems, strict=True)],
+            batch.problems,
+        )
+        table = table_of(self.run, about, self.families, results)
+        counters = _since(before, self.engine.counters)
+        return table, {"samples": len(samples), "seconds": time.perf_counter() - start, "counters": counters}
+
+    def _target(self, batch: Batch, inputs: Tensor, samples: range) -> Tensor:
+        """(n,) classes; of a sample that could not be read any that is possible, as nothing is made of it."""
+        if isinstance(self.target, Tensor):
+            return self.target[samples.start : samples.stop].to(inputs.device)
+        if self.target != GIVEN:
+            readable = inputs.isfinite().flatten(1).all(1).view(-1, 1, 1, 1)
+            safe = torch.where(readable, inputs, 0)
+            return asked_classes(self.target, len(inputs), lambda: self.engine.logits(safe)).to(inputs.device)
+        for index, label, problem in zip(samples, batch.labels, batch.problems, strict=True):
+            if label is None and not problem:
+                bad_value("Study", f"data[{index}]", "with a label where target='given'", "none")
+        some = next((label for label in batch.labels if label is not None), 0)
+        labels = [some if label is None else label for label in batch.labels]
+        return torch.tensor(labels, device=inputs.device)
+
+
+def _since(before: dict[str, Any], now: Counters) -> dict[str, Any]:
+    """What the counters counted since then."""
+    after = dataclasses.asdict(now)
+    spent = {name: after["seconds"][name] - before["seconds"][name] for name in after["seconds"]}
+    return {name: spent if name == "seconds" else after[name] - before[name] for name in after}

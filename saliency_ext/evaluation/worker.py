@@ -1,0 +1,93 @@
+"""What one process does in a study: take chunks nobody works on until all are finished, then make the final files."""
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from .distributed import MERGE, Claims, visiting_order
+from .job import Job
+from .saved import write_summary
+from .store import Store
+
+# (samples finished by all processes, samples in all, forwards of this process, seconds since it began)
+Progress = Callable[[int, int, int, float], None]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_LOOK_AGAIN = 0.1  # seconds, while others work on the last chunks
+
+
+class Worker:
+    """Works on a job until it is finished, beside any number of others on the same folder.
+
+    It does not end before every chunk is finished: the chunks of a process that dies are taken over by those that wait.
+    """
+
+    def __init__(self, job: Job, store: Store, claims: Claims, rank: int, world: int, progress: Progress | None) -> None:
+        self._job, self._store, self._claims = job, store, claims
+        self._rank, self._world, self._progress = rank, world, progress
+        self._began = time.perf_counter()
+        self._done = 0
+
+    def work(self) -> None:
+        """Finishes the job. What stops it says how to go on."""
+        with self._explained():
+            while pending := self._pending():
+                if not any([self._take(chunk) for chunk in visiting_order(pending, self._rank, self._world)]):
+                    time.sleep(_LOOK_AGAIN)
+            with self._claims.claim(MERGE, wait=True):
+                if not self._store.is_merged(self._job.run):
+                    write_summary(self._store, self._job.run, self._job.chunks)
+                    self._store.merge(self._job.chunks, self._job.run)
+                if self._claims.works:  # else another process may be writing one
+                    self._store.remove_temporary()
+
+    def report(self) -> None:
+        """Tells the caller where the study stands."""
+        if self._progress is not None:
+            forwards, seconds = self._job.engine.counters.forwards, time.perf_counter() - self._began
+            self._progress(self._done, len(self._job.reader), forwards, seconds)
+
+    def _pending(self) -> list[int]:
+        """The chunks that nobody has finished; none where the final file is there, even if shards were removed since."""
+        chunks = range(0 if self._store.is_merged(self._job.run) else self._job.chunks)
+        missing = [chunk for chunk in chunks if not self._store.is_finished(chunk, self._job.run)]
+        self._done = len(self._job.reader) - sum(len(self._job.samples(chunk)) for chunk in missing)
+        self.report()
+        return missing
+
+    def _take(self, chunk: int) -> bool:
+        """Whether this process finished the chunk."""
+        with self._claims.claim(chunk) as mine:
+            if not mine or self._store.is_finished(chunk, self._job.run):
+                return False
+            table, took = self._job.do(chunk)
+            self._store.write_shard(chunk, table, took | {"rank": self._rank, "process": os.getpid()})
+        self._done += len(self._job.samples(chunk))
+        self.report()
+        return True
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Says of whatever stops the work that nothing is lost, and how to go on."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"Study.run: interrupted. {self._how_to_go_on('')}") from None
+        except OSError as error:
+            if error.errno not in _FULL:
+                error.add_note(self._how_to_go_on("mend what failed, then "))
+                raise
+            text = f"Study.run: no room to write to {self._store.folder}. {self._how_to_go_on('free some, then ')}"
+            raise OSError(error.errno, text) from error
+        except Exception as error:
+            error.add_note(self._how_to_go_on("mend what failed, then "))
+            raise
+
+    def _how_to_go_on(self, first: str) -> str:
+        finished = sum(self._store.shard(chunk).exists() for chunk in range(self._job.chunks))
+        return (
+            f"{finished} of {self._job.chunks} chunks are finished and kept in {self._store.folder}; to go on, {first}call "
+            "resume() on the same study: finished chunks are not evaluated again, and the result has the same bytes."
+        )

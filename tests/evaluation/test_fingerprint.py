@@ -1,0 +1,211 @@
+"""A run is continued only as what it was: everything that decides a number is in the fingerprint, and a change is named."""
+
+import functools
+import multiprocessing
+
+import pytest
+import torch
+
+import saliency_ext
+from saliency_ext.attribution import Gradient
+from saliency_ext.evaluation.describe import Describer, module_digest, tensor_digest
+from saliency_ext.evaluation.fingerprint import differences, listed
+from saliency_ext.infill import Constant, OtherImage
+from saliency_ext.metrics import Deletion, Fidelity
+from saliency_ext.probing import EqualFractions
+from tests.evaluation.studies import GREY, SmallNet, make_study, result_bytes, tensors
+
+IMAGES = tensors(11, 3, 6, 5, seed=1)
+FEW = EqualFractions(3)
+
+
+def describe(value, model=None):
+    return Describer(model).describe(value)
+
+
+def changed_image():
+    images = IMAGES.clone()
+    images[7, 2, 5, 4] += 1e-7
+    return images
+
+
+def changed_weight():
+    model = SmallNet()
+    with torch.no_grad():
+        model.head.bias[3] += 1e-7
+    return model
+
+
+def times(factor):
+    return lambda inputs, target: inputs.sum(1) * factor
+
+
+CHANGES = {
+    "weights": ({"model": changed_weight()}, r"model\.weights: was \w{16}, now \w{16}"),
+    "another net": (
+        {"model": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(90, 5)).eval()},
+        r"model\.class: was tests",
+    ),
+    "a pixel": ({"data": changed_image()}, r"data\.content\[7\]: was \w{16}, now \w{16}"),
+    "fewer images": ({"data": IMAGES[:10]}, "number of fingerprint.data.content: was 11, now 10"),
+    "order of images": ({"data": IMAGES.flip(0)}, r"data\.content\[0\]: was"),
+    "sample ids": ({"sample_ids": torch.arange(1, 12)}, r"data\.sample_ids: was"),
+    "names": ({"names": list("abcdefghijk")}, r"data\.names: was None, now \w{16}"),
+    "identity": ({"identity": "version 2"}, r"data\.content: was 11 items, now version 2"),
+    "target": ({"target": 3}, "target: was predicted, now 3"),
+    "truth": ({"truth": IMAGES[:, 0] > 0.5}, r"truth: was None, now \w{16}"),
+    "an option of a method": (
+        {"methods": {"gradient": functools.partial(Gradient, channels="max"), "signed": Gradient}},
+        "abs_sum",
+    ),
+    "order of methods": (
+        {"methods": {"signed": Gradient, "gradient": Gradient}},
+        r"order\.methods\[0\]: was gradient, now signed",
+    ),
+    "a metric": (
+        {"metrics": [Deletion(GREY, FEW)]},
+        r"metrics\.fidelity: was a saliency_ext\.metrics\.fidelity\.Fidelity, now absent",
+    ),
+    "a parameter": (
+        {"metrics": [Deletion(GREY, FEW, score="logit"), Fidelity(GREY, FEW, references=1)]},
+        r"metrics\.deletion\.score: was probability, now logit",
+    ),
+    "an infill": (
+        {"metrics": [Deletion(Constant(0.25), FEW), Fidelity(GREY, FEW, references=1)]},
+        r"metrics\.deletion\.infill\.value: was 0\.5, now 0\.25",
+    ),
+    "seed": ({"seed": 2}, r"options\.seed: was 0, now 2"),
+    "controls": ({"controls": False}, r"methods\.random: was a saliency_ext\.attribution\.controls\.RandomControl, now absent"),
+    "batch": ({"engine": {"max_batch": 4}}, r"options\.batch: was 8, now 4"),
+    "resample": ({"resample": "area"}, r"options\.resample: was None, now area"),
+    "chunk": ({"chunk": 3}, r"layout\.chunk: was 2, now 3"),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("finished")
+    make_study(out).run()
+    return out
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_is_refused_and_named(name, finished):
+    options, text = CHANGES[name]
+    before = result_bytes(finished)
+    with pytest.raises(ValueError, match=text) as caught:
+        make_study(finished, **options).resume()
+    message = str(caught.value)
+    assert message.startswith("Study: expected out a folder with this run or none, got '") and "force_new_run=True" in message
+    assert result_bytes(finished) == before
+
+
+def test_another_version_is_refused(finished, monkeypatch):
+    monkeypatch.setattr(saliency_ext, "__version__", "9.9")
+    with pytest.raises(ValueError, match=r"fingerprint\.library\.saliency_ext: was .*, now 9\.9"):
+        make_study(finished).run()
+
+
+def test_what_decides_no_number_may_change(finished):
+    model = SmallNet()
+    options = {"class_names": ["a"] * 5, "max_unreadable": 1.0, "progress": lambda *_: None, "rank": 1, "world": 3}
+    make_study(finished, model, data=list(IMAGES), **options).resume()
+    assert model.calls == 0
+
+
+def test_force_new_run_drops_the_old_run(tmp_path):
+    make_study(tmp_path / "a").run()
+    make_study(tmp_path / "a", seed=5, chunk=4).run(force_new_run=True)
+    make_study(tmp_path / "b", seed=5, chunk=4).run()
+    assert result_bytes(tmp_path / "a") == result_bytes(tmp_path / "b")
+    assert len(list((tmp_path / "a" / "shards").iterdir())) == 2 * 3
+    model = SmallNet()
+    make_study(tmp_path / "a", model, seed=5, chunk=4).run(force_new_run=True)  # the same run is no other run
+    assert model.calls == 0
+
+
+def test_tensors_are_described_by_dtype_shape_and_bytes():
+    values = tensors(4, 6)
+    assert tensor_digest(values) == tensor_digest(values.t().contiguous().t()) == tensor_digest(values.clone().requires_grad_())
+    others = [values.double(), values.view(6, 4), values + 1e-7, values[:3], values[:0], values.bfloat16(), torch.tensor(1.0)]
+    assert len({tensor_digest(other) for other in [values, *others]}) == 8
+
+
+def test_modules_are_described_by_class_structure_and_weights():
+    def net(activation=torch.nn.ReLU, seed=0):
+        layers = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2), activation())
+        for place, parameter in enumerate(layers.parameters()):
+            parameter.data = tensors(*parameter.shape, seed=seed + place)
+        return layers
+
+    first = module_digest(net())
+    assert first == module_digest(net()) == module_digest(net().train())
+    assert module_digest(net(torch.nn.GELU))["structure"] != first["structure"]
+    statistics = net()
+    statistics[1].running_mean[0] = 0.5
+    assert module_digest(statistics)["weights"] != first["weights"] != module_digest(net(seed=1))["weights"]
+
+
+def test_functions_are_described_by_what_they_do():
+    def one(inputs, target):
+        return inputs.sum(1)
+
+    first = one
+
+    def one(inputs, target):
+        return inputs.amax(1)
+
+    assert describe(first) == describe(first) and describe(first) != describe(one)
+    assert describe(times(2.0)) == describe(times(2.0)) != describe(times(3.0))
+    assert describe(times(tensors(2))) != describe(times(tensors(2, seed=1)))
+    assert describe(functools.partial(one, target=1)) != describe(functools.partial(one, target=2))
+    inner = [eval(f"lambda x: (lambda y: y + {number})(x)") for number in (1, 2)]
+    assert describe(inner[0])["code"] != describe(inner[1])["code"]
+
+
+class Counter:
+    def __init__(self, steps):
+        self.steps, self._cache, self.me = steps, object(), self
+
+    def explain(self, inputs, target):
+        return inputs.sum(1)
+
+
+def test_objects_are_described_by_their_public_attributes():
+    assert describe(Counter(3)) == describe(Counter(3)) != describe(Counter(4))
+    assert describe(Counter(3))["me"] == "itself" and "_cache" not in describe(Counter(3))
+    assert describe(Counter(3).explain) == describe(Counter(3).explain) != describe(Counter(4).explain)
+    banks = [OtherImage(tensors(2, 3, 6, 5, seed=seed), seed=0) for seed in (0, 1)]
+    assert describe(banks[0]) != describe(banks[1]) and describe(object()) == describe(object())
+    assert describe({"b": {3, 1, 2}, "a": (1.5, None, torch.float32)}) == {"b": [1, 2, 3], "a": ["1.5", None, "torch.float32"]}
+
+
+def test_the_model_and_its_parts_are_named():
+    model = SmallNet()
+    assert describe([model, model.head], model) == ["model", "model.head"]
+    assert describe(Gradient(model), model)["model"] == "model" and describe(Gradient(SmallNet(1)), model)["model"] != "model"
+
+
+def member(inputs, target):
+    return inputs.sum(1) if target in {"first", "second", "third", "fourth"} else inputs.amax(1)
+
+
+def described(found):
+    found.put(describe([member, {"x", "y", "z"}, Counter(2), SmallNet()]))
+
+
+def test_another_process_describes_alike():
+    context = multiprocessing.get_context("forkserver")  # with a hash seed of its own
+    found = context.Queue()
+    process = context.Process(target=described, args=(found,))
+    process.start()
+    assert found.get(timeout=60) == describe([member, {"x", "y", "z"}, Counter(2), SmallNet()])
+    process.join()
+
+
+def test_differences_are_listed_by_place():
+    old, new = {"a": {"b": 1, "c": [1, 2]}, "d": {"class": "Net"}}, {"a": {"b": 2, "c": [3]}, "e": "x" * 99}
+    lines = differences(old, new)
+    assert lines[:4] == ["a.b: was 1, now 2", "number of a.c: was 2, now 1", "a.c[0]: was 1, now 3", "d: was a Net, now absent"]
+    assert lines[4:] == ["e: was absent, now " + "x" * 57 + "..."] and differences(old, old) == []
+    assert listed(["a"] * 8) == "a; a; a; a; a; a; and 2 more"
