@@ -115,17 +115,26 @@ struct KeepGrid {
     if (i >= count) return mirror && count > 1 ? count - 2 : count - 1;
     return i;
   }
+  // Where a pixel of the upsampled mask lies: `fraction` of the way from cell `before` to the next, which may be outside.
+  struct Between {
+    int32_t before;
+    float fraction;
+  };
+  SX_HD static Between between(int32_t at, float scale) {
+    const float place = (static_cast<float>(at) + 0.5f) * scale - 0.5f;
+    const int32_t before = static_cast<int32_t>(place + 1.0f) - 1;  // floor: place > -1, as no shift is negative
+    return {before, place - static_cast<float>(before)};
+  }
+  SX_HD static float lerp(float a, float b, float fraction) { return (1.0f - fraction) * a + fraction * b; }
+  // Across, then down: the CPU kernel interpolates a row of cells across once, for many rows of pixels.
   SX_HD float weight(Code at, const Step& step) const {
-    const float v = (static_cast<float>(at.y + step.shift_y) + 0.5f) * scale_y - 0.5f;
-    const float u = (static_cast<float>(at.x + step.shift_x) + 0.5f) * scale_x - 0.5f;
-    const int32_t i = static_cast<int32_t>(v + 1.0f) - 1, j = static_cast<int32_t>(u + 1.0f) - 1;  // floor, v, u > -1
-    const float fy = v - static_cast<float>(i), fx = u - static_cast<float>(j);
-    const uint8_t* above = step.bits + border(i, rows) * columns;
-    const uint8_t* below = step.bits + border(i + 1, rows) * columns;
-    const int32_t left = border(j, columns), right = border(j + 1, columns);
-    const float upper = (1.0f - fx) * static_cast<float>(above[left]) + fx * static_cast<float>(above[right]);
-    const float lower = (1.0f - fx) * static_cast<float>(below[left]) + fx * static_cast<float>(below[right]);
-    return (1.0f - fy) * upper + fy * lower;
+    const Between x = between(at.x + step.shift_x, scale_x), y = between(at.y + step.shift_y, scale_y);
+    const uint8_t* above = step.bits + border(y.before, rows) * columns;
+    const uint8_t* below = step.bits + border(y.before + 1, rows) * columns;
+    const int32_t left = border(x.before, columns), right = border(x.before + 1, columns);
+    const float upper = lerp(static_cast<float>(above[left]), static_cast<float>(above[right]), x.fraction);
+    const float lower = lerp(static_cast<float>(below[left]), static_cast<float>(below[right]), x.fraction);
+    return lerp(upper, lower, y.fraction);
   }
 };
 

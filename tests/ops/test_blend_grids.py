@@ -146,3 +146,19 @@ def test_swapping_the_grid_swaps_the_images(backend: Backend) -> None:
     torch.testing.assert_close(given, swapped, rtol=0, atol=2e-6)  # 1 - (1 - w) rounds
     assert not torch.allclose(given, blend_grids(infill, inputs, grids.to(backend.device), shifts.to(backend.device)))
     same_bits(given, blend_grids(inputs, infill, grids.to(backend.device), shifts.to(backend.device)))
+
+
+@pytest.mark.backends("cpu", "cuda")  # the CPU kernel keeps rows of cells for some steps at a time, here for 1, 21 and 87
+@pytest.mark.parametrize(("rows", "width"), [(40, 2000), (7, 437), (3, 250)])
+def test_many_steps_are_the_single_ones(backend: Backend, rows: int, width: int) -> None:
+    rng, steps = generator(), 100 if rows < 40 else 4
+    grids = (torch.rand((2, steps, rows, 5), generator=rng) < 0.5).to(backend.device)
+    shifts = torch.randint(0, 1, (2, steps, 2), generator=rng).to(backend.device)
+    shifts[..., 1] = torch.randint(0, math.ceil(width / 5), (2, steps), generator=rng).to(backend.device)
+    inputs, infill = torch.randn(2, 2, 1, 9, width, generator=rng).to(backend.device)
+    shared = blend_grids(inputs, infill, grids[0], shifts[0])
+    own = blend_grids(inputs, infill, grids, shifts)
+    for step in range(steps):
+        one = slice(step, step + 1)
+        same_bits(shared[one], blend_grids(inputs, infill, grids[0, one], shifts[0, one]))
+        same_bits(own[one, 1:], blend_grids(inputs[1:], infill[1:], grids[1, one], shifts[1, one]))
