@@ -1,28 +1,42 @@
 """The command line: `python -m saliency_ext` or `saliency-ext`. Thin: parse, call, print."""
 
-import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 
-from . import __version__, demo, doctor
+from . import demo, doctor
+from .commands.outcome import INTERRUPTED, CommandError, Outcome
+from .commands.parser import parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns the exit status."""
-    parser = argparse.ArgumentParser(prog="saliency-ext", description="Computes saliency maps and judges them.")
-    parser.add_argument("--version", action="version", version=f"saliency_ext {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    commands.add_parser("demo", help="score one deletion curve of a shipped picture")
-    commands.add_parser("doctor", help="say what is installed, which backend serves each op, and what is missing")
-    commands.add_parser("info", help="print how the native library was built")
-    command = parser.parse_args(arguments).command
-    if command == "demo":
-        print(demo.run())
-    elif command == "doctor":
-        print(doctor.report())
-    else:
-        print("\n".join(f"{key}: {value}" for key, value in doctor.build_info().items()))
-    return 0
+    """Runs one command and returns the exit status, as `saliency-ext --help` lists them."""
+    try:
+        options = parse(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _say
+            if options.command == "demo":
+                outcome = Outcome(demo.run())
+            elif options.command == "doctor":
+                outcome = Outcome(doctor.report())
+            elif options.command == "info":
+                outcome = Outcome("\n".join(f"{key}: {value}" for key, value in doctor.build_info().items()))
+            else:
+                outcome = options.run(options)
+    except CommandError as error:
+        print(f"saliency-ext: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("saliency-ext: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    if outcome.text:
+        print(outcome.text)
+    return outcome.status
+
+
+def _say(message: Warning | str, *_: object, **__: object) -> None:
+    """A warning, without the line of code that raised it."""
+    print(f"\nsaliency-ext: warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

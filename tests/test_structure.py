@@ -29,6 +29,7 @@ LAYERS = [
     {"evaluation"},
     {"report"},
     {"doctor", "demo"},
+    {"commands"},
     {"integrations"},
     {"cli"},
     {"__main__"},

@@ -1,15 +1,12 @@
 """Labels without a look at the colours: cells of a grid, given labels, atoms of masks; and the checks that all labels pass."""
 
-import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..checks import (
-    bad_type,
     bad_value,
     require_device,
     require_dtype,

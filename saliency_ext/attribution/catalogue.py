@@ -1,0 +1,158 @@
+"""Every method by name, with defaults that suit a first look: how it is made from a model and a few common choices, and its cost.
+
+To add one: a row below. Its name is that of its `info`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from ..checks import bad_value, require_choice
+from ..infill import DatasetMean
+from ..protocols import Forward, Infill, MethodInfo
+from ..segmentation import Segmenter, slic
+from .agf.method import AGF
+from .base import Method
+from .controls import Centre, Edge, GreyLevel, RandomControl
+from .eigen_cam import EigenCAM
+from .expected_gradients import ExpectedGradients
+from .grad_cam import GradCAM
+from .grad_cam_plus_plus import GradCAMPlusPlus
+from .gradient import Gradient, InputXGradient
+from .integrated_gradients import IntegratedGradients
+from .kernel_shap import KernelSHAP
+from .layer_cam import LayerCAM
+from .lime import LIME
+from .occlusion import Occlusion
+from .random_weights import RandomWeights
+from .rise import RISE
+from .score_cam import ScoreCAM
+from .smooth_grad import SmoothGrad, SmoothGradSquared, VarGrad
+from .xrai import XRAI
+
+CONTROLS = ("random", "centre", "edge", "grey_level")
+RANDOM_WEIGHTS = "_random_weights"
+
+
+@dataclass(frozen=True)
+class MethodChoices:
+    """What all methods of a run share.
+
+    infill: what a removed pixel becomes, in methods that remove pixels; also the baseline of integrated gradients. segmenter: of
+    LIME and KernelSHAP. bank: (M, C, H, W) images, for expected gradients. seed: of all draws. max_batch: images per forward.
+    """
+
+    infill: Infill = field(default_factory=DatasetMean)
+    segmenter: Segmenter = slic
+    bank: Tensor | None = None
+    seed: int = 0
+    max_batch: int = 64
+
+
+@dataclass(frozen=True)
+class MethodEntry:
+    """One row: name, a line that says what it does, and how it is made. `cost` and `family` are those of `info`."""
+
+    name: str
+    info: MethodInfo
+    summary: str
+    make: Callable[[Forward, MethodChoices], Method]
+
+
+def _row(kind: Any, summary: str, make: Callable[[Any, MethodChoices], Method] | None = None) -> MethodEntry:
+    plain = lambda model, c: kind(model, max_batch=c.max_batch)  # noqa: E731
+    return MethodEntry(kind.info.name, kind.info, summary, make or plain)
+
+
+def _seeded(kind: Any) -> Callable[[Any, MethodChoices], Method]:
+    return lambda model, c: kind(model, seed=c.seed, max_batch=c.max_batch)
+
+
+def _removing(kind: Any, **options: Any) -> Callable[[Any, MethodChoices], Method]:
+    return lambda model, c: kind(model, c.infill, max_batch=c.max_batch, **options)
+
+
+def _coalitions(kind: Any) -> Callable[[Any, MethodChoices], Method]:
+    return lambda model, c: kind(model, c.infill, c.segmenter, seed=c.seed, max_batch=c.max_batch)
+
+
+def _expected_gradients(model: Forward, choices: MethodChoices) -> Method:
+    if choices.bank is None:
+        remedy = "pass images, in model input space, that stand for the data"
+        bad_value("make_methods", "choices.bank", "images (M, C, H, W) for expected_gradients", None, remedy)
+    return ExpectedGradients(model, choices.bank, seed=choices.seed, max_batch=choices.max_batch)
+
+
+_ENTRIES = (
+    _row(GradCAM, "activations of the last layer with places, weighted by their gradients"),
+    _row(GradCAMPlusPlus, "as grad_cam, with weights that favour several objects"),
+    _row(LayerCAM, "as grad_cam, but each place of the layer has its own weight"),
+    _row(EigenCAM, "the main direction of the activations; the same for all classes"),
+    _row(ScoreCAM, "activations weighted by what the model says of the image seen through them", _removing(ScoreCAM)),
+    _row(Gradient, "how the score changes with each pixel"),
+    _row(InputXGradient, "the gradient times the input: the terms of a linear model"),
+    _row(
+        IntegratedGradients,
+        "gradients averaged along the way from the infill to the image",
+        lambda model, c: IntegratedGradients(model, c.infill, max_batch=c.max_batch),
+    ),
+    _row(SmoothGrad, "gradients averaged over noisy copies of the image", _seeded(SmoothGrad)),
+    _row(SmoothGradSquared, "mean of the squared gradients of noisy copies", _seeded(SmoothGradSquared)),
+    _row(VarGrad, "variance of the gradients of noisy copies", _seeded(VarGrad)),
+    _row(ExpectedGradients, "integrated gradients over many other images as starting points", _expected_gradients),
+    _row(AGF, "relevance handed backwards layer by layer, from activations and gradients"),
+    _row(XRAI, "regions, grown in the order of the gradients they hold"),
+    _row(Occlusion, "how the score falls when a window of the image is covered", _removing(Occlusion)),
+    _row(
+        RISE,
+        "mean of random masks, weighted by the score of the image seen through them",
+        lambda model, c: RISE(model, c.infill, seed=c.seed, max_batch=c.max_batch),
+    ),
+    _row(LIME, "a linear model of the score, fitted to images that lack some superpixels", _coalitions(LIME)),
+    _row(KernelSHAP, "Shapley values of superpixels, estimated", _coalitions(KernelSHAP)),
+    _row(RandomControl, "control: drawn at random", lambda model, c: RandomControl(c.seed)),
+    _row(Centre, "control: the middle of the image", lambda model, c: Centre()),
+    _row(Edge, "control: an edge detector", lambda model, c: Edge()),
+    _row(GreyLevel, "control: the brightness of the image", lambda model, c: GreyLevel()),
+)
+
+METHODS = {entry.name: entry for entry in _ENTRIES}
+
+
+def make_methods(names: Sequence[str], model: Forward, choices: MethodChoices) -> Mapping[str, Method]:
+    """Methods by name, for `evaluate`.
+
+    Args:
+        names: keys of METHODS; with "_random_weights" appended, the method on a copy of the model with random weights: a control.
+        model: callable (N, C, H, W) -> logits (N, K); a torch.nn.Module for the CAM family, AGF and random weights.
+        choices: what they share.
+
+    Returns:
+        name -> method, in the order given.
+
+    Raises:
+        TypeError, ValueError: an unknown name, or what the method says of the model.
+
+    Example:
+        >>> model = lambda inputs: inputs.mean((2, 3))
+        >>> list(make_methods(["gradient", "random"], model, MethodChoices()))
+        ['gradient', 'random']
+    """
+    made: dict[str, Method] = {}
+    for name in names:
+        plain = name.removesuffix(RANDOM_WEIGHTS)
+        require_choice("make_methods", "names", plain, tuple(METHODS))
+        make = METHODS[plain].make
+        if plain == name:
+            made[name] = make(model, choices)
+        else:
+            factory = partial(_call_with, make, choices)
+            made[name] = RandomWeights(factory, model, choices.seed)  # type: ignore[arg-type]  # checks its model itself
+    return made
+
+
+def _call_with(make: Callable[[Forward, MethodChoices], Method], choices: MethodChoices, model: Forward) -> Method:
+    return make(model, choices)

@@ -1,0 +1,181 @@
+"""`saliency-ext evaluate`: methods x metrics x images into a folder, with a report."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..attribution import Method
+from ..evaluation.results import Results
+from ..evaluation.study import Study
+from ..report import Example
+from ..report.from_study import PAGE, study_data
+from ..report.verdict import told, verdict
+from ..report.write import write_page
+from .choices import DEFAULT_METHODS, Shared, chosen_methods, chosen_metrics, make_infill
+from .data import Data, load_data
+from .models import LoadedModel, load_model
+from .outcome import FAILED, INTERRUPTED, USAGE, CommandError, Outcome, refuse
+from .preprocessing import channels
+from .progress import ProgressLine
+
+_BATCH = 64
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """Runs the study, or goes on with it, and writes the report."""
+    model = load_model(
+        options.model,
+        device=options.device,
+        size=options.size,
+        mean=channels(options.mean, "--mean"),
+        std=channels(options.std, "--std"),
+    )
+    data = load_data(options.data, model, limit=options.limit, target=options.target, seed=options.seed)
+    infill = make_infill(options.infill, model.preprocessing, options.seed)
+    shared = Shared(infill, options.steps, options.score, options.seed, options.max_batch or _BATCH)
+    methods = chosen_methods(options.methods or DEFAULT_METHODS, model, shared, controls=not options.no_controls)
+    metrics = chosen_metrics(options.metrics, data, model.preprocessing, shared)
+    with _processes() as first:
+        line = ProgressLine(sys.stderr) if first and not options.quiet else None
+        results = _studied(options, model, data, methods, metrics, line)
+        if not first:
+            return Outcome("")
+        examples = _examples(options.pictures, model, data, methods)
+        shown = study_data(options.out, facts=_facts(options, model, data), examples=examples)
+        page = write_page(shown, Path(options.out) / PAGE)
+    return Outcome(f"{results}\n\n{told(verdict(shown))}\n\nReport: {page.resolve()}")
+
+
+def _studied(
+    options: argparse.Namespace,
+    model: LoadedModel,
+    data: Data,
+    methods: Mapping[str, Method],
+    metrics: list[Any],
+    line: ProgressLine | None,
+) -> Results:
+    engine: dict[str, Any] = {"memory_budget": options.memory_budget}
+    if options.max_batch is not None:
+        engine["max_batch"] = options.max_batch
+    try:
+        study = Study(
+            model.forward,
+            data.samples,
+            methods,
+            metrics,
+            out=options.out,
+            target=data.target,
+            seed=options.seed,
+            engine=engine,
+            names=data.names,
+            class_names=model.labels,
+            identity=data.identity,
+            controls=False,  # they are among the methods
+            progress=line,
+        )
+        return study.resume() if options.resume else study.run(force_new_run=options.force_new_run)
+    except KeyboardInterrupt:
+        raise CommandError(f"interrupted; what is finished is kept in {options.out}. {_again('')}", INTERRUPTED) from None
+    except OSError as error:
+        raise CommandError(f"{error}. {_again('mend that, then ')}", FAILED) from error
+    except (ValueError, TypeError, ModuleNotFoundError) as error:
+        status = FAILED if getattr(error, "__notes__", None) else USAGE  # noted: it stopped on its way
+        raise CommandError(_in_words_of_the_command(str(error)), status) from error
+    finally:
+        if line is not None:
+            line.close()
+
+
+def _in_words_of_the_command(text: str) -> str:
+    """An error of `Study` with options in place of its methods."""
+    options = {"drop what is there with run(force_new_run=True)": "drop what is there with --force-new-run"}
+    options |= {"start one with run()": "leave out --resume to start one", "expected out a folder": "--out: expected a folder"}
+    for call, option in options.items():
+        text = text.replace(call, option)
+    return text
+
+
+def _again(first: str) -> str:
+    return f"To go on, {first}give the same command again with --resume: finished chunks are not evaluated again."
+
+
+@contextmanager
+def _processes() -> Iterator[bool]:
+    """Whether this is the first process; under torchrun the processes learn of each other, by a group that is never asked."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_torchelastic_launched()) or distributed.is_initialized():
+        yield True
+        return
+    distributed.init_process_group("gloo")
+    try:
+        yield distributed.get_rank() == 0
+    finally:
+        distributed.destroy_process_group()
+
+
+def _examples(count: int, model: LoadedModel, data: Data, methods: Mapping[str, Method]) -> list[Example]:
+    """The first images that can be read, with every map; a map that fails is left out."""
+    found: list[Example] = []
+    place = next(model.forward.parameters(), torch.empty(0)).device
+    for index in range(len(data.samples)):
+        if len(found) == count:
+            break
+        try:
+            item = data.samples[index]
+        except Exception:  # recorded by the study
+            continue
+        inputs, ids = item["image"][None].to(place), torch.tensor([index], device=place)
+        with torch.no_grad():
+            predicted = int(model.forward(inputs).argmax())
+        target = item.get("label", predicted) if isinstance(data.target, str) else data.target
+        maps = {}
+        for name, method in methods.items():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # said once, by the study
+                try:
+                    maps[name] = method(inputs, target, sample_ids=ids)[0].cpu()
+                except Exception:  # recorded by the study
+                    continue
+        said = "" if predicted == target else f"; the model says {label(model, predicted)}"
+        caption = f"{data.names[index]}. Explained: {label(model, target)}{said}"
+        found.append(Example(caption, model.preprocessing.shown(item["image"]), maps))
+    return found
+
+
+def label(model: LoadedModel, number: int) -> str:
+    """A class by its name, or its number."""
+    return model.labels[number] if model.labels and number < len(model.labels) else f"class {number}"
+
+
+def _facts(options: argparse.Namespace, model: LoadedModel, data: Data) -> dict[str, str]:
+    return {
+        "model": model.spec,
+        "images": data.about,
+        "prepared": str(model.preprocessing),
+        "target": {"given": "the label of each image", "predicted": "the class the model predicts"}.get(
+            str(data.target), f"class {data.target}"
+        ),
+        "infill": options.infill,
+        "steps": str(options.steps),
+        "score": options.score,
+        "seed": str(options.seed),
+    }
+
+
+def memory(text: str) -> int:
+    """Bytes from "512M", "2G" or a number."""
+    units = {"K": 2**10, "M": 2**20, "G": 2**30}
+    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
+    try:
+        found = int(float(number) * unit)
+    except (ValueError, OverflowError):
+        found = 0
+    if found < 1:
+        refuse(f"--memory-budget: expected bytes, such as 512M or 2G, got {text!r}")
+    return found

@@ -1,0 +1,71 @@
+"""`saliency-ext explain`: the maps of the chosen methods for one image, as one picture."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from ..attribution.catalogue import METHODS
+from ..report import Example
+from ..report.sheet import contact_sheet
+from ..testbed.recipe import Recipe
+from ..testbed.scenes import make_scenes
+from .choices import DEFAULT_METHODS, Shared, chosen_methods, make_infill
+from .evaluate import label
+from .models import TESTBED, LoadedModel, load_model
+from .outcome import Outcome, refuse
+from .preprocessing import channels
+
+_BATCH = 64
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """Writes the picture."""
+    model = load_model(
+        options.model,
+        device=options.device,
+        size=options.size,
+        mean=channels(options.mean, "--mean"),
+        std=channels(options.std, "--std"),
+    )
+    name, inputs = _image(options.image, model, options.seed)
+    infill = make_infill(options.infill, model.preprocessing, options.seed)
+    shared = Shared(infill, 20, "probability", options.seed, options.max_batch or _BATCH)
+    methods = chosen_methods(options.methods or DEFAULT_METHODS, model, shared, controls=False)
+    images = inputs[None].to(next(model.forward.parameters(), inputs).device)
+    with torch.no_grad():
+        probabilities = model.forward(images).softmax(1)[0]
+    target = _target(options.target, probabilities, model)
+    maps = {}
+    for own, method in methods.items():
+        try:
+            maps[own] = method(images, target)[0].cpu()
+        except (TypeError, ValueError, RuntimeError) as error:
+            refuse(f"--methods: {own} failed on {name}: {error}; it is {METHODS[own].summary if own in METHODS else own}")
+    caption = f"{name}: {label(model, target)}, probability {probabilities[target]:.2f}"
+    out = Path(options.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(contact_sheet(Example(caption, model.preprocessing.shown(inputs), maps)))
+    return Outcome(f"{caption}\nMaps of {', '.join(maps)}: {out.resolve()}")
+
+
+def _image(path: str | None, model: LoadedModel, seed: int) -> tuple[str, torch.Tensor]:
+    """Name and inputs (3, H, W)."""
+    if path is None:
+        if not model.spec.startswith(TESTBED):
+            refuse("explain: expected the file of an image for a model of your own, got none")
+        return "a testbed scene", make_scenes("test", 1, seed=seed, recipe=Recipe(objects=2)).inputs[0]
+    try:
+        return Path(path).name, model.preprocessing.inputs(model.preprocessing.picture(path))
+    except Exception as error:  # Pillow raises many kinds for a file that is no picture
+        refuse(f"explain: cannot read {path!r} as a picture: {error}")
+
+
+def _target(text: str, probabilities: torch.Tensor, model: LoadedModel) -> int:
+    if text == "predicted":
+        return int(probabilities.argmax())
+    if text.isdecimal() and int(text) < len(probabilities):
+        return int(text)
+    if model.labels and text in model.labels:
+        return model.labels.index(text)
+    refuse(f"--target: expected 'predicted', a class in [0, {len(probabilities)}) or its name, got {text!r}")

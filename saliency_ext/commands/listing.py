@@ -1,0 +1,45 @@
+"""`saliency-ext list`: every method, metric, infill and preset by name."""
+
+import argparse
+from collections.abc import Iterable
+
+from ..attribution.catalogue import METHODS
+from ..metrics.catalogue import METRICS
+from ..metrics.presets import PRESETS
+from .choices import INFILLS, PRESET
+from .outcome import Outcome
+
+_NEEDS = {"truth": " (needs known truth)", "method": " (asks the method again)", "": ""}
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """The names, with a line each."""
+    methods = ((name, entry.info.cost, entry.summary) for name, entry in METHODS.items() if name != "expected_gradients")
+    metrics = ((name, entry.role, _sentence(entry.meaning) + _NEEDS[entry.needs]) for name, entry in METRICS.items())
+    infills = ((name, "", entry.summary) for name, entry in INFILLS.items())
+    presets = ((f"{PRESET}{name}", "", _sentence(function.__doc__ or "")) for name, function in PRESETS.items())
+    parts = [
+        _part("METHODS (--methods), with the cost per image: F forwards, B backwards, T targets", methods),
+        _part("METRICS (--metrics), with the part they play: only order and truth decide which method leads", metrics),
+        _part("PRESETS (--metrics), metrics with the choices of published code", presets),
+        _part("INFILLS (--infill): what a removed pixel becomes", infills),
+        "NAME_random_weights is a method on a model with random weights.\n"
+        "NAME_own_minus_other is a metric with a truth, on the object that is asked about minus the other one.",
+    ]
+    return Outcome("\n\n".join(parts))
+
+
+def _part(title: str, rows: Iterable[tuple[str, str, str]]) -> str:
+    found = list(rows)
+    wide = [max(len(row[column]) for row in found) for column in (0, 1)]
+    lines = [
+        "  ".join((f"  {name:<{wide[0]}}", *([f"{middle:<{wide[1]}}"] if wide[1] else []), text)) for name, middle, text in found
+    ]
+    return "\n".join([title, *lines])
+
+
+def _sentence(text: str) -> str:
+    """The first sentence."""
+    line = " ".join(text.split())
+    ends = [place for mark in (". ", "? ", ": ") if (place := line.find(mark)) > 0]
+    return line[: min(ends) + 1].rstrip(":") if ends else line

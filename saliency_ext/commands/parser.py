@@ -1,0 +1,174 @@
+"""The words of the command line, and what they mean."""
+
+import argparse
+from collections.abc import Callable, Sequence
+
+from .. import __version__
+from ..probing.answers import SCORES
+from . import bench, compare, evaluate, explain, listing
+from .choices import DEFAULT_METHODS, DEFAULT_METRICS, INFILLS, TRUTH_METRICS
+from .data import SCENES
+from .outcome import EXIT_CODES, Outcome
+
+Command = Callable[[argparse.Namespace], Outcome]
+
+_EVALUATE = f"""\
+Which saliency method should I trust on my model, and how sure are we?
+
+Without options: the scenes and the net that come with the library, whose truth is known. Then your own model:
+
+  saliency-ext evaluate
+  saliency-ext evaluate --model torchvision:resnet18 --data photos --limit 50
+  saliency-ext evaluate --model python:mynet:load --data photos --size 128 --mean 0.5 --std 0.25
+  saliency-ext evaluate --model transformers:./vit --data photos --methods gradient,rise --out report-vit
+
+The folder given with --out then holds index.html (open it in a browser), results.parquet (every value of every image) and
+what is needed to go on after an interruption. Under torchrun the images are shared among the processes.
+
+{EXIT_CODES}"""
+_EXPLAIN = f"""\
+The maps of the chosen methods for one image, side by side in one PNG.
+
+  saliency-ext explain
+  saliency-ext explain cat.jpg --model torchvision:resnet18 --methods grad_cam,integrated_gradients --out cat-maps.png
+
+{EXIT_CODES}"""
+_COMPARE = f"""\
+What changed from one finished run to another, image by image, with intervals. For CI:
+
+  saliency-ext compare report-main report-branch --fail-if worse
+  saliency-ext compare old new --fail-if "grad_cam.fidelity.change < -0.02" --fail-if "*.deletion.second > 0.3"
+
+{EXIT_CODES}"""
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The parsed arguments, with the command's function as `run`, where it has one; what is unknown goes to the benches alone."""
+    whole = parser()
+    options, words = whole.parse_known_args(arguments)
+    if words and options.command != "bench":
+        whole.error(f"unrecognized arguments: {' '.join(words)}")
+    options.words = words
+    return options
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    whole = argparse.ArgumentParser(
+        prog="saliency-ext", description="Computes saliency maps and judges them.", epilog=EXIT_CODES, formatter_class=_Plain
+    )
+    whole.add_argument("--version", action="version", version=f"saliency_ext {__version__}")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _evaluate(_command(commands, "evaluate", "judge methods on a model and images; writes a report", _EVALUATE, evaluate.run))
+    _explain(_command(commands, "explain", "maps of one image as one picture", _EXPLAIN, explain.run))
+    compared = _command(commands, "compare", "what changed between two runs; fails a build if asked to", _COMPARE, compare.run)
+    compared.add_argument("first", help="folder of a finished run")
+    compared.add_argument("second", help="folder of another one")
+    compared.add_argument(
+        "--fail-if", action="append", metavar="CONDITION", help="exit with 1 if it holds: 'worse', or MAP.METRIC.FIELD < NUMBER, "
+        "FIELD one of first, second, change, change_low, change_high; may be given several times"
+    )  # fmt: skip
+    _command(commands, "list", "names of all methods, metrics, presets and infills", "", listing.run)
+    commands.add_parser("demo", help="score one deletion curve of a shipped picture, in the terminal")
+    commands.add_parser("doctor", help="say what is installed, which backend serves each op, and what is missing")
+    commands.add_parser("info", help="print how the native library was built")
+    text = "Times the kernels against baselines, in a checkout. Options are those of `python -m bench`, for example --quick."
+    _command(commands, "bench", "time the kernels against baselines (in a checkout)", text, bench.run)
+    return whole
+
+
+class _Plain(argparse.RawDescriptionHelpFormatter):
+    """Help texts as they are written."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=110)
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, short: str, text: str, run: Command
+) -> argparse.ArgumentParser:
+    made = commands.add_parser(name, help=short, description=text or short, formatter_class=_Plain)
+    made.set_defaults(run=run)
+    return made
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in (part.strip() for part in text.split(",")) if name]
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number >= 1, got {text}")
+    return number
+
+
+def _seed(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 2**63:
+        raise argparse.ArgumentTypeError(f"expected a number in [0, 2^63), got {text}")
+    return number
+
+
+def _model(command: argparse.ArgumentParser) -> None:
+    """Options on the model and how it is asked."""
+    group = command.add_argument_group("model")
+    group.add_argument(
+        "--model", default="testbed", metavar="MODEL", help="testbed (default), testbed:transformer, transformers:FOLDER, "
+        "timm:NAME, torchvision:NAME, or python:MODULE:FUNCTION, a function that returns a torch.nn.Module with logits (N, K)"
+    )  # fmt: skip
+    group.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: cuda where there is one")
+    group.add_argument(
+        "--size", type=_positive, help="side of the model's inputs in pixels; default: what the model says, else 224"
+    )
+    group.add_argument("--mean", help="for normalisation, one number or three: 0.485,0.456,0.406; default: what the model says")
+    group.add_argument("--std", help="likewise")
+    group.add_argument(
+        "--max-batch", type=_positive, metavar="N", help="images per forward; default: measured, within the budget"
+    )
+
+
+def _methods(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--methods", type=_names, metavar="A,B,...", help=f"names from `saliency-ext list`; default: {','.join(DEFAULT_METHODS)}"
+    )
+    command.add_argument(
+        "--infill", default="mean", metavar="NAME", help=f"what a removed pixel becomes: {', '.join(INFILLS)}; default: mean"
+    )
+    command.add_argument("--seed", type=_seed, default=0, help="of all random draws; default: 0")
+
+
+def _evaluate(command: argparse.ArgumentParser) -> None:
+    _model(command)
+    asked = command.add_argument_group("what is judged, on what")
+    asked.add_argument("--data", metavar="FOLDER", help="images, also in folders below; default with --model testbed: its scenes")
+    asked.add_argument(
+        "--limit", type=_positive, metavar="N", help=f"at most N images, evenly over the folder; default: all, or {SCENES} scenes"
+    )
+    asked.add_argument(
+        "--target",
+        help="the class that is explained: predicted (default), a number, or folder (the name of the picture's folder)",
+    )
+    _methods(asked)  # type: ignore[arg-type]  # a group has the same add_argument
+    usual = f"{','.join(DEFAULT_METRICS)}, and where the truth is known {','.join(TRUTH_METRICS)}"
+    asked.add_argument("--metrics", type=_names, metavar="A,B,...", help=f"names from `saliency-ext list`; default: {usual}")
+    asked.add_argument("--steps", type=_positive, default=20, metavar="N", help="steps of a curve; default: 20")
+    asked.add_argument("--score", choices=SCORES, default="probability", help="what a curve shows; default: probability")
+    asked.add_argument("--no-controls", action="store_true", help="leave out random, centre, edge, grey level and random weights")
+    kept = command.add_argument_group("the run")
+    kept.add_argument("--out", default="report", metavar="FOLDER", help="where to; default: report")
+    kept.add_argument("--resume", action="store_true", help="go on with the run in that folder; refuse to begin another")
+    kept.add_argument("--force-new-run", action="store_true", help="drop another run that is in that folder")
+    kept.add_argument(
+        "--memory-budget", type=evaluate.memory, default=2**30, metavar="BYTES", help="for a forward, as 512M or 2G; default: 1G"
+    )
+    kept.add_argument("--pictures", type=int, default=4, metavar="N", help="images shown with their maps; default: 4")
+    kept.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _explain(command: argparse.ArgumentParser) -> None:
+    command.add_argument("image", nargs="?", help="a picture; default with --model testbed: one of its scenes")
+    _model(command)
+    _methods(command)
+    command.add_argument("--target", default="predicted", help="the class that is explained: predicted, a number or a name")
+    command.add_argument("--out", default="maps.png", metavar="FILE", help="default: maps.png")

@@ -1,0 +1,232 @@
+"""What a report shows, as plain values: gathered once from `Results` and from what the results do not know."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
+
+from torch import Tensor
+
+from ..checks import bad_value, require_ndim, require_tensor
+from ..evaluation.intervals import Summary, summarise
+from ..evaluation.results import Results
+from ..metrics.catalogue import meaning_of, role_of
+from ..metrics.result import DEGENERATE_MAP, FLAT_CURVE, MetricResult
+from ..probing import Counters
+from ..protocols import MethodInfo, MetricInfo
+
+TITLE = "Which saliency method can be trusted?"
+CONTROL = "control"
+DOUBTFUL = (DEGENERATE_MAP, FLAT_CURVE)  # statuses with a value that says little
+# What each status means to a reader. Statuses of samples without a value first.
+STATUS_TEXTS = {
+    "unreadable_sample": "the sample could not be read; no map was judged on it",
+    "nonfinite_input": "the image has NaN or Inf",
+    "nonfinite_map": "the map has NaN or Inf",
+    "method_failed": "the method raised an error on this image",
+    "nonfinite_score": "the model's score is NaN or Inf",
+    "undefined": "the metric has no value here, for example for a constant map or an empty truth mask",
+    "out_of_memory": "not even one image fitted into memory",
+    "degenerate_map": "the map is constant; its order is a coin toss, but it has a value",
+    "flat_curve": "the score never moved; there is a value, but it says nothing about the map",
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One image with its maps.
+
+    caption: what is seen, and which class is explained. picture: (H, W, 3) uint8. maps: name -> (H, W) floating.
+    """
+
+    caption: str
+    picture: Tensor
+    maps: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        require_ndim("Example", "picture", require_tensor("Example", "picture", self.picture), "(H, W, 3)")
+        size = tuple(self.picture.shape[:2])
+        for name, saliency in self.maps.items():
+            if tuple(saliency.shape) != size:
+                bad_value("Example", f"maps[{name!r}]", f"of shape (H, W) = {size}", tuple(saliency.shape))
+
+
+@dataclass(frozen=True)
+class MethodLine:
+    """A method or control: its name, and what is known of it."""
+
+    name: str
+    info: MethodInfo
+
+    @property
+    def control(self) -> bool:
+        """Whether it knows nothing of the model."""
+        return self.info.family == CONTROL
+
+
+@dataclass(frozen=True)
+class MetricLine:
+    """A metric: its name in the results, what its number means, and the choices that made it."""
+
+    name: str
+    info: MetricInfo
+    role: str
+    meaning: str
+    parameters: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Samples without a value: under which maps and metrics, and why."""
+
+    samples: list[str]
+    status: str
+    maps: list[str]
+    metrics: list[str]
+    reason: str
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything a report shows."""
+
+    title: str
+    methods: list[MethodLine]
+    metrics: list[MetricLine]
+    results: dict[tuple[str, str], MetricResult]
+    images: int
+    faults: list[Fault]  # samples without a value
+    doubts: list[tuple[str, str, str, int]]  # map, metric, status, count: values that say little
+    counters: Counters
+    counted: str  # what `asked` and `run` count
+    asked: int
+    run: int
+    facts: dict[str, str]
+    examples: list[Example]
+
+    @property
+    def controls(self) -> list[str]:
+        """Names of the controls."""
+        return [line.name for line in self.methods if line.control]
+
+    def result(self, method: str, metric: str) -> MetricResult | None:
+        """The values of a method under a metric, if there are any."""
+        return self.results.get((method, metric))
+
+    def summary(self, method: str, metric: str) -> Summary:
+        """Mean and interval of a method under a metric; NaN where nothing was measured."""
+        result = self.result(method, metric)
+        return Summary(nan, nan, nan, 0, self.images) if result is None else summarise(result.values[result.valid], self.images)
+
+
+def gather(
+    results: Results,
+    *,
+    title: str = TITLE,
+    methods: Mapping[str, MethodInfo] | None = None,
+    controls: Collection[str] = (),
+    samples: Sequence[str] | None = None,
+    reasons: Sequence[str] | None = None,
+    masked_inputs: Mapping[str, int] | None = None,
+    facts: Mapping[str, str] | None = None,
+    examples: Sequence[Example] = (),
+) -> ReportData:
+    """Plain values from results.
+
+    Args:
+        results: of `evaluate`; at least one map under one metric.
+        title: of the report.
+        methods: name of a map -> its info, where known.
+        controls: names of maps that know nothing of the model, besides those whose info says so.
+        samples: a name per image; their numbers if not given.
+        reasons: per image why it could not be read, or "".
+        masked_inputs: "asked" and "run", counted per image, as the summary of a study does; else those of the results' counters
+            are shown, which count kinds of masked input per chunk of images.
+        facts: what else a reader must know, such as model, data, target and seed.
+        examples: images with their maps.
+
+    Raises:
+        ValueError: no results; a control that is no map; not one name or reason per image.
+    """
+    if len(results) == 0:
+        bad_value("gather", "results", "at least one map under one metric", "none")
+    names = list(dict.fromkeys(name for name, _ in results))
+    unknown = [name for name in controls if name not in names]
+    if unknown:
+        bad_value("gather", "controls", f"to be among {', '.join(names)}", ", ".join(unknown))
+    known = methods or {}
+    lines = [MethodLine(name, _info(name, known.get(name), name in controls)) for name in names]
+    found = {pair: results[pair] for pair in results}
+    images = max(len(result.values) for result in found.values())
+    labels = [str(number) for number in range(images)] if samples is None else list(samples)
+    why = [""] * images if reasons is None else list(reasons)
+    for argument, given in (("samples", labels), ("reasons", why)):
+        if len(given) != images:
+            bad_value("gather", argument, f"one for each of {images} images", len(given))
+    return ReportData(
+        title=title,
+        methods=lines,
+        metrics=_metrics(found),
+        results=found,
+        images=images,
+        faults=_faults(found, labels, why),
+        doubts=_doubts(found),
+        counters=results.counters,
+        counted="kinds of masked input, per chunk of images" if masked_inputs is None else "masked inputs",
+        asked=results.counters.asked if masked_inputs is None else masked_inputs["asked"],
+        run=results.counters.unique if masked_inputs is None else masked_inputs["run"],
+        facts=dict(facts or {}),
+        examples=list(examples),
+    )
+
+
+def _info(name: str, known: MethodInfo | None, control: bool) -> MethodInfo:
+    info = known or MethodInfo(name, "", True, "", "")
+    return MethodInfo(info.name, CONTROL, info.signed, info.cost, info.reference) if control else info
+
+
+def _metrics(found: dict[tuple[str, str], MetricResult]) -> list[MetricLine]:
+    """One line per metric. A parameter that is not the same for all maps says whose it is."""
+    lines = []
+    for metric in dict.fromkeys(name for _, name in found):
+        own = {method: result for (method, name), result in found.items() if name == metric}
+        info = next(iter(own.values())).info
+        parameters: dict[str, str] = {}
+        for key in dict.fromkeys(key for result in own.values() for key in result.parameters):
+            texts = {method: _text(result.parameters.get(key)) for method, result in own.items()}
+            same = len(set(texts.values())) == 1
+            parameters[key] = next(iter(texts.values())) if same else "; ".join(f"{name}: {text}" for name, text in texts.items())
+        lines.append(MetricLine(metric, info, role_of(info.name), meaning_of(info.name), parameters))
+    return lines
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "(" + ", ".join(_text(item) for item in value) + ")" if isinstance(value, tuple | list) else str(value)
+
+
+def _faults(found: dict[tuple[str, str], MetricResult], samples: list[str], reasons: list[str]) -> list[Fault]:
+    """Samples without a value. Those that share status, maps, metrics and reason share a line, at the place of the first."""
+    metrics: dict[tuple[int, str, str], list[str]] = {}
+    for (method, metric), result in found.items():
+        for index in (~result.valid).nonzero().flatten().tolist():
+            metrics.setdefault((index, result.status[index], method), []).append(metric)
+    maps: dict[tuple[int, str, tuple[str, ...]], list[str]] = {}
+    for (index, status, method), names in metrics.items():
+        maps.setdefault((index, status, tuple(names)), []).append(method)
+    alike: dict[tuple[str, str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for (index, status, under), methods in sorted(maps.items(), key=lambda item: item[0][:2]):
+        reason = reasons[index] or STATUS_TEXTS.get(status, "")
+        alike.setdefault((status, reason, tuple(methods), under), []).append(samples[index] or f"number {index}")
+    return [Fault(names, status, list(of), list(under), reason) for (status, reason, of, under), names in alike.items()]
+
+
+def _doubts(found: dict[tuple[str, str], MetricResult]) -> list[tuple[str, str, str, int]]:
+    counted = {pair: Counter(result.status) for pair, result in found.items()}
+    return [
+        (method, metric, status, count)
+        for (method, metric), statuses in counted.items()
+        for status, count in statuses.items()
+        if status in DOUBTFUL
+    ]

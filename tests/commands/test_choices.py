@@ -1,0 +1,95 @@
+"""Infills, methods and metrics of a run from their names."""
+
+import pytest
+import torch
+
+from saliency_ext.commands.choices import (
+    DEFAULT_METHODS,
+    DEFAULT_METRICS,
+    INFILLS,
+    TRUTH_METRICS,
+    Shared,
+    chosen_methods,
+    chosen_metrics,
+    make_infill,
+)
+from saliency_ext.commands.data import Data
+from saliency_ext.commands.models import LoadedModel
+from saliency_ext.commands.outcome import CommandError
+from saliency_ext.commands.preprocessing import Preprocessing
+from saliency_ext.infill import Constant
+from saliency_ext.metrics.presets import PRESETS
+
+PREPARED = Preprocessing((16, 16), 16, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5), "a test")
+SHARED = Shared(Constant(0.0), 5, "logit", 7, 4)
+PICTURES = Data([], [], "predicted", False, None, None, "")
+SCENES = Data([], [], "given", True, torch.ones(2, 16, 16, dtype=torch.bool), None, "")
+
+
+def model():
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 3)]
+    return LoadedModel("python:x:y", torch.nn.Sequential(*layers).eval(), PREPARED, None)
+
+
+def test_infills_are_in_model_input_space():
+    images, ids = torch.rand(2, 3, 16, 16), torch.arange(2)
+    fills = {name: make_infill(name, PREPARED, 3).fill(images, ids) for name in INFILLS}
+    assert fills["black"].flatten().tolist() == pytest.approx([-2.5, -1.6, -0.6])
+    assert fills["white"].flatten().tolist() == pytest.approx([2.5, 2.4, 1.4])
+    assert fills["mean"].flatten().tolist() == [0.0] and fills["grey"].flatten().tolist() == pytest.approx([0.0, 0.4, 0.4])
+    assert not torch.equal(fills["noise"], make_infill("noise", PREPARED, 4).fill(images, ids)), "the seed arrives"
+    with pytest.raises(CommandError, match="there is no 'gray'; did you mean grey"):
+        make_infill("gray", PREPARED, 0)
+
+
+def test_controls_take_part_and_the_first_method_on_random_weights():
+    made = chosen_methods(["gradient", "grad_cam", "gradient"], model(), SHARED, controls=True)
+    assert list(made) == ["gradient", "grad_cam", "gradient_random_weights", "random", "centre", "edge", "grey_level"]
+    assert made["random"].seed == 7 and made["gradient"].max_batch == 4
+    assert list(chosen_methods(["gradient"], model(), SHARED, controls=False)) == ["gradient"]
+    assert list(chosen_methods(["random", "edge"], model(), SHARED, controls=True)) == ["random", "edge", "centre", "grey_level"]
+    own = chosen_methods(["grad_cam_random_weights", "random"], model(), SHARED, controls=True)
+    assert list(own) == ["grad_cam_random_weights", "random", "centre", "edge", "grey_level"]
+
+
+def test_the_usual_methods_and_metrics_exist():
+    assert set(DEFAULT_METHODS) <= set(chosen_methods(DEFAULT_METHODS, model(), SHARED, controls=True))
+    names = [metric.info.name for metric in chosen_metrics(None, PICTURES, PREPARED, SHARED)]
+    assert names == list(DEFAULT_METRICS)
+    assert [metric.info.name for metric in chosen_metrics(None, SCENES, PREPARED, SHARED)] == [*DEFAULT_METRICS, *TRUTH_METRICS]
+
+
+def test_choices_reach_the_metrics():
+    (fidelity,) = chosen_metrics(["fidelity"], PICTURES, PREPARED, SHARED)
+    assert (fidelity.schedule.steps, fidelity.score, fidelity.seed, fidelity.infill) == (5, "logit", 7, Constant(0.0))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_can_be_asked_for(name):
+    found = chosen_metrics([f"preset:{name}", "deletion"], PICTURES, PREPARED, SHARED)
+    assert len(found) >= 2 and all(hasattr(metric, "info") for metric in found)
+
+
+def test_a_preset_gets_what_it_needs():
+    (*_, last) = chosen_metrics(["preset:agf"], PICTURES, PREPARED, SHARED)
+    assert last.infill == Constant([-2.5, -1.6, -0.6])
+    assert chosen_metrics(["preset:default"], PICTURES, PREPARED, SHARED)[0].infill == Constant(0.0)
+
+
+def test_what_is_refused():
+    with pytest.raises(CommandError, match="--methods: there is no 'gradcam'; did you mean grad_cam"):
+        chosen_methods(["gradcam"], model(), SHARED, controls=True)
+    with pytest.raises(CommandError, match="--metrics: there is no 'fidelty'; did you mean fidelity"):
+        chosen_metrics(["fidelty"], PICTURES, PREPARED, SHARED)
+    with pytest.raises(CommandError, match="--metrics preset: there is no 'ris'; did you mean rise"):
+        chosen_metrics(["preset:ris"], PICTURES, PREPARED, SHARED)
+    with pytest.raises(CommandError, match="pointing_game_own_minus_other compares maps with a known truth"):
+        chosen_metrics(["pointing_game_own_minus_other"], PICTURES, PREPARED, SHARED)
+    with pytest.raises(CommandError, match="'fidelity_own_minus_other'.* to be one of 'pointing_game'"):
+        chosen_metrics(["fidelity_own_minus_other"], SCENES, PREPARED, SHARED)
+    plain = LoadedModel("python:x:y", lambda inputs: inputs.mean((2, 3)), PREPARED, None)
+    with pytest.raises(CommandError, match="--methods: agf cannot be used on this model: "):
+        chosen_methods(["agf"], plain, SHARED, controls=False)
+    with pytest.raises(CommandError, match="expected_gradients cannot be used on this model: .*bank"):
+        chosen_methods(["expected_gradients"], model(), SHARED, controls=False)

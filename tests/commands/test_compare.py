@@ -1,0 +1,125 @@
+"""Two runs held against each other, and the conditions that fail a build."""
+
+import argparse
+
+import pytest
+import torch
+
+from saliency_ext.attribution import Gradient, InputXGradient
+from saliency_ext.commands.compare import run
+from saliency_ext.commands.condition import Row, failures, parse_condition
+from saliency_ext.commands.outcome import CONDITION, DONE, CommandError
+from saliency_ext.evaluation.study import Study
+from saliency_ext.infill import Constant
+from saliency_ext.metrics import Deletion, Fidelity
+from saliency_ext.probing import EqualFractions
+
+pytest.importorskip("pyarrow")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """The same linear model, once explained well and once by the negative; and the same run again."""
+    home = tmp_path_factory.mktemp("runs")
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3)).eval()
+    images = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    metrics = [metric(Constant(0.0), EqualFractions(4)) for metric in (Fidelity, Deletion)]
+    good = InputXGradient(model)
+
+    def turned(inputs, target):
+        return -good(inputs, target)
+
+    for name, method, data in (
+        ("good", good, images),
+        ("again", good, images),
+        ("bad", turned, images),
+        ("fewer", good, images[:5]),
+    ):
+        Study(model, data, {"mine": method}, metrics, out=home / name, target=0, controls=False).run()
+    Study(model, images, {"other": Gradient(model)}, metrics, out=home / "other", target=0, controls=False).run()
+    return home
+
+
+def compared(folders, first, second, *conditions):
+    return run(argparse.Namespace(first=str(folders / first), second=str(folders / second), fail_if=list(conditions)))
+
+
+def test_a_run_against_itself_changes_nothing(folders):
+    outcome = compared(folders, "good", "again", "worse", "*.*.change < 0")
+    assert outcome.status == DONE and "nothing; these are the same run" in outcome.text
+    lines = [line for line in outcome.text.splitlines() if line.startswith("mine")]
+    assert len(lines) == 2 and all(line.endswith("not told apart") and "+0.0000" in line for line in lines)
+
+
+def test_worse_is_worse_in_the_direction_of_the_metric(folders):
+    outcome = compared(folders, "good", "bad", "worse")
+    assert outcome.status == CONDITION and "What differs: methods.mine" in outcome.text
+    lines = {line.split()[1]: line for line in outcome.text.splitlines() if line.startswith("mine")}
+    assert lines["fidelity"].endswith("worse") and lines["deletion"].endswith("worse"), "lower and higher are not confused"
+    assert "worse: mine under fidelity, worse" in outcome.text
+    back = compared(folders, "bad", "good", "worse")
+    assert back.status == DONE and back.text.count("better") == 2
+
+
+def test_numbers_are_means_over_the_images_of_both(folders):
+    from saliency_ext.evaluation.saved import read_results
+
+    outcome = compared(folders, "good", "fewer")
+    values = read_results(folders / "good")["mine", "fidelity"].values[:5]
+    line = next(line for line in outcome.text.splitlines() if line.startswith("mine") and "fidelity" in line)
+    assert "5 images in both" in outcome.text and f"{float(values.mean()):.4f}" in line.split()[2:4]
+
+
+def test_conditions_on_numbers(folders):
+    assert compared(folders, "good", "bad", "mine.fidelity.change < -0.001").status == CONDITION
+    assert compared(folders, "good", "bad", "mine.fidelity.change > -0.001").status == DONE
+    assert compared(folders, "good", "bad", "*.fidelity.second <= 0").status == CONDITION
+
+
+def test_what_cannot_be_compared(folders, tmp_path):
+    with pytest.raises(CommandError, match="have no map and metric in common"):
+        compared(folders, "good", "other")
+    with pytest.raises(CommandError, match="compare: .*expected folder of a"):
+        compared(folders, "good", str(tmp_path))
+    with pytest.raises(
+        CommandError, match="'x.fidelity.change < 0' is about no map and metric of both runs; there are mine.fidelity"
+    ):
+        compared(folders, "good", "bad", "x.fidelity.change < 0")
+
+
+ROW = Row("my.map", "fidelity", {"first": 0.5, "second": 0.4, "change": -0.1, "change_low": -0.2, "change_high": 0.0}, "worse")
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("my.map.fidelity.change < -0.05", True),
+        ("my.map.fidelity.change<-0.1", False),
+        ("my.map.fidelity.change <= -1e-1", True),
+        ("*.fidelity.first > 0.4", True),
+        ("my.map.*.change_high >= 0", True),
+        ("*.*.change_low > -0.3", True),
+        ("map.fidelity.change < 0", None),
+        ("worse", True),
+    ],
+)
+def test_grammar(text, holds):
+    if holds is None:
+        with pytest.raises(CommandError, match="about no map and metric"):
+            failures([parse_condition(text)], [ROW])
+    else:
+        assert bool(failures([parse_condition(text)], [ROW])) is holds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "better", "a.b.change", "a.b.mean < 1", "a.b.change < x", "a.b.change == 1", "__import__('os')", "b.change<1e"]
+)
+def test_other_words_are_no_condition(text):
+    with pytest.raises(CommandError, match="--fail-if: expected 'worse', or MAP.METRIC.FIELD < NUMBER"):
+        parse_condition(text)
+
+
+def test_what_is_missing_fails_nothing():
+    gone = Row("m", "f", {"first": float("nan"), "change": float("nan")}, "not told apart")
+    assert failures([parse_condition("*.*.change < 0"), parse_condition("*.*.first >= 0")], [gone]) == []

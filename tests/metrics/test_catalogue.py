@@ -1,0 +1,56 @@
+"""Every metric by name: complete, named as its info, made with the choices it was given, with words for the report."""
+
+import inspect
+
+import pytest
+import torch
+
+from saliency_ext import metrics
+from saliency_ext.infill import Constant
+from saliency_ext.metrics.catalogue import METRICS, ROLES, MetricChoices, make_metrics, meaning_of, role_of
+from saliency_ext.metrics.own_minus_other import OwnMinusOther
+
+NOT_LISTED = {"Case", "CurveMetric", "Metric", "MetricResult", "OwnMinusOther"}
+
+
+def test_names_roles_and_words():
+    for name, entry in METRICS.items():
+        metric = make_metrics([name], MetricChoices())[0]
+        assert name == entry.name == metric.info.name and entry.role in ROLES and entry.meaning.endswith((".", "?"))
+        needs_truth = hasattr(metric, "score") and not hasattr(metric, "ask")
+        needs_truth &= "truth" in inspect.signature(metric.score).parameters if needs_truth else False
+        required = needs_truth and inspect.signature(metric.score).parameters["truth"].default is inspect.Parameter.empty
+        needs = "truth" if required else "method" if getattr(metric, "needs_explainer", False) else ""
+        assert entry.needs == needs, name
+
+
+def test_every_public_metric_is_listed():
+    public = {name for name in metrics.__all__ if inspect.isclass(getattr(metrics, name)) and name not in NOT_LISTED}
+    names = {getattr(metrics, name).info.name for name in public}
+    assert names <= set(METRICS), names - set(METRICS)
+
+
+def test_choices_arrive():
+    choices = MetricChoices(Constant(0.25), steps=7, score="logit", seed=9)
+    fidelity, completeness, pointing = make_metrics(["fidelity", "completeness", "relevance_rank"], choices)
+    assert fidelity.infill == Constant(0.25) and fidelity.schedule.steps == 7 and fidelity.score == "logit" and fidelity.seed == 9
+    assert completeness.score == "probability" and completeness.seed == 9 and pointing.seed == 9
+
+
+def test_own_minus_other_by_name():
+    others = torch.ones(2, 4, 4, dtype=torch.bool)
+    (metric,) = make_metrics(["relevance_mass_own_minus_other"], MetricChoices(), others=others)
+    assert isinstance(metric, OwnMinusOther) and metric.info.name == "relevance_mass_own_minus_other"
+    with pytest.raises(ValueError, match="expected others masks of the other object, for 'relevance_mass_own_minus_other'"):
+        make_metrics(["relevance_mass_own_minus_other"], MetricChoices())
+    with pytest.raises(ValueError, match="'fidelity_own_minus_other'.* to be one of 'pointing_game'"):
+        make_metrics(["fidelity_own_minus_other"], MetricChoices(), others=others)
+    with pytest.raises(ValueError, match="expected names to be one of 'fidelity', .*, got 'fidelty'"):
+        make_metrics(["fidelty"], MetricChoices())
+
+
+def test_roles_and_words_by_the_name_of_a_result():
+    assert role_of("pointing_game_own_minus_other") == "truth" and role_of("soundness") == "pair" and role_of("mine") == "order"
+    assert "the most relevant pixel on the object" in meaning_of("pointing_game_own_minus_other")
+    assert meaning_of("mine") == "" and meaning_of("fidelity") == METRICS["fidelity"].meaning
+    assert "minus that on the other one" in meaning_of("mine_own_minus_other")
