@@ -17,7 +17,7 @@ from saliency_ext.reference.curves import perturbation_curve
 from .common import PIXELS, Baseline, Case, Setup, Task, host_only
 
 _STEPS = 64  # 65 points a curve
-_BATCH = 64
+_BATCH = 32
 
 
 class _Block(nn.Module):
@@ -54,7 +54,7 @@ def corner(images: Tensor) -> Tensor:
 
 def cases(setup: Setup) -> list[Case]:
     """Deletion and insertion of a few photographs, with a real model and with none."""
-    few, many = setup.size(4, 64, 1), setup.size(16, 256, 2)
+    few, many = setup.size(2, 64, 1), setup.size(16, 256, 2)
     return [
         Case(
             "engine",

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer
+from ..finite import finite_rows
 from ..metrics.result import MetricResult, concatenate
 from ..models.targets import Target
 from ..probing import Engine
@@ -117,7 +118,7 @@ def _check_sizes(inputs: Tensor, found: list[Source], on_bad: str) -> None:
 
 
 def _refuse_nonfinite(argument: str, values: Tensor, start: int) -> None:
-    bad = ~values.isfinite().flatten(1).all(1)
+    bad = ~finite_rows(values)
     if bad.any():
         where = [start + index for index in bad.nonzero().flatten().tolist()]
         bad_value(_FUNCTION, argument, "finite values", f"NaN or Inf in sample(s) {where}", "or pass on_bad='mark'")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value
+from ..finite import finite_rows, with_zeros
 from ..models.targets import Target, asked_classes
 from ..probing import Counters, Engine
 from .chunks import GIVEN, Chunk
@@ -78,8 +79,7 @@ class Job:
         if isinstance(self.target, Tensor):
             return self.target[samples.start : samples.stop].to(inputs.device)
         if self.target != GIVEN:
-            readable = inputs.isfinite().flatten(1).all(1).view(-1, 1, 1, 1)
-            safe = torch.where(readable, inputs, 0)
+            safe = with_zeros(inputs, finite_rows(inputs))
             return asked_classes(self.target, len(inputs), lambda: self.engine.logits(safe)).to(inputs.device)
         for index, label, problem in zip(samples, batch.labels, batch.problems, strict=True):
             if label is None and not problem:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value
+from ..finite import finite_rows, with_zeros
 from ..infill import Constant
 from ..metrics.case import Case, Metric, wanted_labels
 from ..metrics.result import MetricResult
@@ -42,8 +43,8 @@ class Scoring:
     def chunk(self, chunk: Chunk) -> dict[Pair, MetricResult]:
         """Results per map and metric."""
         inputs = self.engine.placed_images(chunk.inputs).detach()
-        bad_images = ~inputs.isfinite().flatten(1).all(1)
-        safe = torch.where(bad_images.view(-1, 1, 1, 1), 0, inputs)
+        good_images = finite_rows(inputs)
+        bad_images, safe = ~good_images, with_zeros(inputs, good_images)
         chunk = dataclasses.replace(chunk, inputs=safe, sample_ids=chunk.sample_ids.to(safe.device))
         self._look_at_the_model(safe)
         # The clean logits are asked first only where a target or a label set depends on them; else they are one of the probes.
@@ -144,8 +145,8 @@ class _Labelled:
         maps, faults = None, self.faults
         if self.source.is_method or self.source.labels(self.chunk) is not None:
             mapped = self.source.label_maps(self.chunk, self.case.inputs, labels, None, self.scoring.on_bad)
-            good = mapped.saliency.isfinite().flatten(1).all(1)
-            maps, faults = torch.where(good.view(-1, 1, 1, 1), mapped.saliency, 0), faults.with_labels(~good, mapped.failed)
+            good = finite_rows(mapped.saliency)
+            maps, faults = with_zeros(mapped.saliency, good), faults.with_labels(~good, mapped.failed)
         self._known.append((labels, dataclasses.replace(self.case, labels=labels, label_maps=maps, _ranked={}), faults))
         return self._known[-1][1:]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..finite import finite_rows, with_zeros
 from ..metrics.result import (
     DEGENERATE_MAP,
     FLAT_CURVE,
@@ -33,10 +34,10 @@ class Faults:
     @staticmethod
     def of(bad_images: Tensor, mapped: Mapped) -> "tuple[Faults, Tensor]":
         """The faults, and the maps (N, H, W) with zeros where they are not finite."""
-        bad = ~mapped.saliency.isfinite().flatten(1).all(1)
-        saliency = torch.where(bad.view(-1, 1, 1), 0, mapped.saliency)
+        good = finite_rows(mapped.saliency)
+        saliency = with_zeros(mapped.saliency, good)
         constant = saliency.flatten(1).amax(1) == saliency.flatten(1).amin(1)
-        return Faults(bad_images.cpu(), bad.cpu(), mapped.failed, constant.cpu()), saliency
+        return Faults(bad_images.cpu(), ~good.cpu(), mapped.failed, constant.cpu()), saliency
 
     def with_labels(self, bad: Tensor, failed: Tensor) -> "Faults":
         """These, and those of the maps of further labels: (N,) bool each."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..finite import finite_rows
 from ..ops.rank import checked_saliency
 from ..protocols import MetricInfo
 
@@ -59,7 +60,7 @@ class Complexity:
         values = checked_saliency("Complexity.score", saliency, "last").double().contiguous().abs()
         if values.numel() == 0:
             return saliency.new_full(saliency.shape[:1], math.nan)
-        defined = values.flatten(1).isfinite().all(1) & (values != 0).flatten(1).any(1)
+        defined = finite_rows(values) & (values != 0).flatten(1).any(1)
         shares = values / values.amax((1, 2), keepdim=True)  # their sum cannot overflow
         # Rows first: torch may split a single long sum between threads, so that its rounding would depend on the batch.
         shares = shares / shares.sum(2, keepdim=True).sum(1, keepdim=True)

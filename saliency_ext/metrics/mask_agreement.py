@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer, require_mask
+from ..finite import finite_rows
 from ..ops.rank import checked_saliency, rank, tie_ids
 from ..protocols import MetricInfo
 
@@ -106,7 +107,7 @@ class MaskAgreement:
         if values.numel() == 0:
             return saliency.new_full(saliency.shape[:1], math.nan)
         flat = values.flatten(1)
-        defined = flat.isfinite().all(1) & (flat != flat[:, :1]).any(1) & mask.flatten(1).any(1)
+        defined = finite_rows(flat) & (flat != flat[:, :1]).any(1) & mask.flatten(1).any(1)
         if self.summary == "average_precision":
             score = _average_precision(values, mask)
         else:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from ..checks import bad_type, bad_value, require_choice, require_integer
+from ..finite import finite_rows
 from ..models.redrawn import Layer, layers_from_output, redraw, restored
 from ..protocols import MetricInfo
 from .case import Case
@@ -106,7 +107,7 @@ class ModelRandomisation(ExplainerMetric):
         _warn_if_nothing_changed(case.saliency, last)
         values = points.pop() if self.mode == "independent" else points[-1]
         if self.mode != "independent":
-            points.insert(0, torch.where(case.saliency.isfinite().flatten(1).all(1), 1.0, torch.nan).double().cpu())
+            points.insert(0, torch.where(finite_rows(case.saliency), 1.0, torch.nan).double().cpu())
         drawn = torch.tensor([len(block) for block in blocks], dtype=torch.float64).cumsum(0) / len(layers)
         fractions = drawn if self.mode == "independent" else torch.cat([drawn.new_zeros(1), drawn])
         name = "independent" if self.mode == "independent" else "cascade"

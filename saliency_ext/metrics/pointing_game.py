@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..checks import require_integer, require_mask
+from ..finite import finite_rows
 from ..ops.rank import checked_saliency
 from ..protocols import MetricInfo
 
@@ -88,7 +89,7 @@ class PointingGame:
         if values.numel() == 0:
             return saliency.new_full(saliency.shape[:1], math.nan)
         flat = values.flatten(1)
-        defined = flat.isfinite().all(1) & (flat != flat[:, :1]).any(1)
+        defined = finite_rows(flat) & (flat != flat[:, :1]).any(1)
         maxima = flat == flat.amax(1, keepdim=True)
         hits = []
         for mask in masks:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ..finite import finite_rows
+
 # Sums of products of ranks stay below 2^63 up to here.
 _MOST_PIXELS = 3_000_000
 
@@ -25,7 +27,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     aa, bb, ab = (product.sum(1).double() for product in (a * a, b * b, a * b))
     correlation = ab / (aa * bb).sqrt()
     correlation = torch.where((aa == 0) | (bb == 0), ((aa == 0) & (bb == 0)).double(), correlation)
-    finite = first.isfinite().flatten(1).all(1) & second.isfinite().flatten(1).all(1)
+    finite = finite_rows(first) & finite_rows(second)
     return torch.where(finite, correlation, torch.nan)
 
 

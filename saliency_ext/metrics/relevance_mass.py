@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..checks import require_mask
+from ..finite import finite_rows
 from ..ops.rank import checked_saliency
 from ..protocols import MetricInfo
 
@@ -68,7 +69,7 @@ class RelevanceMass:
         if values.numel() == 0:
             return saliency.new_full(saliency.shape[:1], math.nan)
         flat = values.flatten(1)
-        defined = flat.isfinite().all(1) & (flat != flat[:, :1]).any(1) & (flat > 0).any(1) & mask.flatten(1).any(1)
+        defined = finite_rows(flat) & (flat != flat[:, :1]).any(1) & (flat > 0).any(1) & mask.flatten(1).any(1)
         positive = values.clamp(min=0)
         positive = positive / positive.amax((1, 2), keepdim=True)  # their sum cannot overflow
         # Rows first: torch may split a single long sum between threads, so that its rounding would depend on the batch.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..checks import require_integer, require_mask
+from ..finite import finite_rows
 from ..ops.rank import checked_saliency, rank, tie_ids
 from ..protocols import MetricInfo
 
@@ -81,7 +82,7 @@ class RelevanceRank:
         if values.numel() == 0:
             return saliency.new_full(saliency.shape[:1], math.nan)
         flat = values.flatten(1)
-        defined = flat.isfinite().all(1) & (flat != flat[:, :1]).any(1) & mask.flatten(1).any(1)
+        defined = finite_rows(flat) & (flat != flat[:, :1]).any(1) & mask.flatten(1).any(1)
         ranks = rank(values, ties="random", seed=self.seed, sample_ids=ids, nan="last").flatten(1)
         inside = mask.flatten(1)
         area = inside.sum(1, keepdim=True)

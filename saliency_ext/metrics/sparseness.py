@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..finite import finite_rows
 from ..ops.rank import checked_saliency
 from ..protocols import MetricInfo
 
@@ -61,7 +62,7 @@ class Sparseness:
         values = checked_saliency("Sparseness.score", saliency, "last").double().contiguous().abs()
         if values.numel() == 0:
             return saliency.new_full(saliency.shape[:1], math.nan)
-        defined = values.flatten(1).isfinite().all(1) & (values != 0).flatten(1).any(1)
+        defined = finite_rows(values) & (values != 0).flatten(1).any(1)
         # Shares of the peak: their sum cannot overflow, and equal values become exactly 1.
         shares = (values / values.amax((1, 2), keepdim=True)).flatten(1).sort(1).values
         pixels = shares.shape[1]

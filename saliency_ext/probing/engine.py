@@ -29,7 +29,7 @@ class Engine:
     Args:
         forward: callable (B, C, H, W) -> logits (B, K), or what `models.logits_of` unwraps. An nn.Module is run in eval mode
             and restored.
-        memory_budget: bytes for the tensors of a forward; B is the largest batch that stays within it, up to 64 on the CPU and
+        memory_budget: bytes for the tensors of a forward; B is the largest batch that stays within it, up to 32 on the CPU and
             512 on CUDA, measured once by forwarding one image and two. Not counted: weights, and workspaces inside operations.
         max_batch: B itself; nothing is measured then.
         dtype: of the rendered inputs: None (the inputs'), torch.bfloat16 or torch.float16.

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..checks import bad_value
 from ..protocols import MaskedInfill
 from .answers import read_out
-from .plan import Batch, Key
+from .plan import Batch
 
 
 class Runner(Protocol):
@@ -39,10 +39,15 @@ class Part:
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where the answers of consecutive rows of the buffer belong."""
+    """Where the answers of consecutive rows of the buffer belong: those of some steps for all images of a part."""
 
-    key: Key
+    rows: Tensor
     part: Part
+
+    @property
+    def size(self) -> int:
+        """Rows of the buffer."""
+        return self.rows.shape[0] * self.part.inputs.shape[0]
 
 
 class Forwarding:
@@ -54,20 +59,22 @@ class Forwarding:
     def __init__(
         self,
         runner: Runner,
-        rows: Callable[[Key], Tensor],
         failed: Tensor,
         highest_class: int,
         report: Callable[[int], None],
     ) -> None:
-        self.runner, self.rows, self.failed = runner, rows, failed
+        self.runner, self.failed = runner, failed
         self.highest_class, self.report = highest_class, report
         self.entries: list[_Entry] = []
         self.used = 0
         self.buffer: Tensor | None = None
         self.pending: deque[tuple[Callable[[], Tensor], Tensor | None, list[_Entry]]] = deque()
 
-    def add(self, batch: Batch, part: Part) -> None:
-        """Renders all steps of a batch for one part of the images, forwarding as often as the buffer is full."""
+    def add(self, batch: Batch, part: Part, rows: Tensor) -> None:
+        """Renders all steps of a batch for one part of the images, forwarding as often as the buffer is full.
+
+        `rows` (steps, images of the run, T + 2) is where the answers go.
+        """
         if self.buffer is None:
             self.buffer = self.runner.buffer_like(part.inputs)
         masked, n = isinstance(batch.infill, MaskedInfill), part.inputs.shape[0]
@@ -83,7 +90,7 @@ class Forwarding:
             start = time.perf_counter()
             _render(batch, part, batch.steps[at : at + take], infill, out)
             self.runner.counters.seconds["render"] += time.perf_counter() - start
-            self.entries += [_Entry(key, part) for key in batch.keys[at : at + take]]
+            self.entries.append(_Entry(rows[at : at + take], part))
             self.used += take * n
             at += take
 
@@ -94,7 +101,7 @@ class Forwarding:
         logits, failed = self.runner.forward_buffer(self.buffer, self.used)
         if self.highest_class >= logits.shape[1]:
             bad_value("Engine.run", "classes", f"in [0, {logits.shape[1]})", self.highest_class)
-        classes = torch.cat([entry.part.classes for entry in self.entries])
+        classes = torch.cat([entry.part.classes.repeat(len(entry.rows), 1) for entry in self.entries])
         self.pending.append((_fetched(read_out(logits, classes)), failed, self.entries))
         self.report(self.used)
         self.entries, self.used = [], 0
@@ -111,11 +118,11 @@ class Forwarding:
         fetch, failed, entries = self.pending.popleft()
         answers, at = fetch(), 0
         for entry in entries:
-            n = entry.part.inputs.shape[0]
-            self.rows(entry.key)[entry.part.images] = answers[at : at + n]
+            steps, own = len(entry.rows), slice(at, at + entry.size)
+            entry.rows[:, entry.part.images] = answers[own].view(steps, -1, answers.shape[1])
             if failed is not None:
-                self.failed[entry.part.images] |= failed[at : at + n]
-            at += n
+                self.failed[entry.part.images] |= failed[own].view(steps, -1).any(0)
+            at += entry.size
 
 
 def _render(batch: Batch, part: Part, steps: tuple[int, ...], infill: Tensor | None, out: Tensor) -> None:

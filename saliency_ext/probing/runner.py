@@ -14,8 +14,8 @@ from ..protocols import Forward
 from .memory import batch_that_fits
 from .replay import Replay
 
-# More images per forward than this gain nothing: the device is busy.
-_LARGEST = {"cpu": 64, "cuda": 512}
+# More images per forward than this gain nothing: the device is busy, and on the CPU a larger buffer leaves the cache.
+_LARGEST = {"cpu": 32, "cuda": 512}
 
 
 @dataclass

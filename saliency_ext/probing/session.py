@@ -1,6 +1,6 @@
 """One pass over a chunk of images: plans come one by one, and share buffers that are always full."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -30,25 +30,25 @@ class Session:
     ) -> None:
         self.answers = answers
         self._runner, self._progress = runner, progress
-        self._parts = [Part(s, inputs[s], classes[s], sample_ids[s]) for s in _slices(len(inputs), runner.batch(inputs))]
+        self._inputs, self._classes, self._ids = inputs, classes, sample_ids
         self._images, self._columns = len(inputs), classes.shape[1] + 2
         self._rows: dict[Key, Tensor] = {}
         self._done = 0
         highest = int(answers.classes.max()) if answers.classes.numel() else 0  # read once, before any forward
-        self._forwarding = Forwarding(runner, self._rows.__getitem__, answers.failed, highest, self._report)
+        self._forwarding = Forwarding(runner, answers.failed, highest, self._report)
 
     def ask(self, plan: Plan) -> None:
         """Runs every probe of the plan that is not known yet."""
         known = self.answers.known() | self._rows.keys()
-        fresh = [key for key in plan.unique() if key not in known]
-        self._runner.counters.asked += plan.asked
-        self._runner.counters.unique += len(fresh)
-        block = torch.full((len(fresh), self._images, self._columns), torch.nan, dtype=torch.float64)
-        self._rows.update(zip(fresh, block.unbind(0), strict=True))
         batches = list(plan.batches(known))
-        for part in self._parts:
-            for batch in batches:
-                self._forwarding.add(batch, part)
+        sizes = [len(batch.keys) for batch in batches]
+        self._runner.counters.asked += plan.asked
+        self._runner.counters.unique += sum(sizes)
+        rows = torch.full((sum(sizes), self._images, self._columns), torch.nan, dtype=torch.float64)
+        self._rows.update(zip((key for batch in batches for key in batch.keys), rows.unbind(0), strict=True))
+        for part in self._parts(-(-sum(sizes) // max(len(sizes), 1))):
+            for batch, own in zip(batches, torch.split(rows, sizes), strict=True):
+                self._forwarding.add(batch, part, own)
 
     def finish(self) -> None:
         """Runs what is left in the buffer; the answers are complete."""
@@ -56,17 +56,16 @@ class Session:
         for key, row in self._rows.items():
             self.answers.add(key, row)
 
+    def _parts(self, steps: int) -> Iterator[Part]:
+        """The images in slices of which so many steps fill a forward: few images, which stay in cache from step to step."""
+        batch = self._runner.batch(self._inputs)
+        most = max(1, min(batch // max(steps, 1), self._images))
+        size = next(size for size in range(most, 0, -1) if batch % size == 0)
+        for start in range(0, self._images, size):
+            images = slice(start, min(start + size, self._images))
+            yield Part(images, self._inputs[images], self._classes[images], self._ids[images])
+
     def _report(self, count: int) -> None:
         self._done += count
         if self._progress is not None:
             self._progress(self._done, len(self._rows) * self._images)
-
-
-def _slices(count: int, batch: int) -> list[slice]:
-    """Splits N images so that a whole number of steps of each slice fills a forward."""
-    slices, start = [], 0
-    while start < count:
-        size = batch // -(-batch // min(count - start, batch))
-        slices.append(slice(start, start + size))
-        start += size
-    return slices
