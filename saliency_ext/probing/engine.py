@@ -36,6 +36,7 @@ class Engine:
         channels_last: layout of the rendered inputs; "auto" follows the model's weights.
         compile: run the forward through torch.compile.
         cuda_graph: on CUDA, record the forward once and replay it; the forward must be capturable.
+        overlap: on CUDA, render the next batch on a stream of its own while the model runs; costs a second input buffer.
         device: where images are moved to before they are rendered; None: they stay where they are.
         pad: False lets the last forward be smaller: less work, but last bits may depend on how much was asked together.
         progress: called with (masked inputs done, masked inputs asked so far) after each forward.
@@ -68,6 +69,7 @@ class Engine:
         channels_last: bool | str = "auto",
         compile: bool = False,
         cuda_graph: bool = False,
+        overlap: bool = False,
         device: torch.device | str | None = None,
         pad: bool = True,
         progress: Progress | None = None,
@@ -84,7 +86,9 @@ class Engine:
         self.forward = forward
         self.device = None if device is None else torch.device(device)
         self.progress = progress
-        self._runner = ModelRunner(forward, Settings(memory_budget, max_batch, dtype, channels_last, compile, cuda_graph, pad))
+        self._runner = ModelRunner(
+            forward, Settings(memory_budget, max_batch, dtype, channels_last, compile, cuda_graph, overlap, pad)
+        )
 
     @property
     def counters(self) -> Counters:
@@ -105,11 +109,11 @@ class Engine:
         images = self.placed_images(_checked_inputs("Engine.logits", inputs))
         if len(images) == 0:
             with evaluation_mode(self.forward):
-                return self._runner.forward_buffer(self._runner.buffer_like(images), 0)[0]
+                return self._runner.forward_buffer(self._runner.buffers_like(images)[0], 0)[0]
         found = []
         with evaluation_mode(self.forward):
             for part in torch.split(images, self._runner.batch(images)):
-                buffer = self._runner.buffer_like(part)
+                buffer = self._runner.buffers_like(part)[0]
                 buffer[: part.shape[0]].copy_(part)
                 logits, failed = self._runner.forward_buffer(buffer, part.shape[0])
                 if failed is not None and failed.all():

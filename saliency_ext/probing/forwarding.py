@@ -12,6 +12,7 @@ from torch import Tensor
 from ..checks import bad_value
 from ..protocols import MaskedInfill
 from .answers import read_out
+from .overlap import Turns
 from .plan import Batch
 
 
@@ -20,8 +21,8 @@ class Runner(Protocol):
 
     counters: Any
 
-    def buffer_like(self, inputs: Tensor) -> Tensor:
-        """The buffer (B, C, H, W)."""
+    def buffers_like(self, inputs: Tensor, count: int) -> list[Tensor]:
+        """Buffers (B, C, H, W)."""
 
     def forward_buffer(self, buffer: Tensor, used: int) -> tuple[Tensor, Tensor | None]:
         """Logits (used, K), and which rows have none for want of memory."""
@@ -62,12 +63,13 @@ class Forwarding:
         failed: Tensor,
         highest_class: int,
         report: Callable[[int], None],
+        turns: Turns,
     ) -> None:
         self.runner, self.failed = runner, failed
-        self.highest_class, self.report = highest_class, report
+        self.highest_class, self.report, self.turns = highest_class, report, turns
         self.entries: list[_Entry] = []
-        self.used = 0
-        self.buffer: Tensor | None = None
+        self.used, self.turn = 0, 0
+        self.buffers: list[Tensor] = []
         self.pending: deque[tuple[Callable[[], Tensor], Tensor | None, list[_Entry]]] = deque()
 
     def add(self, batch: Batch, part: Part, rows: Tensor) -> None:
@@ -75,20 +77,23 @@ class Forwarding:
 
         `rows` (steps, images of the run, T + 2) is where the answers go.
         """
-        if self.buffer is None:
-            self.buffer = self.runner.buffer_like(part.inputs)
-        masked, n = isinstance(batch.infill, MaskedInfill), part.inputs.shape[0]
-        infill = None if masked else batch.infill.fill(part.inputs, part.sample_ids, batch.draw)
-        at = 0
+        if not self.buffers:
+            self.buffers = self.runner.buffers_like(part.inputs, self.turns.buffers)
+        n, at, infill = part.inputs.shape[0], 0, None
+        if not isinstance(batch.infill, MaskedInfill):
+            with self.turns.rendering(self.turn):
+                infill = batch.infill.fill(part.inputs, part.sample_ids, batch.draw)
         while at < len(batch.steps):
-            room = (self.buffer.shape[0] - self.used) // n
+            buffer = self.buffers[self.turn]
+            room = (buffer.shape[0] - self.used) // n
             if room == 0:
                 self.flush()
                 continue
             take = min(room, len(batch.steps) - at)
-            out = self.buffer[self.used : self.used + take * n].view(take, n, *self.buffer.shape[1:])
+            out = buffer[self.used : self.used + take * n].view(take, n, *buffer.shape[1:])
             start = time.perf_counter()
-            _render(batch, part, batch.steps[at : at + take], infill, out)
+            with self.turns.rendering(self.turn):
+                _render(batch, part, batch.steps[at : at + take], infill, out)
             self.runner.counters.seconds["render"] += time.perf_counter() - start
             self.entries.append(_Entry(rows[at : at + take], part))
             self.used += take * n
@@ -96,15 +101,17 @@ class Forwarding:
 
     def flush(self) -> None:
         """Forwards what is in the buffer."""
-        if self.buffer is None or not self.entries:
+        if not self.entries:
             return
-        logits, failed = self.runner.forward_buffer(self.buffer, self.used)
+        self.turns.rendered()
+        logits, failed = self.runner.forward_buffer(self.buffers[self.turn], self.used)
         if self.highest_class >= logits.shape[1]:
             bad_value("Engine.run", "classes", f"in [0, {logits.shape[1]})", self.highest_class)
         classes = torch.cat([entry.part.classes.repeat(len(entry.rows), 1) for entry in self.entries])
         self.pending.append((_fetched(read_out(logits, classes)), failed, self.entries))
         self.report(self.used)
-        self.entries, self.used = [], 0
+        self.turns.forwarded(self.turn)
+        self.entries, self.used, self.turn = [], 0, (self.turn + 1) % len(self.buffers)
         if len(self.pending) > 1:
             self._store()
 

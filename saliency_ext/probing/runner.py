@@ -12,6 +12,7 @@ from ..checks import bad_value
 from ..models import logits_of
 from ..protocols import Forward
 from .memory import batch_that_fits
+from .overlap import Turns, turns_on
 from .replay import Replay
 
 # More images per forward than this gain nothing: the device is busy, and on the CPU a larger buffer leaves the cache.
@@ -42,11 +43,12 @@ class Settings:
     channels_last: bool | str
     compile: bool
     cuda_graph: bool
+    overlap: bool
     pad: bool
 
 
 class ModelRunner:
-    """The model, its buffer and its counters.
+    """The model, its buffers and its counters.
 
     Out of memory, on any device: the batch is halved, and the buffer is run in parts. An image for which there is no memory alone
     gets NaN for logits and is reported; so the others finish.
@@ -58,8 +60,8 @@ class ModelRunner:
         self.max_batch = settings.max_batch
         self.counters = Counters()
         self._call: Callable[[Tensor], Any] = torch.compile(forward, dynamic=False) if settings.compile else forward
-        self._buffer: Tensor | None = None
-        self._replay: Replay | None = None
+        self._buffers: list[Tensor] = []
+        self._replays: dict[int, Replay] = {}  # by place of the buffer
         self._classes: int | None = None
 
     def batch(self, example: Tensor) -> int:
@@ -79,15 +81,20 @@ class ModelRunner:
             remedy = f"move them with .to({str(parameter.device)!r}), or pass device={str(parameter.device)!r} to the Engine"
             bad_value("Engine.run", "inputs", f"on the device of the model ({parameter.device})", inputs.device, remedy)
 
-    def buffer_like(self, inputs: Tensor) -> Tensor:
-        """The one buffer (max_batch, C, H, W), made anew when shape, dtype, device or layout change."""
+    def buffers_like(self, inputs: Tensor, count: int = 1) -> list[Tensor]:
+        """Buffers (max_batch, C, H, W), made anew when shape, dtype, device or layout change."""
         shape, dtype = (self.batch(inputs), *inputs.shape[1:]), self.settings.dtype or inputs.dtype
-        old = self._buffer
+        old = self._buffers[0] if self._buffers else None
         if old is None or old.shape != shape or old.dtype != dtype or old.device != inputs.device:
-            self._replay = None
-            layout = torch.channels_last if self._channels_last() else torch.contiguous_format
-            self._buffer = old = torch.zeros(shape, dtype=dtype, device=inputs.device).contiguous(memory_format=layout)
-        return old
+            self._buffers, self._replays = [], {}
+        layout = torch.channels_last if self._channels_last() else torch.contiguous_format
+        while len(self._buffers) < count:
+            self._buffers.append(torch.zeros(shape, dtype=dtype, device=inputs.device).contiguous(memory_format=layout))
+        return self._buffers[:count]
+
+    def turns(self, device: torch.device) -> Turns:
+        """How rendering and forwards take turns on this device."""
+        return turns_on(device, self.settings.overlap)
 
     def forward_buffer(self, buffer: Tensor, used: int) -> tuple[Tensor, Tensor | None]:
         """Logits (used, K), and which rows (used,) have none for want of memory, None where all have."""
@@ -127,10 +134,11 @@ class ModelRunner:
         return torch.cat([torch.full_like(like, torch.nan) if row is None else row for row in rows]), failed
 
     def _logits(self, part: Tensor) -> Tensor:
-        if self.settings.cuda_graph and part.is_cuda and part is self._buffer:
-            if self._replay is None:
-                self._replay = Replay(lambda x: logits_of(self._call(x), len(x)), part)
-            logits = self._replay()
+        place = next((place for place, buffer in enumerate(self._buffers) if part is buffer), None)
+        if self.settings.cuda_graph and part.is_cuda and place is not None:
+            if place not in self._replays:
+                self._replays[place] = Replay(lambda x: logits_of(self._call(x), len(x)), part)
+            logits = self._replays[place]()
         else:
             logits = logits_of(self._call(part), part.shape[0])
         self._classes = logits.shape[1]

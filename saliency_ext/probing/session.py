@@ -35,7 +35,7 @@ class Session:
         self._rows: dict[Key, Tensor] = {}
         self._done = 0
         highest = int(answers.classes.max()) if answers.classes.numel() else 0  # read once, before any forward
-        self._forwarding = Forwarding(runner, answers.failed, highest, self._report)
+        self._forwarding = Forwarding(runner, answers.failed, highest, self._report, runner.turns(inputs.device))
 
     def ask(self, plan: Plan) -> None:
         """Runs every probe of the plan that is not known yet."""
@@ -46,6 +46,7 @@ class Session:
         self._runner.counters.unique += sum(sizes)
         rows = torch.full((sum(sizes), self._images, self._columns), torch.nan, dtype=torch.float64)
         self._rows.update(zip((key for batch in batches for key in batch.keys), rows.unbind(0), strict=True))
+        self._forwarding.turns.begin()
         for part in self._parts(-(-sum(sizes) // max(len(sizes), 1))):
             for batch, own in zip(batches, torch.split(rows, sizes), strict=True):
                 self._forwarding.add(batch, part, own)
