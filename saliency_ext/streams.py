@@ -13,3 +13,4 @@ PERTURBATION = 1 << 26  # + draw: maximum sensitivity
 SQUARE = 1 << 27  # squares of infidelity
 RISE = 1 << 28  # masks
 COALITION = 1 << 29  # + block and purpose: LIME, KernelSHAP
+STRATA = 3 << 29  # steps of a curve

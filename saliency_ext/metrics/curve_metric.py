@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..checks import bad_type, require_choice, require_integer
-from ..probing import Answers, EqualFractions, Order, RankMasks, Schedule
+from ..checks import bad_type, bad_value, require_choice, require_integer
+from ..probing import Answers, EqualFractions, Order, RankMasks, Schedule, StratifiedSteps
 from ..probing.answers import SCORES
 from ..probing.curve import RULES, area_under
 from ..protocols import Infill
@@ -26,7 +26,8 @@ class CurveMetric:
 
     Args:
         infill: what a removed pixel becomes.
-        schedule: counts of pixels per step; default 20 equal fractions, both ends.
+        schedule: counts of pixels per step; default 20 equal fractions, both ends. With `StratifiedSteps` each image has counts
+            of its own, and the area is an unbiased estimate of that of a fine grid.
         score: "probability", "logit", "log_probability" or "accuracy" of the target.
         ties: "random" (keyed by seed, sample id and pixel), "index" or "last_index".
         seed: of the tie-break and other draws.
@@ -35,7 +36,7 @@ class CurveMetric:
     """
 
     infill: Infill
-    schedule: Schedule = field(default_factory=EqualFractions)
+    schedule: Schedule | StratifiedSteps = field(default_factory=EqualFractions)
     score: str = "probability"
     ties: str = "random"
     seed: int = 0
@@ -49,6 +50,8 @@ class CurveMetric:
         require_choice(name, "area", self.area, RULES)
         require_choice(name, "unit", self.unit, ("pixel", "channel_value"))
         require_integer(name, "seed", self.seed, 0, 2**63 - 1)
+        if isinstance(self.schedule, StratifiedSteps) and self.area != "trapezoid":
+            bad_value(name, "area", "'trapezoid' where steps are drawn", repr(self.area))
         checked_infill(name, self.infill)
 
     @property
@@ -73,28 +76,37 @@ class CurveMetric:
         return case.pixels * (case.inputs.shape[1] if self.unit == "channel_value" else 1)
 
     def fractions(self, places: int) -> Tensor:
-        """(S,) true fractions of the schedule, float64."""
+        """(S,) true fractions of the schedule, float64; their means where steps are drawn."""
+        if isinstance(self.schedule, StratifiedSteps):
+            return self.schedule.mean_counts(places) / max(places, 1)
         return torch.tensor(self.schedule.counts(places), dtype=torch.float64) / max(places, 1)
+
+    def counts(self, case: Case, places: int) -> Tensor:
+        """Counts (S,) of the schedule, or (N, S) where steps are drawn; int64, beside the images."""
+        if isinstance(self.schedule, StratifiedSteps):
+            return self.schedule.drawn(places, case.sample_ids)
+        return torch.tensor(self.schedule.counts(places), dtype=torch.int64, device=case.inputs.device)
 
     def ask_most_relevant_removed(self, case: Case, order: Order) -> Keys:
         """Probes of the curve that removes the first of an order."""
-        return case.ask(RankMasks(order, self.schedule.counts(order.pixels), keep="tail"), self.infill)
+        return case.ask(RankMasks(order, self.counts(case, order.pixels), keep="tail"), self.infill)
 
     def ask_least_relevant_removed(self, case: Case, order: Order) -> Keys:
         """Probes of the curve that removes the last of an order."""
-        counts = [order.pixels - count for count in self.schedule.counts(order.pixels)]
-        return case.ask(RankMasks(order, counts, keep="head"), self.infill)
+        return case.ask(RankMasks(order, order.pixels - self.counts(case, order.pixels), keep="head"), self.infill)
 
     def ask_most_relevant_inserted(self, case: Case, order: Order) -> Keys:
         """Probes of the curve that inserts the first of an order."""
-        return case.ask(RankMasks(order, self.schedule.counts(order.pixels), keep="head"), self.infill)
+        return case.ask(RankMasks(order, self.counts(case, order.pixels), keep="head"), self.infill)
 
     def read(self, answers: Answers, keys: Keys) -> Tensor:
         """Scores (N, S) of a curve, averaged over draws."""
         return answers.mean_score(keys, self.score)
 
-    def summarise(self, curve: Tensor, fractions: Tensor) -> Tensor:
-        """The area (N,) under a curve, by this metric's rule."""
+    def summarise(self, curve: Tensor, fractions: Tensor, places: int) -> Tensor:
+        """The area (N,) under a curve, by this metric's rule, or its estimate where steps are drawn."""
+        if isinstance(self.schedule, StratifiedSteps):
+            return self.schedule.area(curve, places)
         return area_under(curve, fractions, self.area)
 
 

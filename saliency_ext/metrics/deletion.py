@@ -34,5 +34,5 @@ class Deletion(CurveMetric):
     def finish(self, answers: Answers, asked: tuple[Keys, int]) -> MetricResult:
         """Turns answers into values."""
         fractions, curve = self.fractions(asked[1]), self.read(answers, asked[0])
-        values = self.summarise(curve, fractions)
+        values = self.summarise(curve, fractions, asked[1])
         return MetricResult(self.info, values, self.parameters, fractions=fractions, curves={"deletion": curve})

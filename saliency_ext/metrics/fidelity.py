@@ -82,7 +82,7 @@ class Fidelity(CurveMetric):
         positive = torch.where(clean > 0, clean, torch.nan)
         unit = positive if self.relative else torch.ones_like(clean)
         mif, lif = self.read(answers, asked.mif) / unit, self.read(answers, asked.lif) / unit
-        auc_mif, auc_lif = self.summarise(mif, fractions), self.summarise(lif, fractions)
+        auc_mif, auc_lif = (self.summarise(curve, fractions, asked.places) for curve in (mif, lif))
         values = auc_lif - auc_mif
         artifact = (clean / unit - lif).clamp(min=0)
         curves = {"mif": mif, "lif": lif, "artifact": artifact}
@@ -92,7 +92,7 @@ class Fidelity(CurveMetric):
             extras["artifact_half"] = artifact[:, int(early[-1])]
         if asked.references:
             random = average([self.read(answers, keys) for pair in asked.references for keys in pair]) / unit
-            auc_random = self.summarise(random, fractions)
+            auc_random = self.summarise(random, fractions, asked.places)
             curves["random"] = random
             extras |= {"auc_random": auc_random, "mrg": auc_random - auc_mif, "lrg": auc_lif - auc_random}
         status = [UNDEFINED if self.relative and score <= 0 else OK for score in clean[:, 0].tolist()]

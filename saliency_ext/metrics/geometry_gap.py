@@ -59,4 +59,6 @@ class GeometryGap(CurveMetric):
         scattered, block = (average([self.read(answers, keys) for keys in kind]) for kind in asked[:2])
         gap = (scattered - block).abs()
         curves = {"gap": gap, "scattered": scattered, "block": block}
-        return MetricResult(self.info, self.summarise(gap, fractions), self.parameters, fractions=fractions, curves=curves)
+        return MetricResult(
+            self.info, self.summarise(gap, fractions, asked[2]), self.parameters, fractions=fractions, curves=curves
+        )

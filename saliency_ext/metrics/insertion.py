@@ -29,5 +29,5 @@ class Insertion(CurveMetric):
     def finish(self, answers: Answers, asked: tuple[Keys, int]) -> MetricResult:
         """Turns answers into values."""
         fractions, curve = self.fractions(asked[1]), self.read(answers, asked[0])
-        values = self.summarise(curve, fractions)
+        values = self.summarise(curve, fractions, asked[1])
         return MetricResult(self.info, values, self.parameters, fractions=fractions, curves={"insertion": curve})

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer
 from ..models.targets import asked_classes
-from ..probing import Answers, Order, RankMasks
+from ..probing import Answers, Order, RankMasks, StratifiedSteps
 from ..probing.answers import average
 from ..probing.masks import ALL_KEPT
 from .case import Case, Keys
@@ -21,7 +21,8 @@ class Asked:
 
     labels: Tensor  # (N, L)
     keys: list[Keys]  # per label, or one for all
-    fractions: Tensor  # (S,), or (N, S) where counts are per image
+    fractions: Tensor  # (S,)
+    pixels: int
     collapsed: Tensor  # (N,) labels whose map is constant
     tied: Tensor  # (N,) share of pixels that have no value of their own, mean over labels
     class_blind: bool
@@ -56,6 +57,8 @@ class MaskedProbability(CurveMetric):
         super().__post_init__()
         name = type(self).__name__
         require_choice(name, "levels", self.levels, ("count", "mass"))
+        if self.levels == "mass" and isinstance(self.schedule, StratifiedSteps):
+            bad_value(name, "levels", "'count' where steps are drawn", "'mass'")
         require_choice(name, "area", self.area, ("trapezoid", "even", "mean"))  # else g would be no probability
         if self.score != "probability" or self.unit != "pixel":
             bad_value(name, "score and unit", "'probability' and 'pixel'", f"{self.score!r} and {self.unit!r}")
@@ -101,13 +104,14 @@ class MaskedProbability(CurveMetric):
             if self.levels == "mass":
                 counts = _mass_counts(name, flat, self.fractions(case.pixels))
             else:
-                counts = torch.tensor(self.schedule.counts(case.pixels), device=saliency.device)
+                counts = self.counts(case, case.pixels)
             side, at = ("tail", case.pixels - counts) if self.reverse else ("head", counts)  # the tail is the least relevant
             keys.append(case.ask(RankMasks(order, at, keep=side), self.infill))
         return Asked(
             labels.cpu(),
             keys,
             self.fractions(case.pixels),
+            case.pixels,
             torch.stack(collapsed).sum(0).cpu(),
             torch.stack(tied).mean(0).cpu(),
             blind,
@@ -122,7 +126,7 @@ class MaskedProbability(CurveMetric):
             curves = shown[0].transpose(1, 2)
         else:
             curves = torch.stack([own[..., index] for index, own in enumerate(shown)], 1)
-        return clean, self.summarise(curves, asked.fractions), curves
+        return clean, self.summarise(curves, asked.fractions, asked.pixels), curves
 
 
 def _tie_share(flat: Tensor) -> Tensor:

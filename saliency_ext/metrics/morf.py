@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..checks import require_choice
-from ..probing import Answers
+from ..checks import bad_value, require_choice
+from ..probing import Answers, StratifiedSteps
 from ..protocols import MetricInfo
 from .case import Case, Keys
 from .curve_metric import CurveMetric
@@ -23,7 +23,10 @@ class _OrderedCurve(CurveMetric):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_choice(type(self).__name__, "summary", self.summary, _SUMMARIES)
+        name = type(self).__name__
+        require_choice(name, "summary", self.summary, _SUMMARIES)
+        if self.summary == "aopc" and isinstance(self.schedule, StratifiedSteps):
+            bad_value(name, "summary", "'auc' where steps are drawn", "'aopc'")
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -32,7 +35,7 @@ class _OrderedCurve(CurveMetric):
 
     def _result(self, info: MetricInfo, curve: Tensor, places: int) -> MetricResult:
         fractions = self.fractions(places)
-        values = self.summarise(curve, fractions) if self.summary == "auc" else (curve[:, :1] - curve).mean(1)
+        values = self.summarise(curve, fractions, places) if self.summary == "auc" else (curve[:, :1] - curve).mean(1)
         if self.summary == "aopc":
             turned = {"lower": "higher", "higher": "lower"}[info.direction]
             info = MetricInfo(f"{info.name}_aopc", turned, "mean drop of the score", info.measures, info.reference)

@@ -109,6 +109,8 @@ class SymmetricRelevanceGain(ProbeMetric):
             remedy = "pass a function of inputs, for example a partial of saliency_ext.segmentation.slic"
             bad_type(name, "segmenter", "to be callable", type(self.segmenter).__name__, remedy)
         require_integer(name, "seed", self.seed, 0, 2**63 - 1)
+        if not hasattr(self.schedule, "counts"):
+            bad_type(name, "schedule", "to give the same counts to all images", type(self.schedule).__name__, "use LogSpaced()")
 
     @property
     def parameters(self) -> dict[str, object]:

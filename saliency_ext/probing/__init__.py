@@ -7,6 +7,7 @@ from .masks import BoxMasks, DenseMasks, GridMasks, Masks, RankMasks, SegmentMas
 from .orders import BlockOrder, Order, RandomOrder, Ranked
 from .plan import Plan
 from .runner import Counters
+from .sampling import StratifiedSteps, learn_strata
 from .schedule import (
     Complement,
     EqualFractions,
@@ -50,6 +51,8 @@ __all__ = [
     "Schedule",
     "SegmentMasks",
     "Session",
+    "StratifiedSteps",
     "TruncatedLinspace",
     "WithoutFirst",
+    "learn_strata",
 ]
