@@ -8,8 +8,9 @@ SOURCES := setup.py pyproject.toml $(shell find csrc -type f)
 .PHONY: demo test lint bench wheel clean
 .DEFAULT_GOAL := demo
 
+# Goes on where it was stopped; report/index.html is the page to open.
 demo: $(VENV)/.installed
-	$(PY) -m saliency_ext demo
+	$(PY) -m saliency_ext evaluate --out report
 
 test: $(VENV)/.installed
 	$(PY) -m pytest

@@ -62,13 +62,11 @@ def make_infill(name: str, preprocessing: Preprocessing, seed: int) -> Infill:
 
 
 def chosen_methods(names: Sequence[str], model: LoadedModel, shared: Shared, *, controls: bool) -> Mapping[str, Method]:
-    """Methods by name, then the controls: four that know no model, and the first method on random weights."""
+    """Methods by name, then the controls: four that know no model, and one of the methods on random weights."""
     _known("--methods", [name.removesuffix(RANDOM_WEIGHTS) for name in names], METHODS)
     wanted = list(dict.fromkeys(names))
     if controls:
-        first = next((name for name in wanted if METHODS[name.removesuffix(RANDOM_WEIGHTS)].info.family != "control"), None)
-        redrawn = [] if first is None or first.endswith(RANDOM_WEIGHTS) else [f"{first}{RANDOM_WEIGHTS}"]
-        wanted = list(dict.fromkeys([*wanted, *redrawn, *CONTROLS]))
+        wanted = list(dict.fromkeys([*wanted, *_redrawn(wanted), *CONTROLS]))
     choices = MethodChoices(shared.infill, partial(slic, segments=25), seed=shared.seed, max_batch=shared.max_batch)
     made: dict[str, Method] = {}
     for name in wanted:
@@ -77,6 +75,14 @@ def chosen_methods(names: Sequence[str], model: LoadedModel, shared: Shared, *, 
         except (TypeError, ValueError, RuntimeError, ImportError) as error:
             refuse(f"--methods: {name} cannot be used on this model: {error}")
     return made
+
+
+def _redrawn(names: Sequence[str]) -> list[str]:
+    """The first method with signed maps on random weights, else the first: maps cut off at 0 are often 0 everywhere there."""
+    if any(name.endswith(RANDOM_WEIGHTS) for name in names):
+        return []
+    methods = [name for name in names if METHODS[name].info.family != "control"]
+    return [f"{name}{RANDOM_WEIGHTS}" for name in sorted(methods, key=lambda name: not METHODS[name].info.signed)[:1]]
 
 
 def chosen_metrics(names: Sequence[str] | None, data: Data, prepared: Preprocessing, shared: Shared) -> list[Any]:

@@ -124,11 +124,19 @@ def _controls(decisive: Sequence[Standing]) -> list[tuple[str, str]]:
     failing = dict.fromkeys(name for found in controlled for name in found.failing)
     if not failing:
         return [("controls", "Every method beats every control under every metric that judges maps.")]
-    where = {
-        name: [f"under {found.metric.name} {_shortfall(found, name)}" for found in controlled if name in found.failing]
-        for name in failing
-    }
-    return [("controls", f"{name} does not beat the controls everywhere: {'; '.join(parts)}.") for name, parts in where.items()]
+    where = {name: [found for found in controlled if name in found.failing] for name in failing}
+    parts = [f"{name} under {listed([_briefly(found, name) for found in under])}" for name, under in where.items()]
+    clear = [
+        name for name in controlled[0].methods if all(name in each.methods and name not in each.failing for each in controlled)
+    ]
+    beating = f" {listed(clear)} {'beats' if len(clear) == 1 else 'beat'} them all." if clear else ""
+    return [("controls", f"Not better than some control: {'; '.join(parts)}.{beating}")]
+
+
+def _briefly(found: Standing, name: str) -> str:
+    """A metric, and whether a control is even better than the method there; which controls, `sentence` says."""
+    worse = any((control, name) in found.decided for control in found.failing[name])
+    return f"{found.metric.name} (worse)" if worse else found.metric.name
 
 
 def _agreement(judging: Sequence[Standing]) -> dict[tuple[str, str], float]:

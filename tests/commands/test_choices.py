@@ -43,12 +43,15 @@ def test_infills_are_in_model_input_space():
         make_infill("gray", PREPARED, 0)
 
 
-def test_controls_take_part_and_the_first_method_on_random_weights():
+def test_controls_take_part_and_one_method_on_random_weights():
     made = chosen_methods(["gradient", "grad_cam", "gradient"], model(), SHARED, controls=True)
     assert list(made) == ["gradient", "grad_cam", "gradient_random_weights", "random", "centre", "edge", "grey_level"]
     assert made["random"].seed == 7 and made["gradient"].max_batch == 4
     assert list(chosen_methods(["gradient"], model(), SHARED, controls=False)) == ["gradient"]
     assert list(chosen_methods(["random", "edge"], model(), SHARED, controls=True)) == ["random", "edge", "centre", "grey_level"]
+    for names, control in ((["grad_cam", "gradient", "agf"], "gradient"), (["layer_cam", "grad_cam"], "layer_cam")):
+        redrawn = [name for name in chosen_methods(names, model(), SHARED, controls=True) if name.endswith("_random_weights")]
+        assert redrawn == [f"{control}_random_weights"], "signed maps first: others may be 0 everywhere on random weights"
     own = chosen_methods(["grad_cam_random_weights", "random"], model(), SHARED, controls=True)
     assert list(own) == ["grad_cam_random_weights", "random", "centre", "edge", "grey_level"]
 

@@ -51,13 +51,19 @@ def test_leaders_that_cannot_be_told_apart():
 def test_a_leader_that_is_no_better_than_chance_is_not_praised():
     found = verdict(data_of(simple({"best": 0.01, "other": 0.0, "random": 0.0})))
     assert found.headline == "best and other are among the best under fidelity, but best and other do not beat every control."
-    assert "best does not beat the controls everywhere: under fidelity not better than random." in points(found, "controls")
+    assert points(found, "controls") == ["Not better than some control: best under fidelity; other under fidelity."]
 
 
 def test_a_control_that_is_better_is_called_better():
     found = verdict(data_of(simple({"method": 0.2, "random": 0.7})))
     assert "method is worse than random" in sentence(found.standings[0])
-    assert points(found, "controls") == ["method does not beat the controls everywhere: under fidelity worse than random."]
+    assert points(found, "controls") == ["Not better than some control: method under fidelity (worse)."]
+
+
+def test_all_that_falls_short_of_controls_is_one_point():
+    means = {FIDELITY: {"good": 0.9, "weak": 0.5, "random": 0.0}, POINTING: {"good": 0.9, "weak": 0.2, "random": 0.2}}
+    found = verdict(data_of(several(means)))
+    assert points(found, "controls") == ["Not better than some control: weak under pointing_game. good beats them all."]
 
 
 def test_without_controls_it_says_so():
