@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 
-from saliency_ext.attribution.gradient import Gradient
 from saliency_ext.attribution.integrated_gradients import IntegratedGradients, path_nodes
 from saliency_ext.infill import Blur, Constant, DatasetMean, GaussianNoise, ImageMean, OtherImage
 from tests.attribution.gradient_nets import SHAPE, Watched, left_as_it_was, make_images, relu_net, smooth_net
@@ -267,34 +266,3 @@ def test_a_baseline_that_needs_gradients_is_a_constant():
     saliency = IntegratedGradients(smooth_net(), Unfit(pixels))(make_images(), 0)
     assert not saliency.requires_grad and pixels.grad is None
     assert torch.equal(saliency, IntegratedGradients(smooth_net(), DatasetMean())(make_images(), 0))
-
-
-# ---- captum
-
-
-@pytest.mark.parametrize(
-    ("rule", "theirs"), [("gauss_legendre", "gausslegendre"), ("midpoint", "riemann_middle"), ("right_riemann", "riemann_right")]
-)
-def test_equals_captum(rule, theirs):
-    captum = pytest.importorskip("captum.attr", reason="captum is not installed")
-    images, classes = make_images(dtype=torch.float64), torch.tensor([0, 3, 1, 4])
-    model = smooth_net().double()
-    peer = captum.IntegratedGradients(model).attribute(images, baselines=0.25, target=classes, n_steps=20, method=theirs)
-    ours = IntegratedGradients(model, Constant(0.25), steps=20, rule=rule)(images, classes)
-    torch.testing.assert_close(ours, peer.sum(1).detach(), rtol=1e-5, atol=1e-7)  # its weights are float32
-
-
-def test_captum_trapezoid_loses_a_share():
-    """Its weights sum to (n - 1) / n: the definitions differ, ours is complete for a linear model."""
-    captum = pytest.importorskip("captum.attr", reason="captum is not installed")
-    model, images = linear_model(Cubes(torch.float64).weights), make_images(dtype=torch.float64)
-    peer = captum.IntegratedGradients(model).attribute(images, target=1, n_steps=10, method="riemann_trapezoid")
-    ours = IntegratedGradients(model, DatasetMean(), steps=10, rule="trapezoid")(images, 1)
-    torch.testing.assert_close(peer.sum(1).detach(), ours * 0.9)
-
-
-def test_saliency_of_captum_is_the_absolute_gradient():
-    captum = pytest.importorskip("captum.attr", reason="captum is not installed")
-    model, images = smooth_net(), make_images()
-    peer = captum.Saliency(model).attribute(images.clone().requires_grad_(), target=2).sum(1)
-    torch.testing.assert_close(Gradient(model, channels="abs_sum")(images, 2), peer)

@@ -239,15 +239,3 @@ def test_errors_name_the_argument():
         KernelSHAP(smooth_model, NOTHING, pixels, score="loss")
     with pytest.raises(ValueError, match="KernelSHAP: expected the segmenter's labels of shape"):
         KernelSHAP(smooth_model, NOTHING, lambda x: x[:, 0, 0].long())(images_with_labels(MIXED), 0)
-
-
-def test_agrees_with_captum():
-    captum = pytest.importorskip("captum.attr", reason="captum is not installed")
-    torch.manual_seed(0)
-    images = images_with_labels(MIXED[4:])
-    explainer = captum.KernelShap(lambda x: smooth_model(x).softmax(1))
-    mask = torch.stack([torch.zeros_like(MIXED[4:]), MIXED[4:]], 1)
-    blank = torch.stack([images[:, 0], torch.zeros_like(images[:, 1])], 1)
-    peer = explainer.attribute(images, baselines=blank, target=1, feature_mask=mask, n_samples=4000)[:, 1]
-    ours = KernelSHAP(smooth_model, NOTHING, painted_labels)(images, 1)
-    torch.testing.assert_close(ours, peer.double(), rtol=0, atol=0.03)

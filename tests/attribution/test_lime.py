@@ -9,7 +9,7 @@ import torch
 from saliency_ext.attribution.least_squares import ridge_solution
 from saliency_ext.attribution.lime import LIME, cosine_weights, weighted_ridge
 from saliency_ext.attribution.segment_mean import SegmentMean
-from saliency_ext.infill import Constant, UniformNoise
+from saliency_ext.infill import UniformNoise
 from saliency_ext.segmentation import given, grid
 from tests.attribution.games import (
     MIXED,
@@ -219,18 +219,3 @@ def test_errors_name_the_argument():
         LIME(smooth_model, NOTHING, pixels, samples=1)
     with pytest.raises(ValueError, match="LIME: expected seed in"):
         LIME(smooth_model, NOTHING, pixels, seed=-1)
-
-
-def test_agrees_with_captum():
-    captum = pytest.importorskip("captum.attr", reason="captum is not installed")
-    models = pytest.importorskip("captum._utils.models.linear_model", reason="captum's linear models need scikit-learn")
-    torch.manual_seed(0)
-    images = images_with_labels(MIXED[4:])
-    explainer = captum.Lime(lambda x: smooth_model(x).softmax(1), interpretable_model=models.SkLearnLinearRegression())
-    mask = torch.stack([torch.zeros_like(MIXED[4:]), MIXED[4:]], 1)
-    blank = torch.stack([images[:, 0], torch.zeros_like(images[:, 1])], 1)
-    peer = explainer.attribute(images, baselines=blank, target=1, feature_mask=mask, n_samples=2000)[:, 1]
-    # Its kernel depends on the pixels, ours on the coalition: compare the shape of the two maps.
-    ours = LIME(smooth_model, Constant(0.0), painted_labels, ridge=0.0, kernel="none")(images, 1)
-    both = torch.stack([ours.flatten(), peer.double().flatten()])
-    assert torch.corrcoef(both)[0, 1] > 0.95

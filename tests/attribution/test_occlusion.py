@@ -158,14 +158,6 @@ def test_more_windows_than_one_block():
     assert torch.equal(saliency[0], expected)
 
 
-def test_is_that_of_captum():
-    captum = pytest.importorskip("captum.attr", reason="captum is not installed")
-    model, images = make_model(), tensors(2, 3, 12, 15)
-    ours = Occlusion(model, Constant(0.2), window=(4, 5), stride=(3, 2), score="logit")(images, 1)
-    theirs = captum.Occlusion(model).attribute(images, (3, 4, 5), strides=(3, 3, 2), target=1, baselines=0.2)
-    torch.testing.assert_close(ours, theirs[:, 0], rtol=1e-4, atol=1e-6)
-
-
 def test_the_model_and_the_surroundings_are_left_as_they_were():
     model, images, state = make_model().train(), tensors(2, 3, 8, 8), torch.get_rng_state()
     before, kept = {name: value.clone() for name, value in model.state_dict().items()}, images.clone()
