@@ -14,3 +14,4 @@ SQUARE = 1 << 27  # squares of infidelity
 RISE = 1 << 28  # masks
 COALITION = 1 << 29  # + block and purpose: LIME, KernelSHAP
 STRATA = 3 << 29  # steps of a curve
+IMAGE_ORDER = STRATA + 1  # images of a ranking

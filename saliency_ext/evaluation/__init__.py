@@ -1,17 +1,23 @@
 """Scoring many maps under many metrics: `evaluate` at once, `Study` in files that survive; results, intervals, comparisons."""
 
 from .artifacts import ArtifactBound, artifact_bound
+from .duels import PairVerdict, Ranking
 from .evaluate import evaluate
 from .intervals import Summary
 from .maps import TargetMaps
+from .ranking import rank_methods
 from .results import Comparison, Results
 from .samples import Samples
 from .saved import read_results, read_run, read_summary, read_table
+from .sequences import BettingSequence
 from .study import Study
 
 __all__ = [
     "ArtifactBound",
+    "BettingSequence",
     "Comparison",
+    "PairVerdict",
+    "Ranking",
     "Results",
     "Samples",
     "Study",
@@ -19,6 +25,7 @@ __all__ = [
     "TargetMaps",
     "artifact_bound",
     "evaluate",
+    "rank_methods",
     "read_results",
     "read_run",
     "read_summary",

@@ -1,7 +1,9 @@
 """How much memory one more image takes in a forward: measured, not guessed."""
 
+import sys
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -25,7 +27,9 @@ def batch_that_fits(forward: Callable[[Tensor], Any], example: Tensor, budget: i
 
 
 def _peak_bytes(forward: Callable[[Tensor], Any], inputs: Tensor) -> int:
-    with evaluation_mode(forward), _LiveBytes() as live:
+    # Where the compiler is in use, it must not compile the counting, nor the forward for two more shapes.
+    eager = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    with evaluation_mode(forward), eager, _LiveBytes() as live:
         forward(inputs)
     peak: int = live.peak
     return peak + inputs.numel() * inputs.element_size()
@@ -33,6 +37,11 @@ def _peak_bytes(forward: Callable[[Tensor], Any], inputs: Tensor) -> int:
 
 class _LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of the storages made inside it that are alive, and their peak."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: to skip it, torch would import its compiler, which takes seconds."""
+        return False
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -84,3 +84,13 @@ def test_peak_memory_is_flat_in_steps_maps_and_images():
     assert peak(60, 2, 8) - base < 24 * MIB
     assert peak(10, 12, 8) - base < 24 * MIB
     assert peak(10, 2, 48) - base < 24 * MIB
+
+
+def test_measuring_does_not_import_the_compiler():
+    code = """
+import sys, torch
+from saliency_ext.probing import Engine
+assert Engine(lambda x: x[:, :, 0, 0]).logits(torch.ones(3, 2, 4, 4)).shape == (3, 2)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
