@@ -1,7 +1,7 @@
 """The images of a run: scenes of the testbed with their truth, or a folder of pictures."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from .preprocessing import Preprocessing
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 SCENES = 100  # where no limit is given
+BANK = 32  # images that stand for the data
 PREDICTED, FOLDER = "predicted", "folder"
 
 
@@ -27,7 +28,8 @@ class Data:
 
     samples: a length and items by number, as `Study` takes them. names: one per sample. target: as `Study` takes it. others:
     where the other object is, for own minus other; None where that is not known. identity: stands for the content, where
-    reading it all once more can be saved. about: a line for the report.
+    reading it all once more can be saved. about: a line for the report. bank: gives up to 32 images (M, C, H, W) that
+    stand for the data, None where none can be read.
     """
 
     samples: Any
@@ -37,6 +39,7 @@ class Data:
     others: Tensor | None
     identity: str | None
     about: str
+    bank: Callable[[], Tensor | None] = lambda: None
 
 
 class SceneSamples:
@@ -103,6 +106,7 @@ def _scenes(count: int, target: str | None, seed: int) -> Data:
         other_region(scenes, scenes.labels, "box"),
         f"testbed, test split, two objects, seed {seed}, {count} scenes",
         f"{count} unseen testbed scenes with two handwritten digits in a photograph; truth: the box of the digit asked about",
+        lambda: make_scenes("train", BANK, seed=seed).inputs,
     )
 
 
@@ -126,13 +130,25 @@ def _folder(folder: Path, model: LoadedModel, limit: int | None, target: str) ->
     names = [os.fsencode(path.relative_to(folder)).decode("utf-8", "replace") for path in paths]
     samples = PictureFolder(paths, model.preprocessing, labels)
     about = f"{len(paths)} of {total} pictures in {folder}"
-    return Data(samples, names, chosen, False, None, None, about)
+    return Data(samples, names, chosen, False, None, None, about, lambda: picture_bank(folder, model.preprocessing))
 
 
 def picture_files(folder: Path) -> list[Path]:
     """Files with the ending of a picture, in the folder and below, sorted; hidden ones left out."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def picture_bank(folder: Path, preprocessing: Preprocessing) -> Tensor | None:
+    """Pictures spread evenly over a folder, as inputs (M, C, H, W); those that cannot be read are left out."""
+    paths = picture_files(folder)
+    found = []
+    for place in torch.linspace(0, max(len(paths) - 1, 0), min(BANK, len(paths))).round().long().tolist():
+        try:
+            found.append(preprocessing.inputs(preprocessing.picture(paths[place])))
+        except Exception:  # of many kinds; the study records it
+            continue
+    return torch.stack(found) if found else None
 
 
 def class_number(name: str, labels: Sequence[str] | None) -> int:

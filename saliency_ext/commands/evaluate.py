@@ -17,12 +17,14 @@ from ..report import Example
 from ..report.from_study import PAGE, study_data
 from ..report.verdict import told, verdict
 from ..report.write import write_page
-from .choices import DEFAULT_METHODS, Shared, chosen_methods, chosen_metrics, make_infill
+from .choices import chosen_metrics, make_infill
 from .data import Data, load_data
+from .methods import DEFAULT_METHODS, Sampling, chosen_methods
 from .models import LoadedModel, load_model
 from .outcome import FAILED, INTERRUPTED, USAGE, CommandError, Outcome, refuse
 from .preprocessing import channels
 from .progress import ProgressLine
+from .shared import Shared
 
 _BATCH = 64
 
@@ -39,7 +41,9 @@ def run(options: argparse.Namespace) -> Outcome:
     data = load_data(options.data, model, limit=options.limit, target=options.target, seed=options.seed)
     infill = make_infill(options.infill, model.preprocessing, options.seed)
     shared = Shared(infill, options.steps, options.score, options.seed, options.max_batch or _BATCH)
-    methods = chosen_methods(options.methods or DEFAULT_METHODS, model, shared, controls=not options.no_controls)
+    sampling = Sampling(options.samples, data.bank)
+    names = options.methods or DEFAULT_METHODS
+    methods = chosen_methods(names, model, shared, controls=not options.no_controls, sampling=sampling)
     metrics = chosen_metrics(options.metrics, data, model.preprocessing, shared)
     with _processes() as first:
         line = ProgressLine(sys.stderr) if first and not options.quiet else None

@@ -5,16 +5,18 @@ from pathlib import Path
 
 import torch
 
-from ..attribution.catalogue import METHODS
 from ..report import Example
 from ..report.sheet import contact_sheet
 from ..testbed.recipe import Recipe
 from ..testbed.scenes import make_scenes
-from .choices import DEFAULT_METHODS, Shared, chosen_methods, make_infill
+from .choices import make_infill
+from .data import BANK, picture_bank
 from .evaluate import label
+from .methods import DEFAULT_METHODS, METHODS, Sampling, chosen_methods
 from .models import TESTBED, LoadedModel, load_model
 from .outcome import Outcome, refuse
 from .preprocessing import channels
+from .shared import Shared
 
 _BATCH = 64
 
@@ -31,7 +33,8 @@ def run(options: argparse.Namespace) -> Outcome:
     name, inputs = _image(options.image, model, options.seed)
     infill = make_infill(options.infill, model.preprocessing, options.seed)
     shared = Shared(infill, 20, "probability", options.seed, options.max_batch or _BATCH)
-    methods = chosen_methods(options.methods or DEFAULT_METHODS, model, shared, controls=False)
+    sampling = Sampling(options.samples, lambda: _bank(options.data, model, options.seed))
+    methods = chosen_methods(options.methods or DEFAULT_METHODS, model, shared, controls=False, sampling=sampling)
     images = inputs[None].to(next(model.forward.parameters(), inputs).device)
     with torch.no_grad():
         probabilities = model.forward(images).softmax(1)[0]
@@ -59,6 +62,13 @@ def _image(path: str | None, model: LoadedModel, seed: int) -> tuple[str, torch.
         return Path(path).name, model.preprocessing.inputs(model.preprocessing.picture(path))
     except Exception as error:  # Pillow raises many kinds for a file that is no picture
         refuse(f"explain: cannot read {path!r} as a picture: {error}")
+
+
+def _bank(folder: str | None, model: LoadedModel, seed: int) -> torch.Tensor | None:
+    """Images that stand for the data: a folder's, or training scenes."""
+    if folder is not None:
+        return picture_bank(Path(folder).expanduser(), model.preprocessing)
+    return make_scenes("train", BANK, seed=seed).inputs if model.spec.startswith(TESTBED) else None
 
 
 def _target(text: str, probabilities: torch.Tensor, model: LoadedModel) -> int:

@@ -3,10 +3,10 @@
 import argparse
 from collections.abc import Iterable
 
-from ..attribution.catalogue import METHODS
 from ..metrics.catalogue import METRICS
 from ..metrics.presets import PRESETS
-from .choices import INFILLS, PRESET
+from .choices import INFILLS, PRESET, TRUTH
+from .methods import ALL, METHODS
 from .outcome import Outcome
 
 _NEEDS = {"truth": " (needs known truth)", "method": " (asks the method again)", "": ""}
@@ -14,7 +14,7 @@ _NEEDS = {"truth": " (needs known truth)", "method": " (asks the method again)",
 
 def run(options: argparse.Namespace) -> Outcome:
     """The names, with a line each."""
-    methods = ((name, entry.info.cost, entry.summary) for name, entry in METHODS.items() if name != "expected_gradients")
+    methods = ((name, entry.info.cost, entry.summary) for name, entry in METHODS.items())
     metrics = ((name, entry.role, _sentence(entry.meaning) + _NEEDS[entry.needs]) for name, entry in METRICS.items())
     infills = ((name, "", entry.summary) for name, entry in INFILLS.items())
     presets = ((f"{PRESET}{name}", "", _sentence(function.__doc__ or "")) for name, function in PRESETS.items())
@@ -23,6 +23,7 @@ def run(options: argparse.Namespace) -> Outcome:
         _part("METRICS (--metrics), with the part they play: only order and truth decide which method leads", metrics),
         _part("PRESETS (--metrics), metrics with the choices of published code", presets),
         _part("INFILLS (--infill): what a removed pixel becomes", infills),
+        f"{ALL} in --methods stands for every method, {TRUTH} in --metrics for every metric that needs known truth.\n"
         "NAME_random_weights is a method on a model with random weights.\n"
         "NAME_own_minus_other is a metric with a truth, on the object that is asked about minus the other one.",
     ]

@@ -1,5 +1,7 @@
 """What a command comes to: text and exit status, or an error that a user can act on."""
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -33,3 +35,13 @@ class CommandError(Exception):
 def refuse(message: str, status: int = USAGE) -> NoReturn:
     """Ends a command with a message."""
     raise CommandError(message, status)
+
+
+def known(option: str, names: Iterable[str], all_names: Iterable[str]) -> None:
+    """Refuses a name that there is not, with the nearest ones."""
+    there = list(all_names)
+    for name in names:
+        if name not in there:
+            near = difflib.get_close_matches(name, there, 3, 0.5)
+            meant = f"; did you mean {' or '.join(near)}?" if near else ""
+            refuse(f"{option}: there is no {name!r}{meant} `saliency-ext list` shows all names")

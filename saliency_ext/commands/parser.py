@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 
 from .. import __version__
 from ..probing.answers import SCORES
-from . import bench, compare, evaluate, explain, listing
-from .choices import DEFAULT_METHODS, DEFAULT_METRICS, INFILLS, TRUTH_METRICS
+from . import bench, compare, evaluate, explain, listing, truth
+from .choices import DEFAULT_METRICS, INFILLS, TRUTH_METRICS
 from .data import SCENES
+from .methods import DEFAULT_METHODS
 from .outcome import EXIT_CODES, Outcome
 
 Command = Callable[[argparse.Namespace], Outcome]
@@ -41,6 +42,18 @@ What changed from one finished run to another, image by image, with intervals. F
 
 {EXIT_CODES}"""
 
+_TRUTH = f"""\
+How well does each method find what is known to be true, and do metrics that remove pixels rank the methods alike? Reads a
+finished run with both kinds of metrics:
+
+  saliency-ext evaluate --methods all --samples 200 --metrics fidelity,truth --out truth-run
+  saliency-ext truth truth-run
+
+Own minus other: the score on the object that is asked about minus that on the other one; 0 for a map that finds objects, but
+knows nothing of the class.
+
+{EXIT_CODES}"""
+
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The parsed arguments, with the command's function as `run`, where it has one; what is unknown goes to the benches alone."""
@@ -68,6 +81,10 @@ def parser() -> argparse.ArgumentParser:
         "--fail-if", action="append", metavar="CONDITION", help="exit with 1 if it holds: 'worse', or MAP.METRIC.FIELD < NUMBER, "
         "FIELD one of first, second, change, change_low, change_high; may be given several times"
     )  # fmt: skip
+    known = _command(commands, "truth", "each method against known truth, from a run", _TRUTH, truth.run)
+    known.add_argument("run_folder", metavar="RUN", help="folder of a finished run")
+    known.add_argument("--json", metavar="FILE", help="also write all numbers there")
+    known.add_argument("--readme", metavar="FILE", help="also put the tables there, between <!-- truth:begin --> and its end")
     _command(commands, "list", "names of all methods, metrics, presets and infills", "", listing.run)
     commands.add_parser("demo", help="score one deletion curve of a shipped picture, in the terminal")
     commands.add_parser("doctor", help="say what is installed, which backend serves each op, and what is missing")
@@ -130,8 +147,15 @@ def _model(command: argparse.ArgumentParser) -> None:
 
 def _methods(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--methods", type=_names, metavar="A,B,...", help=f"names from `saliency-ext list`; default: {','.join(DEFAULT_METHODS)}"
+        "--methods",
+        type=_names,
+        metavar="A,B,...",
+        help=f"names from `saliency-ext list`, or all; default: {','.join(DEFAULT_METHODS)}",
     )
+    command.add_argument(
+        "--samples", type=_positive, metavar="N", help="at most N draws per image, for methods that draw (rise, lime, "
+        "kernel_shap, expected_gradients, smooth_grad and kin); default: each method's own, rise 4000"
+    )  # fmt: skip
     command.add_argument(
         "--infill", default="mean", metavar="NAME", help=f"what a removed pixel becomes: {', '.join(INFILLS)}; default: mean"
     )
@@ -167,6 +191,7 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
 
 
 def _explain(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", metavar="FOLDER", help="images that stand for the data, for expected_gradients alone")
     command.add_argument("image", nargs="?", help="a picture; default with --model testbed: one of its scenes")
     _model(command)
     _methods(command)

@@ -6,6 +6,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from ..evaluation.agreement import kendall_tau
 from .data import MetricLine, ReportData
 from .simultaneous import fewest_images, simultaneous_intervals
 
@@ -98,9 +99,5 @@ def kendall(first: Standing, second: Standing) -> float | None:
     names = [name for name in first.methods if name in second.methods]
     if len(names) < 3:
         return None
-    signs = [
-        tuple((found.means[a] > found.means[b]) - (found.means[a] < found.means[b]) for found in (first, second))
-        for a, b in combinations(names, 2)
-    ]
-    untied = [sum(pair[side] != 0 for pair in signs) for side in (0, 1)]
-    return float(sum(a * b for a, b in signs) / (untied[0] * untied[1]) ** 0.5) if min(untied) else None
+    tau = float(kendall_tau(*(torch.tensor([found.means[name] for name in names]).double() for found in (first, second))))
+    return tau if tau == tau else None

@@ -3,20 +3,13 @@
 import pytest
 import torch
 
-from saliency_ext.commands.choices import (
-    DEFAULT_METHODS,
-    DEFAULT_METRICS,
-    INFILLS,
-    TRUTH_METRICS,
-    Shared,
-    chosen_methods,
-    chosen_metrics,
-    make_infill,
-)
+from saliency_ext.commands.choices import DEFAULT_METRICS, INFILLS, TRUTH_METRICS, chosen_metrics, make_infill
 from saliency_ext.commands.data import Data
+from saliency_ext.commands.methods import DEFAULT_METHODS, METHODS, Sampling, chosen_methods
 from saliency_ext.commands.models import LoadedModel
 from saliency_ext.commands.outcome import CommandError
 from saliency_ext.commands.preprocessing import Preprocessing
+from saliency_ext.commands.shared import Shared
 from saliency_ext.infill import Constant
 from saliency_ext.metrics.presets import PRESETS
 
@@ -54,6 +47,32 @@ def test_controls_take_part_and_one_method_on_random_weights():
         assert redrawn == [f"{control}_random_weights"], "signed maps first: others may be 0 everywhere on random weights"
     own = chosen_methods(["grad_cam_random_weights", "random"], model(), SHARED, controls=True)
     assert list(own) == ["grad_cam_random_weights", "random", "centre", "edge", "grey_level"]
+
+
+def test_every_name_that_is_listed_can_be_asked_for():
+    bank = torch.rand(4, 3, 16, 16)
+    sampling = Sampling(3, lambda: bank)
+    made = chosen_methods(["all"], model(), SHARED, controls=True, sampling=sampling)
+    assert set(METHODS) == {name for name in made if not name.endswith("_random_weights")}
+    assert (made["rise"].masks, made["lime"].samples, made["smooth_grad"].samples) == (3, 3, 3)
+    assert (
+        made["rise"].seed == 7
+        and (made["kernel_shap"].samples, made["kernel_shap"].max_batch) == (4, 4)
+        and made["expected_gradients"].samples == 3
+    )
+    whole = chosen_methods(["rise", "smooth_grad"], model(), SHARED, controls=False, sampling=Sampling(10**6))
+    assert (whole["rise"].masks, whole["smooth_grad"].samples) == (4000, 50), "never more than a method's own number"
+    images, ids = torch.rand(2, 3, 16, 16), torch.arange(2)
+    for name in ("gradient", "input_x_gradient"):
+        size = made[f"{name}_abs"](images, 1, sample_ids=ids)
+        assert (size >= made[name](images, 1, sample_ids=ids).abs() - 1e-6).all() and size.min() >= 0
+    redrawn = chosen_methods(["gradient_abs_random_weights"], model(), SHARED, controls=False)["gradient_abs_random_weights"]
+    assert redrawn.info.family == "control" and redrawn.method.channels == "abs_sum"
+
+
+def test_truth_stands_for_every_metric_with_a_truth():
+    names = [metric.info.name for metric in chosen_metrics(["truth", "fidelity"], SCENES, PREPARED, SHARED)]
+    assert names[-1] == "fidelity" and {*TRUTH_METRICS, "mask_agreement", "mask_agreement_own_minus_other"} < set(names)
 
 
 def test_the_usual_methods_and_metrics_exist():

@@ -1,0 +1,125 @@
+"""Methods of a run from their names: those of the catalogue, two variants, and the controls."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from ..attribution import (
+    LIME,
+    RISE,
+    ExpectedGradients,
+    Gradient,
+    InputXGradient,
+    KernelSHAP,
+    Method,
+    RandomWeights,
+    SmoothGrad,
+    SmoothGradSquared,
+    VarGrad,
+)
+from ..attribution.catalogue import CONTROLS, RANDOM_WEIGHTS, MethodChoices, MethodEntry
+from ..attribution.catalogue import METHODS as CATALOGUE
+from ..protocols import Forward
+from ..segmentation import slic
+from .models import LoadedModel
+from .outcome import known, refuse
+from .shared import Shared
+
+ALL = "all"
+DEFAULT_METHODS = ("grad_cam", "layer_cam", "gradient", "input_x_gradient", "integrated_gradients")
+
+
+def _absolute(kind: Any, summary: str) -> MethodEntry:
+    make = lambda model, c: kind(model, channels="abs_sum", max_batch=c.max_batch)  # noqa: E731
+    return MethodEntry(f"{kind.info.name}_abs", kind.info, summary, make)
+
+
+_VARIANTS = (
+    _absolute(Gradient, "the size of the gradient: how much the score changes, up or down"),
+    _absolute(InputXGradient, "the size of the gradient times the input"),
+)
+METHODS: dict[str, MethodEntry] = {**CATALOGUE, **{entry.name: entry for entry in _VARIANTS}}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What methods that draw have in common besides the seed.
+
+    samples: at most so many draws per image; None: as many as each method has by itself. bank: gives images (M, C, H, W) that
+    stand for the data, when they are asked for.
+    """
+
+    samples: int | None = None
+    bank: Callable[[], Tensor | None] = field(default=lambda: None)
+
+
+def chosen_methods(
+    names: Sequence[str], model: LoadedModel, shared: Shared, *, controls: bool, sampling: Sampling | None = None
+) -> Mapping[str, Method]:
+    """Methods by name, "all" for every one; then the controls: four that know no model, and a method on random weights."""
+    given = [each for name in names for each in (explaining() if name == ALL else (name,))]
+    known("--methods", [name.removesuffix(RANDOM_WEIGHTS) for name in given], METHODS)
+    wanted = list(dict.fromkeys(given))
+    if controls:
+        wanted = list(dict.fromkeys([*wanted, *_redrawn(wanted), *CONTROLS]))
+    drawn = sampling or Sampling()
+    bank = drawn.bank() if any(name.startswith(ExpectedGradients.info.name) for name in wanted) else None
+    choices = MethodChoices(shared.infill, partial(slic, segments=25), bank, seed=shared.seed, max_batch=shared.max_batch)
+    made: dict[str, Method] = {}
+    for name in wanted:
+        try:
+            made[name] = _made(name, model.forward, choices, drawn.samples)
+        except (TypeError, ValueError, RuntimeError, ImportError) as error:
+            refuse(f"--methods: {name} cannot be used on this model: {error}")
+    return made
+
+
+def explaining() -> tuple[str, ...]:
+    """Names of all methods that are no controls."""
+    return tuple(name for name, entry in METHODS.items() if entry.info.family != "control")
+
+
+def _redrawn(names: Sequence[str]) -> list[str]:
+    """The first method with signed maps on random weights, else the first: maps cut off at 0 are often 0 everywhere there."""
+    if any(name.endswith(RANDOM_WEIGHTS) for name in names):
+        return []
+    methods = [name for name in names if METHODS[name].info.family != "control"]
+    return [f"{name}{RANDOM_WEIGHTS}" for name in sorted(methods, key=lambda name: not METHODS[name].info.signed)[:1]]
+
+
+def _made(name: str, model: Any, choices: MethodChoices, samples: int | None) -> Method:
+    plain = name.removesuffix(RANDOM_WEIGHTS)
+    make = partial(_make, plain, choices=choices, samples=samples)
+    return make(model) if plain == name else RandomWeights(make, model, choices.seed)
+
+
+def _make(name: str, model: Forward, *, choices: MethodChoices, samples: int | None) -> Method:
+    if samples is None or name not in _DRAWING:
+        return METHODS[name].make(model, choices)
+    kind, counted, arguments = _DRAWING[name]
+    usual = inspect.signature(kind).parameters[counted].default
+    fewer = min(samples, usual)
+    if kind is KernelSHAP:  # draws pairs
+        fewer += fewer % 2
+    options = {counted: fewer, "seed": choices.seed, "max_batch": choices.max_batch}
+    made: Method = kind(model, *arguments(choices), **options)
+    return made
+
+
+# Methods whose cost is a number of draws: class, its argument for the number, what else it is called with.
+_DRAWING: dict[str, tuple[Any, str, Callable[[MethodChoices], tuple[Any, ...]]]] = {
+    kind.info.name: (kind, counted, arguments)
+    for kind, counted, arguments in (
+        (RISE, "masks", lambda c: (c.infill,)),
+        (LIME, "samples", lambda c: (c.infill, c.segmenter)),
+        (KernelSHAP, "samples", lambda c: (c.infill, c.segmenter)),
+        (ExpectedGradients, "samples", lambda c: (c.bank,)),
+        (SmoothGrad, "samples", lambda c: ()),
+        (SmoothGradSquared, "samples", lambda c: ()),
+        (VarGrad, "samples", lambda c: ()),
+    )
+}

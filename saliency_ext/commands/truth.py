@@ -1,0 +1,171 @@
+"""`saliency-ext truth`: how well each method finds what is known to be true, and whether the removal of pixels says the same."""
+
+import argparse
+import json
+import math
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..evaluation.agreement import agreement
+from ..evaluation.intervals import summarise
+from ..evaluation.results import Results
+from ..evaluation.saved import read_results, read_run
+from ..metrics.catalogue import OWN_MINUS_OTHER, role_of
+from .outcome import CommandError, Outcome, refuse
+
+MARKS = ("<!-- truth:begin -->", "<!-- truth:end -->")
+_SIGN = {"higher": 1.0, "lower": -1.0}
+_FEW_VALUES = 0.5  # a map with a value on a smaller share of the images is not ranked
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """Reads a finished run, prints its table, and writes JSON and a README's table if asked to."""
+    try:
+        results, record = read_results(options.run_folder), read_run(options.run_folder)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        raise CommandError(f"truth: {options.run_folder}: {error}") from error
+    content = gathered(results, record)
+    written = []
+    if options.json:
+        Path(options.json).write_text(json.dumps(_without_nan(content), indent=1) + "\n", encoding="utf-8")
+        written.append(f"Written: {options.json}")
+    if options.readme:
+        _rewrite(Path(options.readme), content)
+        written.append(f"Written: the table in {options.readme}")
+    return Outcome("\n".join([as_text(content), *(["", *written] if written else [])]))
+
+
+def gathered(results: Results, record: dict[str, Any]) -> dict[str, Any]:
+    """All numbers as plain values: means with intervals per map and metric, and the agreement of rankings."""
+    metrics = list(dict.fromkeys(metric for _, metric in results))
+    truths = [name for name in metrics if role_of(name) == "truth"]
+    orders = [name for name in metrics if role_of(name) == "order"]
+    if not truths or not orders:
+        refuse(
+            "truth: expected a run with metrics that know the truth and metrics that remove pixels, got "
+            f"{', '.join(metrics)}; saliency-ext evaluate --metrics fidelity,truth"
+        )
+    maps = list(dict.fromkeys(name for name, _ in results))
+    controls = [name for name in maps if record["about"]["methods"][name]["family"] == "control"]
+    methods = [name for name in maps if name not in controls]
+    made = record["fingerprint"]
+    return {
+        "library": made["library"],
+        "model": made["model"],
+        "images": made["data"]["samples"],
+        "data": made["data"]["content"] if isinstance(made["data"]["content"], str) else "pictures",
+        "draws": {name: count for name in methods if (count := _draws(made["methods"][name]))},
+        "metrics": orders + truths,
+        "maps": {
+            name: {"control": name in controls} | {metric: _summary(results, name, metric) for metric in orders + truths}
+            for name in methods + controls
+        },
+        "agreement": {
+            order: {truth: asdict(agreement(*_ranked(results, methods, order, truth))) for truth in truths} for order in orders
+        },
+    }
+
+
+def _summary(results: Results, name: str, metric: str) -> dict[str, float]:
+    result = results[name, metric]
+    found = summarise(result.values[result.valid], len(result.values))
+    return {"mean": found.mean, "low": found.low, "high": found.high, "images": found.images}
+
+
+def _ranked(results: Results, methods: list[str], *metrics: str) -> tuple[torch.Tensor, ...]:
+    """Values (n, M) of the methods that have enough under all metrics, larger = better."""
+    found = {name: [results[name, metric] for metric in metrics] for name in methods}
+    enough = [name for name, rows in found.items() if all(row.valid.double().mean() >= _FEW_VALUES for row in rows)]
+    tables = []
+    for place in range(len(metrics)):
+        columns = [found[name][place] for name in enough]
+        values = [torch.where(each.valid, each.values.double(), math.nan) * _SIGN[each.info.direction] for each in columns]
+        tables.append(torch.stack(values, 1) if values else torch.empty(0, 0))
+    return tuple(tables)
+
+
+def _draws(made: dict[str, Any]) -> int | None:
+    """Of a method that draws: how often per image."""
+    return next((made[name] for name in ("masks", "samples") if isinstance(made.get(name), int)), None)
+
+
+def as_text(content: dict[str, Any]) -> str:
+    """Two tables for a terminal."""
+    tables = []
+    for rows in (_map_rows(content), _agreement_rows(content)):
+        wide = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        tables.append(
+            "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, wide, strict=True)).rstrip() for row in rows)
+        )
+    return "\n\n".join(
+        [tables[0], "Kendall's tau between rankings of the methods, with its 95 % interval over images:", tables[1]]
+    )
+
+
+def as_markdown(content: dict[str, Any]) -> str:
+    """The same for a README, with what it was measured on."""
+    draws = ", ".join(f"{name} {count}" for name, count in content["draws"].items())
+    drawn = f" Draws per image: {draws}." if draws else ""
+    lines = [f"{content['images']} scenes ({content['data']}); means, with 95 % intervals of own minus other.{drawn}", ""]
+    for rows in (_map_rows(content), _agreement_rows(content)):
+        lines += [f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
+        lines += [f"| {' | '.join(row)} |" for row in rows[1:]] + [""]
+    return "\n".join(lines[:-1])
+
+
+def _map_rows(content: dict[str, Any]) -> list[list[str]]:
+    rows = [["map", *(_heading(metric) for metric in content["metrics"])]]
+    for name, found in content["maps"].items():
+        cells = [_cell(found[metric], metric.endswith(OWN_MINUS_OTHER), content["images"]) for metric in content["metrics"]]
+        rows.append([f"{name} (control)" if found["control"] else name, *cells])
+    return rows
+
+
+def _heading(metric: str) -> str:
+    return metric.replace(OWN_MINUS_OTHER, ": own - other").replace("_", " ")
+
+
+def _cell(found: dict[str, Any], spread: bool, images: int) -> str:
+    if found["images"] == 0:
+        return "none"
+    text = f"{found['mean']:.3f}" + (f" [{found['low']:.3f}, {found['high']:.3f}]" if spread else "")
+    return text if found["images"] == images else f"{text} ({found['images']} images)"
+
+
+def _agreement_rows(content: dict[str, Any]) -> list[list[str]]:
+    rows = [["rankings of the methods by", "and by", "Kendall's tau", "methods"]]
+    for order, row in content["agreement"].items():
+        for truth, found in row.items():
+            interval = f"{found['tau']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]"
+            rows.append([_heading(order), _heading(truth), interval, str(found["methods"])])
+    return rows
+
+
+def _rewrite(path: Path, content: dict[str, Any]) -> None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"--readme: {error}") from error
+    begin, end = MARKS
+    if text.count(begin) != 1 or text.count(end) != 1:
+        refuse(f"--readme: expected the marks {begin} and {end} once each in {path}")
+    path.write_text(rewritten(text, content), encoding="utf-8")
+
+
+def rewritten(text: str, content: dict[str, Any]) -> str:
+    """A text with the tables between the marks replaced."""
+    begin, end = MARKS
+    return re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{as_markdown(content)}\n{end}", text, flags=re.DOTALL)
+
+
+def _without_nan(value: Any) -> Any:
+    """NaN as null, as JSON has none; numbers rounded to what is read."""
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
+    if isinstance(value, float):
+        return round(value, 5) if math.isfinite(value) else None
+    return value

@@ -1,0 +1,89 @@
+"""`saliency-ext truth`: the table of a run against known truth."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from saliency_ext import cli
+from saliency_ext.commands.outcome import CommandError
+from saliency_ext.commands.truth import MARKS, as_markdown, as_text, gathered, rewritten
+from saliency_ext.evaluation.results import Results
+from saliency_ext.metrics.result import OK, MetricResult
+from saliency_ext.probing import Counters
+from saliency_ext.protocols import MetricInfo
+
+DELETION = MetricInfo("deletion", "lower", "", "", "")
+POINTING = MetricInfo("pointing_game", "higher", "", "", "")
+OTHER = MetricInfo("pointing_game_own_minus_other", "higher", "", "", "")
+
+
+def result(info, values):
+    found = torch.tensor(values, dtype=torch.float64)
+    return MetricResult(info, found, {}, [OK if value == value else "undefined" for value in values])
+
+
+def record(*controls, methods=("good", "weak", "flat", "random")):
+    about = {name: {"family": "control" if name in controls else "x"} for name in methods}
+    made = {name: {"masks": 7} if name == "good" else {} for name in methods}
+    data = {"samples": 4, "content": "scenes, seed 0"}
+    return {"about": {"methods": about}, "fingerprint": {"library": {"a": "1"}, "model": {}, "data": data, "methods": made}}
+
+
+def table():
+    nothing = [math.nan] * 4
+    values = {
+        "good": ([0.1, 0.1, 0.2, 0.1], [1.0, 1.0, 1.0, 1.0]),
+        "weak": ([0.5, 0.6, 0.5, 0.5], [0.0, 1.0, 0.0, 0.0]),
+        "flat": ([0.7, 0.7, 0.8, 0.7], nothing),
+        "random": ([0.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.5, 0.5]),
+    }
+    rows = {}
+    for name, (deletion, pointing) in values.items():
+        rows[name, "deletion"], rows[name, "pointing_game"] = result(DELETION, deletion), result(POINTING, pointing)
+        rows[name, "pointing_game_own_minus_other"] = result(OTHER, pointing)
+    return Results(rows, Counters())
+
+
+def test_means_intervals_controls_and_agreement():
+    content = gathered(table(), record("random"))
+    assert list(content["maps"]) == ["good", "weak", "flat", "random"] and content["maps"]["random"]["control"]
+    assert content["maps"]["weak"]["pointing_game"]["mean"] == 0.25 and content["draws"] == {"good": 7}
+    tau = content["agreement"]["deletion"]["pointing_game"]
+    assert (tau["tau"], tau["methods"], tau["images"]) == (1.0, 2, 4), "lower deletion is better; no values, no control ranked"
+    text = as_text(content)
+    line = next(line for line in text.splitlines() if line.startswith("weak"))
+    assert line.split()[1:3] == ["0.525", "0.250"] and "0.250 [" in line, "an interval for own minus other"
+    assert "random (control)" in text and next(each for each in text.splitlines() if each.startswith("flat")).count("none") == 2
+    assert "deletion" in text.split("Kendall's tau between")[1] and "+1.00 [" in text
+
+
+def test_the_table_of_a_readme_is_replaced():
+    content = gathered(table(), record("random"))
+    text = f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter"
+    new = rewritten(text, content)
+    assert new == f"before\n{MARKS[0]}\n{as_markdown(content)}\n{MARKS[1]}\nafter" and rewritten(new, content) == new
+    assert "| good | 0.125 | 1.000 | 1.000 [1.000, 1.000] |" in new and "4 scenes (scenes, seed 0)" in new and "good 7" in new
+
+
+def test_what_is_refused(tmp_path, capsys):
+    blind = Results({("good", "deletion"): table()["good", "deletion"]}, Counters())
+    with pytest.raises(CommandError, match="expected a run with metrics that know the truth and .* --metrics fidelity,truth"):
+        gathered(blind, record("random"))
+    assert cli.main(["truth", str(tmp_path / "none")]) == 2
+    assert f"saliency-ext: truth: {tmp_path / 'none'}: " in capsys.readouterr().err
+
+
+def test_from_a_run_on_the_testbed(tmp_path, capsys):
+    pytest.importorskip("pyarrow")
+    out = str(tmp_path / "run")
+    words = ["--methods", "gradient,input_x_gradient", "--metrics", "fidelity,pointing_game,relevance_mass", "--no-controls"]
+    assert cli.main(["evaluate", *words, "--limit", "3", "--steps", "2", "--pictures", "0", "--quiet", "--out", out]) == 0
+    (tmp_path / "page.md").write_text(f"{MARKS[0]}{MARKS[1]}")
+    assert cli.main(["truth", out, "--json", str(tmp_path / "x.json"), "--readme", str(tmp_path / "page.md")]) == 0
+    content = json.loads((tmp_path / "x.json").read_text())
+    assert content["images"] == 3 and set(content["agreement"]["fidelity"]) == {"pointing_game", "relevance_mass"}
+    assert "| input_x_gradient |" in (tmp_path / "page.md").read_text() and "Written: " in capsys.readouterr().out
+    assert cli.main(["truth", out, "--readme", str(tmp_path / "x.json")]) == 2
+    assert "--readme: expected the marks <!-- truth:begin --> and" in capsys.readouterr().err
