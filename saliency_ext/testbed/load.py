@@ -26,7 +26,7 @@ def load_net(name: str = "residual", *, folder: str | Path | None = None, dtype:
     """A trained net in eval mode, on the CPU. Inputs: (image / 255 - MEAN) / STD of `scenes`, (N, 3, 64, 64); logits (N, 14).
 
     Args:
-        name: "residual"; "transformer" once it was trained into the folder: no weights of it are in the package.
+        name: "residual" or "transformer".
         folder: where the weights and their training log are; None = those of the package.
         dtype: float32, float16 or bfloat16; BatchNorm stays float32 in each, as its statistics do not survive rounding.
 
@@ -81,7 +81,7 @@ def training_log(folder: str | Path | None = None) -> dict[str, Any]:
 
     Example:
         >>> sorted(training_log())
-        ['residual']
+        ['residual', 'transformer']
     """
     path = (WEIGHTS if folder is None else Path(folder)) / LOG
     try:

@@ -19,8 +19,8 @@ from saliency_ext.testbed.scenes import MEAN, STD, make_scenes, normalise
 from saliency_ext.testbed.train import PLANS, Plan, train
 
 MEASURES = ("one_object", "in_scene", "both_found", "synonym_pair")
-PARAMETERS = {"residual": 223_466, "transformer": 177_478}
-SHIPPED = sorted(training_log())
+PARAMETERS = {"residual": 223_466, "transformer": 178_022}
+SHIPPED = ("residual", "transformer")
 
 
 @pytest.fixture
@@ -73,6 +73,11 @@ def test_stated_recognition_holds(name):
 def test_the_residual_net_is_good_enough_to_judge_maps_with():
     shares = {name: training_log()["residual"]["test"][name]["share"] for name in MEASURES}
     assert shares["one_object"] >= 0.95 and shares["in_scene"] >= 0.98 and shares["both_found"] >= 0.93
+
+
+def test_the_transformer_knows_digits_if_not_well():
+    shares = {name: training_log()["transformer"]["test"][name]["share"] for name in MEASURES}
+    assert shares["one_object"] >= 0.7 and shares["in_scene"] >= 0.8, "chance is 0.1 and 0.17"
 
 
 def test_readme_states_the_numbers_of_the_log():
@@ -241,7 +246,7 @@ def test_training_is_deterministic_and_leaves_no_trace(name, tmp_path, monkeypat
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_stated_losses_fall(name):
     losses = training_log()[name]["epoch_losses"]
-    assert len(losses) == PLANS[name].epochs and losses[-1] < 0.6 * losses[0]
+    assert len(losses) == PLANS[name].epochs and losses[-1] < {"residual": 0.4, "transformer": 0.65}[name] * losses[0]
 
 
 def test_the_command_trains_into_a_folder(tmp_path, monkeypatch):
