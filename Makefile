@@ -5,12 +5,16 @@ VENV := .venv
 PY := $(VENV)/bin/python
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: demo test lint bench wheel clean
+.PHONY: demo test lint bench wheel picture clean
 .DEFAULT_GOAL := demo
 
 # Goes on where it was stopped; report/index.html is the page to open.
 demo: $(VENV)/.installed
 	$(PY) -m saliency_ext evaluate --out report
+
+# The README's picture of the report; needs chromium.
+picture: demo
+	$(PY) docs/screenshot.py
 
 test: $(VENV)/.installed
 	$(PY) -m pytest

@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+from PIL import Image
+
 from bench.readme import rewritten, table
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +28,14 @@ def test_the_table_is_the_committed_json():
     assert content["meta"]["complete"]
     assert rewritten(README, table(content)) == README
     assert table(content).count("\n") > 10
+
+
+def test_the_picture_is_there_and_small():
+    picture = ROOT / "docs/report.png"
+    assert "](docs/report.png)" in README.split("\n## ")[1], "on the first screen"
+    with Image.open(picture) as image:
+        assert image.format == "PNG" and image.width >= 1000
+    assert picture.stat().st_size < 300_000
 
 
 def test_the_commands_exist():

@@ -1,6 +1,7 @@
 """Methods of a run from their names: those of the catalogue, two variants, and the controls."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -74,7 +75,9 @@ def chosen_methods(
         try:
             made[name] = _made(name, model.forward, choices, drawn.samples)
         except (TypeError, ValueError, RuntimeError, ImportError) as error:
-            refuse(f"--methods: {name} cannot be used on this model: {error}")
+            if name in names or name.endswith(RANDOM_WEIGHTS):
+                refuse(f"--methods: {name} cannot be used on this model: {error}")
+            warnings.warn(f"--methods {ALL}: without {name}, which cannot be used on this model: {error}", stacklevel=2)
     return made
 
 

@@ -58,6 +58,7 @@ def gathered(results: Results, record: dict[str, Any]) -> dict[str, Any]:
         "model": made["model"],
         "images": made["data"]["samples"],
         "data": made["data"]["content"] if isinstance(made["data"]["content"], str) else "pictures",
+        "steps": {name: made["metrics"][name].get("schedule", {}).get("steps") for name in orders},
         "draws": {name: count for name in methods if (count := _draws(made["methods"][name]))},
         "metrics": orders + truths,
         "maps": {
@@ -109,8 +110,10 @@ def as_text(content: dict[str, Any]) -> str:
 def as_markdown(content: dict[str, Any]) -> str:
     """The same for a README, with what it was measured on."""
     draws = ", ".join(f"{name} {count}" for name, count in content["draws"].items())
-    drawn = f" Draws per image: {draws}." if draws else ""
-    lines = [f"{content['images']} scenes ({content['data']}); means, with 95 % intervals of own minus other.{drawn}", ""]
+    steps = ", ".join(f"{name} {count}" for name, count in content["steps"].items() if count)
+    said = [f"{content['images']} scenes ({content['data']}); means, with 95 % intervals of own minus other."]
+    said += [f"{what}: {numbers}." for what, numbers in (("Steps of a curve", steps), ("Draws per image", draws)) if numbers]
+    lines = [" ".join(said), ""]
     for rows in (_map_rows(content), _agreement_rows(content)):
         lines += [f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
         lines += [f"| {' | '.join(row)} |" for row in rows[1:]] + [""]

@@ -15,7 +15,7 @@ def number(value: float, digits: int = 3) -> str:
     size = abs(value)
     if size == 0 or 10**-digits <= size < 100:
         return f"{value + 0.0:.{digits}f}"
-    return f"{value:.{digits}g}" if size < 100 else f"{value:.4g}"
+    return f"{value:.{digits - 1}g}" if size < 100 else f"{value:.4g}"
 
 
 def span(low: float, high: float) -> str:

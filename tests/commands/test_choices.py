@@ -70,6 +70,15 @@ def test_every_name_that_is_listed_can_be_asked_for():
     assert redrawn.info.family == "control" and redrawn.method.channels == "abs_sum"
 
 
+def test_all_leaves_out_what_cannot_be_used():
+    plain = LoadedModel("python:x:y", lambda inputs: inputs.mean((2, 3)), PREPARED, None)
+    with pytest.warns(UserWarning) as caught:
+        made = chosen_methods(["all"], plain, SHARED, controls=False)
+    said = [str(each.message) for each in caught]
+    assert any(text.startswith("--methods all: without agf, which cannot be used on this model: AGF: ") for text in said)
+    assert {"gradient", "rise"} <= set(made) and not {"agf", "expected_gradients"} & set(made)
+
+
 def test_truth_stands_for_every_metric_with_a_truth():
     names = [metric.info.name for metric in chosen_metrics(["truth", "fidelity"], SCENES, PREPARED, SHARED)]
     assert names[-1] == "fidelity" and {*TRUTH_METRICS, "mask_agreement", "mask_agreement_own_minus_other"} < set(names)

@@ -28,7 +28,9 @@ def record(*controls, methods=("good", "weak", "flat", "random")):
     about = {name: {"family": "control" if name in controls else "x"} for name in methods}
     made = {name: {"masks": 7} if name == "good" else {} for name in methods}
     data = {"samples": 4, "content": "scenes, seed 0"}
-    return {"about": {"methods": about}, "fingerprint": {"library": {"a": "1"}, "model": {}, "data": data, "methods": made}}
+    metrics = {name: {} for name in ("pointing_game", "pointing_game_own_minus_other")} | {"deletion": {"schedule": {"steps": 5}}}
+    prints = {"library": {"a": "1"}, "model": {}, "data": data, "methods": made, "metrics": metrics}
+    return {"about": {"methods": about}, "fingerprint": prints}
 
 
 def table():
@@ -64,7 +66,8 @@ def test_the_table_of_a_readme_is_replaced():
     text = f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter"
     new = rewritten(text, content)
     assert new == f"before\n{MARKS[0]}\n{as_markdown(content)}\n{MARKS[1]}\nafter" and rewritten(new, content) == new
-    assert "| good | 0.125 | 1.000 | 1.000 [1.000, 1.000] |" in new and "4 scenes (scenes, seed 0)" in new and "good 7" in new
+    assert "| good | 0.125 | 1.000 | 1.000 [1.000, 1.000] |" in new and "4 scenes (scenes, seed 0)" in new
+    assert "Steps of a curve: deletion 5. Draws per image: good 7." in new
 
 
 def test_what_is_refused(tmp_path, capsys):

@@ -115,5 +115,10 @@ def test_ticks_cover_and_are_few(low, high):
 
 
 def test_numbers():
-    assert number(-0.0004) == "-0.0004" and number(12.3456) == "12.346" and number(float("inf")) == "n/a"
+    assert (
+        number(-0.0004) == "-0.0004"
+        and number(-0.000813) == "-0.00081"
+        and number(12.3456) == "12.346"
+        and number(float("inf")) == "n/a"
+    )
     assert span(0.1, 0.2) == "[0.100, 0.200]" and span(float("nan"), 1.0) == ""
