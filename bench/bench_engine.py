@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from saliency_ext import evaluate, ops
 from saliency_ext.infill import Constant
@@ -15,41 +15,10 @@ from saliency_ext.probing import Engine, EqualFractions
 from saliency_ext.reference.curves import perturbation_curve
 
 from .common import PIXELS, Baseline, Case, Setup, Task, host_only
+from .nets import corner, residual_net
 
 _STEPS = 64  # 65 points a curve
 _BATCH = 32
-
-
-class _Block(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut."""
-
-    def __init__(self, before: int, after: int, stride: int) -> None:
-        super().__init__()
-        self.first = nn.Sequential(
-            nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
-        )
-        self.second = nn.Sequential(nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after))
-        same = stride == 1 and before == after
-        self.shortcut = (
-            nn.Identity() if same else nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.second(self.first(x)) + self.shortcut(x))
-
-
-def residual_net() -> nn.Module:
-    """The layers of an 18-layer residual net, 11.7 million random weights."""
-    torch.manual_seed(0)
-    stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
-    widths = [(64, 64, 1), (64, 64, 1), (64, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 512, 2), (512, 512, 1)]
-    blocks = [_Block(*width) for width in widths]
-    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 1000)).eval()
-
-
-def corner(images: Tensor) -> Tensor:
-    """A model that costs nothing."""
-    return images[:, :, 0, 0]
 
 
 def cases(setup: Setup) -> list[Case]:

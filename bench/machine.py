@@ -13,7 +13,8 @@ from typing import Any
 import numpy
 import torch
 
-from .common import Timer, native
+from .common import native
+from .timing import Timer
 
 
 def last_level_cache(device: str) -> int:

@@ -60,7 +60,7 @@ def _status(name: str) -> int:
 def _bytes(result: Any) -> int:
     if isinstance(result, tuple | list):
         return sum(map(_bytes, result))
-    return int(result.nbytes)
+    return 0 if result is None else int(result.nbytes)
 
 
 def _records(op: str, setup: Setup) -> list[dict[str, Any]]:
@@ -76,9 +76,12 @@ def _records(op: str, setup: Setup) -> list[dict[str, Any]]:
         output, ours = peak(task.ours, setup.device)
         record: dict[str, Any] = {"op": case.op, "case": case.name, "output_bytes": output, "ours_peak_bytes": ours}
         record["eager_peak_bytes"] = None
-        if eager is not None and eager.run is not None:
-            record["eager"] = eager.name
-            record["eager_peak_bytes"] = peak(eager.run, setup.device)[1]
+        if task.memory_budget is not None:
+            record["budget_bytes"], record["within_budget"] = task.memory_budget, ours <= task.memory_budget
+        watched = [b for b in task.baselines if b.run is not None and (b.peak or b is eager)]
+        record["baseline_peak_bytes"] = {b.name: peak(b.run, setup.device)[1] for b in watched if b.run is not None}
+        if eager is not None:
+            record["eager"], record["eager_peak_bytes"] = eager.name, record["baseline_peak_bytes"][eager.name]
         record["temporaries_bytes"] = max(ours - output, 0)
         record["temporaries_below_output"] = ours - output <= max(output, _SLACK)
         records.append(record)

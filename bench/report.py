@@ -77,6 +77,8 @@ def memory_text(records: Sequence[dict[str, Any]]) -> str:
             continue
         numbers = " ".join(f"{_mib(record[key]):>9}" for key in ("output_bytes", "ours_peak_bytes", "eager_peak_bytes"))
         verdict = "" if record["temporaries_below_output"] else "  MORE THAN THE OUTPUT"
+        if "budget_bytes" in record:
+            verdict = f"  {'within' if record['within_budget'] else 'ABOVE'} {_mib(record['budget_bytes'])}"
         lines.append(f"    {record['op'] + ': ' + record['case']:<68.68} {numbers}{verdict}")
     return "\n".join(lines)
 

@@ -5,9 +5,10 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-from .common import Baseline, Case, Mismatch, Setup, Task, Timer, checked, max_difference, native, paired
+from .common import Baseline, Case, Setup, Task, max_difference, native
 from .load import LIMIT, Load, wait_for_quiet
 from .machine import last_level_cache
+from .timing import Mismatch, Pair, Timer, against_budget, checked, paired
 
 _ATTEMPTS = 3  # at a row that another process disturbed
 
@@ -21,6 +22,7 @@ MODULES = (
     "noise",
     "gaussian_blur",
     "engine",
+    "attribution",
 )
 
 
@@ -64,27 +66,29 @@ def _row(
 ) -> dict[str, Any]:
     target = None if setup.quick else baseline.target
     row: dict[str, Any] = {"baseline": baseline.name, "note": baseline.note, "target": target}
-    if baseline.run is None:
+    budget, difference = baseline.cpu_budget, None
+    if budget is not None and setup.device != "cpu":
+        return {**row, "status": "skipped", "reason": "a budget of processor time is for the CPU"}
+    if budget is None and baseline.run is None:
         return {**row, "status": "skipped", "reason": baseline.skipped}
-    try:
-        baseline.run()  # compiles, fills caches
-    except Exception as problem:
-        return {**row, "status": "skipped", "reason": "it failed: " + _text(problem)}
-    try:
-        difference = None
-        if baseline.tolerance is not None:
-            difference = checked(max_difference, task.ours, baseline.run, baseline.tolerance)
-    except Mismatch as problem:
-        return {**row, "status": "wrong", "reason": _text(problem)}
+    if baseline.run is not None:
+        try:
+            baseline.run()  # compiles, fills caches
+        except Exception as problem:
+            return {**row, "status": "skipped", "reason": "it failed: " + _text(problem)}
+        try:
+            if baseline.tolerance is not None:
+                difference = checked(max_difference, task.ours, baseline.run, baseline.tolerance)
+        except Mismatch as problem:
+            return {**row, "status": "wrong", "reason": _text(problem)}
     row["difference"] = difference
     if check_only:
         return {**row, "status": "checked"}
-    limits = {"rounds": 3, "min_rounds": 2, "warmup": 1} if setup.quick else {}
     for attempt in range(1 if setup.quick else _ATTEMPTS):
         if attempt > 0:
             wait_for_quiet(20.0)
         load = Load()
-        pair = paired(task.ours, baseline.run, seconds=seconds, timer=Timer(setup.device), **limits)  # type: ignore[arg-type]
+        pair = _timed(task, baseline, setup, seconds)
         others = load.others()
         disturbed = others is not None and others > LIMIT
         if not disturbed:
@@ -105,6 +109,15 @@ def _row(
         "attempts": attempt + 1,
         "met": None if target is None or disturbed else pair.ratio >= target,
     }
+
+
+def _timed(task: Task, baseline: Baseline, setup: Setup, seconds: float) -> Pair:
+    limits = {"rounds": 3, "min_rounds": 2} if setup.quick else {}
+    if baseline.cpu_budget is not None:
+        return against_budget(task.ours, baseline.cpu_budget, seconds=seconds, **limits)  # type: ignore[arg-type]
+    warmup = 1 if setup.quick else 2
+    timer = Timer(setup.device)
+    return paired(task.ours, baseline.run, seconds=seconds, timer=timer, warmup=warmup, **limits)  # type: ignore[arg-type]
 
 
 def _rate(task: Task, seconds: float, ceilings: dict[str, Any]) -> dict[str, Any]:

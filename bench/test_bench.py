@@ -1,13 +1,16 @@
 """Headline case of each op under pytest-benchmark: `pytest bench --benchmark-only --benchmark-json=FILE`."""
 
+import time
 from typing import Any
 
 import pytest
+import torch
 
 import saliency_ext  # noqa: F401  (registers the ops)
 
-from .common import Case, Setup, bootstrap, paired
+from .common import Case, Setup
 from .run import cases
+from .timing import against_budget, bootstrap, paired
 
 MAIN = [case for case in cases(Setup(), []) if case.main]
 
@@ -44,3 +47,12 @@ def test_bootstrap_is_reproducible() -> None:
     assert bootstrap([1.0, 2.0, 3.0, 4.0, 5.0]) == bootstrap([1.0, 2.0, 3.0, 4.0, 5.0])
     low, high = bootstrap([1.0, 2.0, 3.0, 4.0, 5.0])
     assert low <= 3.0 <= high
+
+
+def test_a_budget_is_of_processor_time() -> None:
+    """Sleeping costs nothing, working does; and the number of threads is that of before."""
+    threads = torch.get_num_threads()
+    asleep = against_budget(lambda: time.sleep(0.01), 0.005, rounds=5)
+    awake = against_budget(lambda: sum(range(300_000)), 1e-6, rounds=5)
+    assert asleep.ratio > 1 > awake.ratio
+    assert torch.get_num_threads() == threads
