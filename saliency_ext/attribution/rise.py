@@ -16,11 +16,13 @@ from ..probing.answers import SCORES
 from ..protocols import Forward, Infill, MethodInfo
 from .probed import ProbedMethod
 from .rise_accumulate import MaskSums
-from .rise_estimate import WEIGHTINGS, MapEstimator, relative_noise
+from .rise_estimate import WEIGHTINGS, Estimator, MapEstimator, relative_noise
 from .rise_masks import SAMPLINGS, MaskSampler
+from .rise_regression import RegressionEstimator
 
 _CHECK = 256  # masks between two looks at the noise
 _CHECK_GROUPS = 8
+REGRESSED = "regressed"
 
 PRESETS: dict[str, dict[str, Any]] = {
     "rise": {"masks": 4000, "grid": 7, "keep": 0.5},
@@ -57,6 +59,7 @@ class RISE(ProbedMethod):
         mean       1 / n * sum_i f_i M_i(u)
         coverage   sum_i f_i M_i(u) / sum_i M_i(u)
         centred    sum_i (f_i - mean f) M_i(u) / sum_i M_i(u), which is coverage - mean f
+        regressed  what centred tends to, from a linear model of f in the mask: see `rise_regression`; fewest masks
 
     A mask is a grid of h by w bits, each 1 with probability `keep`, resized bilinearly to (h + 1) ceil(H / h) by
     (w + 1) ceil(W / w) and cropped at a random shift. "plain" is published; where f varies little it mostly shows how often a
@@ -70,7 +73,7 @@ class RISE(ProbedMethod):
         grid: cells along each axis, one int for both or (h, w).
         keep: probability that a cell is kept, in (0, 1].
         seed: in [0, 2^63).
-        weighting: "plain", "mean", "coverage" or "centred".
+        weighting: "plain", "mean", "coverage", "centred" or "regressed".
         sampling: "random", "antithetic" (pairs of opposite grids) or "sobol" (scrambled Sobol points: fewer masks for the same
             noise); see `rise_masks.MaskSampler`.
         border: what lies outside the grid: "mirror" (published) or "clamp"; see `ops.blend_grids`.
@@ -83,9 +86,11 @@ class RISE(ProbedMethod):
     Polarity: higher = the score is higher when the pixel is shown. Unit: that of the score. All images see the same masks, mask i
     being a function of (seed, i) alone, so maps of one batch share their coverage noise, and an image's map depends on nothing
     else in the batch. Cost: n forwards per image and draw of the infill, whatever the number of targets. Memory: a buffer of
-    max_batch images, 10 bytes per grid cell of every mask, and one score per mask; masks are never stored. Deterministic.
+    max_batch images, 10 bytes per grid cell of every mask, and one score per mask; masks are never stored; with "regressed" also
+    8 (2 h)^2 (2 w)^2 bytes for the matrix of a regression. Deterministic.
     Traps: maps are smooth at the scale of a cell, smaller structure is not resolved; infills that must know what is removed see
-    the mask rounded to 0 and 1; two maps differ by chance, so report `noise_floor`.
+    the mask rounded to 0 and 1; two maps differ by chance, so report `noise_floor`. "regressed" with few masks shrinks the map
+    towards 0, which the noise floor does not see.
 
     Example:
         >>> import torch
@@ -130,14 +135,14 @@ class RISE(ProbedMethod):
         if not 0 < self.keep <= 1:
             bad_value("RISE", "keep", "in (0, 1]", keep)
         self.seed = require_integer("RISE", "seed", seed, 0, 2**63 - 1)
-        require_choice("RISE", "weighting", weighting, WEIGHTINGS)
+        require_choice("RISE", "weighting", weighting, (*WEIGHTINGS, REGRESSED))
         require_choice("RISE", "sampling", sampling, SAMPLINGS)
         require_choice("RISE", "border", border, ("mirror", "clamp"))
         self.weighting, self.sampling, self.border = weighting, sampling, border
         self.tolerance = None if tolerance is None else _number("tolerance", tolerance)
         if self.tolerance is not None and not self.tolerance > 0:
             bad_value("RISE", "tolerance", "> 0, or None", tolerance)
-        self._record: Callable[[MapEstimator, list[Tensor]], None] | None = None
+        self._record: Callable[[Estimator, list[Tensor]], None] | None = None
 
     @classmethod
     def preset(cls, name: str, model: Forward, infill: Infill | None = None, **changes: Any) -> "RISE":
@@ -169,7 +174,7 @@ class RISE(ProbedMethod):
         errors: list[Tensor] = []
         counts: list[int] = []
 
-        def record(estimator: MapEstimator, scores: list[Tensor]) -> None:
+        def record(estimator: Estimator, scores: list[Tensor]) -> None:
             errors.extend(estimator.standard_error(used, groups) for used in scores)
             counts.extend(map(len, scores))
 
@@ -184,7 +189,10 @@ class RISE(ProbedMethod):
         height, width = inputs.shape[2:]
         sampler = MaskSampler(self.grid, (height, width), self.keep, self.seed, self.sampling)
         grids, shifts = sampler.draw(self.masks)
-        estimator = MapEstimator(MaskSums(grids, shifts, (height, width), self.border), self.weighting, self.keep)
+        sums = MaskSums(grids, shifts, (height, width), self.border)
+        estimator: Estimator = MapEstimator(sums, self.weighting, self.keep)
+        if self.weighting == REGRESSED:
+            estimator = RegressionEstimator(sums, grids, shifts, self.keep)
         every = max(1, min(sampler.cell) // 4)  # for the noise: maps are smooth at the scale of a cell
 
         scores = torch.zeros(*classes.shape, self.masks, dtype=torch.float64)

@@ -1,6 +1,7 @@
 """From the scores of RISE's masks to a map, and to its standard error."""
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -8,6 +9,19 @@ from torch import Tensor
 from .rise_accumulate import MaskSums, group_of
 
 WEIGHTINGS = ("plain", "mean", "coverage", "centred")
+
+
+class Estimator(Protocol):
+    """Makes the map of one image and target from the scores (n,) float64 of its first n masks, and says how sure it is."""
+
+    def map(self, scores: Tensor, every: int = 1) -> Tensor:
+        """(H', W') float64 at every `every`-th pixel."""
+
+    def standard_error(self, scores: Tensor, groups: int, every: int = 1) -> Tensor:
+        """(H', W') float64 at every `every`-th pixel."""
+
+    def relative_noise(self, scores: Tensor, groups: int, every: int = 1) -> float:
+        """`relative_noise` of the two."""
 
 
 @dataclass(frozen=True)

@@ -251,7 +251,7 @@ BAD = [
     (
         {"weighting": "none"},
         ValueError,
-        "RISE: expected weighting to be one of 'plain', 'mean', 'coverage', 'centred', got 'none'",
+        "RISE: expected weighting to be one of 'plain', 'mean', 'coverage', 'centred', 'regressed', got 'none'",
     ),
     ({"sampling": "halton"}, ValueError, "RISE: expected sampling to be one of 'random', 'antithetic', 'sobol', got 'halton'"),
     ({"border": "wrap"}, ValueError, "RISE: expected border to be one of 'mirror', 'clamp', got 'wrap'"),
