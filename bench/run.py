@@ -23,6 +23,7 @@ MODULES = (
     "gaussian_blur",
     "engine",
     "attribution",
+    "similarity",
 )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import saliency_ext
+import saliency_ext.comparison
 
 FROZEN = Path(__file__).with_name("api_surface.txt")
 
@@ -27,7 +28,7 @@ def surface(module: ModuleType) -> list[str]:
 
 
 def test_public_names_are_frozen() -> None:
-    names = ("attribution", "evaluation", "infill", "metrics", "ops", "probing", "reference", "segmentation")
+    names = ("attribution", "comparison", "evaluation", "infill", "metrics", "ops", "probing", "reference", "segmentation")
     modules = [saliency_ext, *(getattr(saliency_ext, name) for name in names)]
     current = [line for module in modules for line in surface(module)]
     assert current == FROZEN.read_text().splitlines(), "\n".join(current)

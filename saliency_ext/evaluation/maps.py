@@ -124,11 +124,7 @@ class Source:
         maps = values.detach().to(inputs.device)
         if maps.ndim == 4:
             maps = maps[:, 0] if maps.shape[1] == 1 else reduce_channels(_FUNCTION, maps, str(self.reading.channels))
-        if maps.shape[1:] == size:
-            return maps
-        mode, wide = str(self.reading.resample), maps if maps.dtype == torch.float64 else maps.float()
-        options = {"align_corners": False} if mode == "bilinear" else {}
-        return functional.interpolate(wide[:, None], size, mode=mode, **options)[:, 0]
+        return maps if maps.shape[1:] == size else resampled(maps, size, str(self.reading.resample))
 
     def explained(self, chunk: Chunk, inputs: Tensor, target: Tensor, on_bad: str) -> Mapped:
         """Maps made by the method for the chunk's images, or others in their place; where it fails it is asked image by image."""
@@ -192,6 +188,13 @@ def check_target_maps(name: str, given: TargetMaps) -> None:
     ordered = labels.sort(-1).values
     if (ordered[..., 1:] == ordered[..., :-1]).any():
         bad_value(_FUNCTION, f"{argument}.labels", "to be distinct", labels.tolist())
+
+
+def resampled(maps: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+    """Maps (N, H, W) at another size by one of `RESAMPLE`; half precision becomes float32."""
+    wide = maps if maps.dtype == torch.float64 else maps.float()
+    options = {"align_corners": False} if mode == "bilinear" else {}
+    return functional.interpolate(wide[:, None], size, mode=mode, **options)[:, 0]
 
 
 def _whole(saliency: Tensor) -> Mapped:

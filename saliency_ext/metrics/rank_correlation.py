@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from .. import ops
 from ..finite import finite_rows
 
 # Sums of products of ranks stay below 2^63 up to here.
@@ -23,7 +24,8 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
         >>> rank_correlation(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[10.0, 9.0, 20.0]]]))
         tensor([0.5000], dtype=torch.float64)
     """
-    a, b = (_centred_ranks(values.flatten(1)) for values in (first, second))
+    exact = torch.int64 if first[0:1].numel() <= _MOST_PIXELS else torch.float64
+    a, b = (centred_ranks(values).to(exact) for values in (first, second))
     aa, bb, ab = (product.sum(1).double() for product in (a * a, b * b, a * b))
     correlation = ab / (aa * bb).sqrt()
     correlation = torch.where((aa == 0) | (bb == 0), ((aa == 0) & (bb == 0)).double(), correlation)
@@ -31,15 +33,11 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     return torch.where(finite, correlation, torch.nan)
 
 
-def _centred_ranks(values: Tensor) -> Tensor:
-    """(N, P) twice the mean rank less P - 1, integers that sum to 0."""
-    pixels = values.shape[1]
-    ordered, order = values.sort(1)
-    places = torch.arange(pixels, device=values.device).expand_as(order)
-    edge = torch.ones_like(order[:, :1], dtype=torch.bool)
-    step = ordered[:, 1:] != ordered[:, :-1]
-    begins, ends = torch.cat([edge, step], 1)[:, :pixels], torch.cat([step, edge], 1)[:, :pixels]
-    first = torch.where(begins, places, 0).cummax(1).values
-    last = torch.where(ends, places, pixels).flip(1).cummin(1).values.flip(1)
-    ranks = torch.empty_like(order).scatter_(1, order, first + last - (pixels - 1))
-    return ranks if pixels <= _MOST_PIXELS else ranks.double()
+def centred_ranks(maps: Tensor) -> Tensor:
+    """(N, P) int32, twice the mean rank less P - 1 of maps (N, H, W): whole numbers that sum to 0, larger for larger values.
+
+    Of pixels that tie, the order by index and the order by index from the end add up to the same for all.
+    """
+    first = ops.rank(maps, nan="last").flatten(1)
+    last = ops.rank(maps.flip(1, 2), nan="last").flatten(1).flip(1)
+    return (first.shape[1] - 1) - (first + last)

@@ -1,0 +1,93 @@
+"""`pairwise_similarity` of 20 maps of 200 images against scikit-image and scipy pair by pair."""
+
+import time
+from collections.abc import Callable
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from saliency_ext.comparison import pairwise_similarity
+
+from .common import Baseline, Case, Setup, Task, optional_import
+
+_SIDE = 64
+_SAMPLE = 4  # images that the baseline is run on: all would take minutes
+_SECONDS = 5.0  # aimed for, for all pairs under all measures
+
+
+def cases(setup: Setup) -> list[Case]:
+    """All measures at once, then the costly ones, against libraries on a few images."""
+    if setup.device != "cpu":  # computed on the host whatever the device
+        return []
+    maps, images = setup.size(20, 20, 4), setup.size(200, 200, 8)
+    name = f"{maps} maps x {images} images, 64 x 64"
+    regime = "all pairs, noise floor of one map, chance"
+    return [
+        Case("pairwise_similarity", f"{name}, all measures", regime, _everything(setup, maps, images), main=True),
+        Case("pairwise_similarity", f"{name}, ssim", "all pairs, chance", _one(setup, maps, images, "ssim")),
+        Case("pairwise_similarity", f"{name}, hog", "all pairs, chance", _one(setup, maps, images, "hog")),
+    ]
+
+
+def _maps(setup: Setup, maps: int, images: int) -> dict[str, Tensor]:
+    return {f"map {index}": setup.normal(images, _SIDE, _SIDE, seed=index) for index in range(maps)}
+
+
+def _everything(setup: Setup, count: int, images: int) -> Callable[[], Task]:
+    def prepare() -> Task:
+        maps = _maps(setup, count, images)
+        again = {"map 0": maps["map 1"]}
+        whole = Baseline(
+            "a budget of 5 seconds",
+            lambda: time.sleep(_SECONDS),
+            None if setup.quick else 1.0,
+            tolerance=None,
+            note="sleeps: no work",
+        )
+        return _task(lambda: pairwise_similarity(maps, again=again), maps, ("ssim", "hog"), [whole])
+
+    return prepare
+
+
+def _one(setup: Setup, count: int, images: int, measure: str) -> Callable[[], Task]:
+    def prepare() -> Task:
+        maps = _maps(setup, count, images)
+        note = f"{_SAMPLE} images of {images}, so the ratio is to be multiplied by {images / _SAMPLE:g}"
+        theirs = Baseline(f"scikit-image, {measure}", lambda: _theirs(maps, measure), tolerance=None, note=note)
+        return _task(lambda: pairwise_similarity(maps, measures=[measure]), maps, (measure,), [theirs])
+
+    return prepare
+
+
+def _task(ours: Callable[[], object], maps: dict[str, Tensor], measures: tuple[str, ...], baselines: list[Baseline]) -> Task:
+    def check(result: object) -> float:
+        found = result.values  # type: ignore[attr-defined]
+        return max(float((found[name][:, :, :_SAMPLE] - _theirs(maps, name)).abs().max()) for name in measures)
+
+    values = sum(value.numel() for value in maps.values())
+    formula = "maps * images * 64 * 64 * 4 read; bound by operations, not by memory"
+    return Task(ours, baselines, values * 4, formula, check, 1e-6)
+
+
+def _theirs(maps: dict[str, Tensor], measure: str) -> Tensor:
+    """(M, M, few images) from scikit-image, image by image and pair by pair."""
+    feature, _ = optional_import("skimage.feature")
+    metrics, _ = optional_import("skimage.metrics")
+    found = torch.ones(len(maps), len(maps), _SAMPLE, dtype=torch.float64)
+    for image in range(_SAMPLE):
+        scaled = [_scaled(values[image]) for values in maps.values()]
+        rows = [feature.hog(values, 9, (8, 8), (3, 3)) for values in scaled] if measure == "hog" else scaled
+        for i, j in combinations(range(len(maps)), 2):
+            if measure == "hog":
+                value = np.corrcoef(rows[i], rows[j])[0, 1]
+            else:
+                value = metrics.structural_similarity(rows[i], rows[j], data_range=1.0, win_size=7)
+            found[i, j, image] = found[j, i, image] = float(value)
+    return found
+
+
+def _scaled(values: Tensor) -> np.ndarray:
+    pixels = values.double().numpy()
+    return (pixels - pixels.min()) / (pixels.max() - pixels.min())
