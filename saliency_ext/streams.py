@@ -15,3 +15,4 @@ RISE = 1 << 28  # masks
 COALITION = 1 << 29  # + block and purpose: LIME, KernelSHAP
 STRATA = 3 << 29  # steps of a curve
 IMAGE_ORDER = STRATA + 1  # images of a ranking
+REGION = 1 << 30  # squares away from the object

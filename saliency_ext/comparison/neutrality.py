@@ -1,0 +1,239 @@
+"""How neutral an infill is: alone, in the context of images, and where it cannot be seen."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..checks import (
+    bad_value,
+    require_dtype,
+    require_integer,
+    require_mask,
+    require_ndim,
+    require_number,
+    require_shape,
+    require_tensor,
+)
+from ..evaluation.intervals import Summary, summarise
+from ..finite import finite_rows, with_zeros
+from ..metrics.curve_metric import checked_infill
+from ..metrics.result import NONFINITE_INPUT, NONFINITE_SCORE, OK
+from ..models.targets import Target, resolve_target
+from ..ops.rank import checked_sample_ids
+from ..probing import DenseMasks, Engine, EqualFractions, Plan, RandomOrder, RankMasks
+from ..probing.curve import area_under
+from ..protocols import Forward, Infill
+from .guarded import INFILL_FAILED, Guarded, guarded
+from .squares import away_from
+
+_FUNCTION = "neutrality"
+_CHUNK = 32
+# Measure -> what it is, and what a neutral infill has.
+NEUTRALITY: dict[str, tuple[str, str]] = {
+    "N1": ("probability of the target on the infill alone", "1/K, or 0 where a model may answer none"),
+    "N2": ("largest probability on the infill alone", "low"),
+    "N3": ("entropy on the infill alone, over log K", "1"),
+    "N4": ("divergence from the class prior on the infill alone, nats", "0"),
+    "N5": ("standard deviation of the logits on the infill alone", "0"),
+    "N6": ("mean change of the target's probability when a random square away from the object is filled", "0"),
+    "N7": ("area under the largest probability over the share of random pixels filled", "high"),
+    "N8": ("mean distance of infill and image inside the object, input units", "high: what equals the infill cannot be seen"),
+}
+
+
+@dataclass(frozen=True)
+class Neutrality:
+    """What `neutrality` found.
+
+    Attributes:
+        names: B infills.
+        values: measure -> (B, N) float64, NaN where the status says there is none, where no truth was given (N8), or where no
+            square away from the object fits (N6).
+        curves: (B, N, S) mean over draws of the largest probability with a share of random pixels filled. fractions: (S,).
+        status: per infill N statuses: "ok", "infill_failed", "nonfinite_input" or "nonfinite_score".
+        reasons: infill -> sample id -> why it failed.
+    """
+
+    names: tuple[str, ...]
+    values: dict[str, Tensor]
+    curves: Tensor
+    fractions: Tensor
+    status: list[list[str]]
+    reasons: dict[str, dict[int, str]]
+
+    def summary(self, measure: str, name: str) -> Summary:
+        """Mean over images with its interval."""
+        values = self.values[measure][self.names.index(name)]
+        return summarise(values[values.isfinite()], len(values))
+
+
+def neutrality(
+    forward: Forward,
+    inputs: Tensor,
+    target: Target,
+    infills: Mapping[str, Infill],
+    *,
+    truth: Tensor | None = None,
+    prior: Tensor | None = None,
+    area: float = 0.1,
+    squares: int = 8,
+    steps: int = 10,
+    seed: int = 0,
+    sample_ids: Tensor | None = None,
+    engine: Engine | None = None,
+) -> Neutrality:
+    """Eight measures of how neutral each infill is; `NEUTRALITY` says what each is and what a neutral infill has.
+
+    N1 to N5 look at the infill alone, N6 at a patch of it in an image, away from the object, N7 at random pixels of it, N8 at
+    what it hides. An infill can be neutral alone and not in context. N4 is sum_k p_k log(p_k / prior_k). Probabilities are the
+    softmax over all classes; every measure is averaged over the draws of an infill.
+
+    Args:
+        forward: callable (B, C, H, W) -> logits (B, K).
+        inputs: (N, C, H, W) float32 or float64, in model input space.
+        target: (N,) classes, one class, or "predicted".
+        infills: name -> infill. One that raises for a sample leaves that sample without values.
+        truth: (N, H, W) bool, the object. None: N6 fills squares anywhere, N8 has no value.
+        prior: (K,) class probabilities of the training data. None: the mean of the model's answers to these images.
+        area: share of the image that a square of N6 covers, in (0, 1].
+        squares: of N6, per image.
+        steps: of the curve of N7.
+        seed: of squares and random pixels.
+        sample_ids: (N,) int64 identities that key all draws; 0 .. N-1 if not given.
+        engine: an `Engine` on this forward; a default one if not given.
+
+    Raises:
+        TypeError, ValueError: which argument, what was expected and what was got.
+
+    Note:
+        Deterministic as far as the model is; without `prior`, N4 depends on all images, all else on the image alone. Cost: per
+        image, infill and draw squares + steps forwards. Memory: the engine's, and the logits of a chunk of 32 images.
+
+    Example:
+        >>> from saliency_ext.infill import Constant
+        >>> flat = lambda x: x.new_zeros(len(x), 4)
+        >>> found = neutrality(flat, torch.rand(2, 1, 8, 8), 0, {"grey": Constant(0.5)})
+        >>> [float(found.values[name][0, 0]) for name in ("N1", "N3", "N5", "N6")]
+        [0.25, 1.0, 0.0, 0.0]
+    """
+    images = require_tensor(_FUNCTION, "inputs", inputs)
+    require_dtype(_FUNCTION, "inputs", images, (torch.float32, torch.float64), "convert with .float() and normalise")
+    require_ndim(_FUNCTION, "inputs", images, "(N, C, H, W)")
+    guards = _guards(infills)
+    require_number(_FUNCTION, "area", area, above=0.0)
+    if area > 1:
+        bad_value(_FUNCTION, "area", "in (0, 1]", area)
+    require_integer(_FUNCTION, "squares", squares, 1, 2**16)
+    schedule = EqualFractions(require_integer(_FUNCTION, "steps", steps, 1, 2**16))
+    require_integer(_FUNCTION, "seed", seed, 0, 2**63 - 1)
+    ids = torch.arange(len(images)) if sample_ids is None else sample_ids.cpu()
+    checked_sample_ids(_FUNCTION, ids)
+    require_shape(_FUNCTION, "sample_ids", ids, "(N,)", images.shape[:1])
+    objects = None if truth is None else require_mask(_FUNCTION, "truth", truth.cpu(), images[:, 0].cpu(), "inputs")
+    runner = Engine(forward) if engine is None else engine
+    good = finite_rows(images).cpu()
+    safe = with_zeros(images, good.to(images.device))
+    logits = runner.logits(safe).cpu().double()
+    classes = resolve_target(target, logits).cpu()
+    expected = _prior(prior, logits[good])
+
+    names, counts = tuple(guards), schedule.counts(images.shape[2] * images.shape[3])
+    fractions = torch.tensor(counts, dtype=torch.float64) / max(counts[-1], 1)
+    values = {name: torch.full((len(names), len(images)), torch.nan, dtype=torch.float64) for name in NEUTRALITY}
+    curves = torch.full((len(names), len(images), len(counts)), torch.nan, dtype=torch.float64)
+    for start in range(0, len(images), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        own = None if objects is None else objects[part]
+        keep, fits = away_from(own, ids[part], (images.shape[2], images.shape[3]), area, squares, seed)
+        asked = _Asked(safe[part], ids[part].to(images.device), keep.to(images), counts, seed)
+        clean = logits[part].softmax(1)
+        for row, guard in enumerate(guards.values()):
+            alone, squared, curve = asked.of(guard, runner, logits.shape[1])
+            found = _measured(alone, squared, clean, classes[part], expected)
+            found["N6"] = torch.where(fits, found["N6"], torch.nan)
+            found["N7"] = area_under(curve, fractions, "trapezoid")
+            found["N8"] = _distance(safe[part], own, guard, asked.ids)
+            for measure, numbers in found.items():
+                values[measure][row, part] = numbers
+            curves[row, part] = curve
+    status = [_status(guard, ids.tolist(), good, values["N2"][row]) for row, guard in enumerate(guards.values())]
+    lost = torch.tensor([[each != OK for each in row] for row in status], dtype=torch.bool).view(len(names), len(images))
+    values = {name: numbers.masked_fill(lost, torch.nan) for name, numbers in values.items()}
+    reasons = {name: dict(guard.failed) for name, guard in guards.items() if guard.failed}
+    return Neutrality(names, values, curves.masked_fill(lost[..., None], torch.nan), fractions, status, reasons)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The probes of one chunk: the squares, and random pixels."""
+
+    inputs: Tensor
+    ids: Tensor
+    keep: Tensor
+    counts: list[int]
+    seed: int
+
+    def of(self, infill: Guarded, engine: Engine, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of the infill alone (D, N, K), of the squares (D, N, R, K); the curve of the largest probability (N, S)."""
+        order = RandomOrder((self.inputs.shape[2], self.inputs.shape[3]), self.ids, self.seed)
+        plan = Plan()
+        squares = plan.ask(DenseMasks(self.keep), infill)
+        pixels = plan.ask(RankMasks(order, self.counts, keep="tail"), infill)
+        wanted = torch.arange(classes).expand(len(self.inputs), -1)
+        answers = engine.run(plan, self.inputs, wanted.contiguous().to(self.inputs.device), sample_ids=self.ids)
+        filled = torch.stack([answers.logits(keys, wanted) for keys in pixels])  # (D, N, S, K)
+        curve = filled.softmax(3).amax(3).mean(0)
+        return filled[:, :, -1], torch.stack([answers.logits(keys, wanted) for keys in squares]), curve
+
+
+def _measured(alone: Tensor, squared: Tensor, clean: Tensor, classes: Tensor, prior: Tensor) -> dict[str, Tensor]:
+    """N1 to N6, (N,) each."""
+    log_p = alone.log_softmax(2)
+    p, column = log_p.exp(), classes[:, None]
+    entropy = -torch.special.xlogy(p, p).sum(2)
+    own = squared.softmax(3).gather(3, column[None, :, None].expand(*squared.shape[:3], 1))[..., 0]
+    divergence = (torch.special.xlogy(p, p) - torch.special.xlogy(p, prior)).sum(2)
+    return {
+        "N1": p.gather(2, column.expand(len(p), -1, 1))[..., 0].mean(0),
+        "N2": p.amax(2).mean(0),
+        "N3": (entropy / math.log(p.shape[2]) if p.shape[2] > 1 else torch.full_like(entropy, torch.nan)).mean(0),
+        "N4": divergence.mean(0),
+        "N5": alone.std(2, correction=0).mean(0),
+        "N6": (own - clean.gather(1, column)).abs().mean((0, 2)),
+    }
+
+
+def _distance(inputs: Tensor, truth: Tensor | None, infill: Guarded, ids: Tensor) -> Tensor:
+    """N8 (N,): NaN without an object."""
+    if truth is None:
+        return torch.full((len(inputs),), torch.nan, dtype=torch.float64)
+    drawn = [(inputs - infill.fill(inputs, ids, draw)).abs().mean(1).double().cpu() for draw in range(infill.draws)]
+    return (torch.stack(drawn).mean(0) * truth).sum((1, 2)) / truth.sum((1, 2))
+
+
+def _prior(prior: Tensor | None, logits: Tensor) -> Tensor:
+    if prior is None:
+        return logits.softmax(1).mean(0)
+    given = require_tensor(_FUNCTION, "prior", prior).cpu().double()
+    require_shape(_FUNCTION, "prior", given, "(K,)", logits.shape[1:])
+    if bool((given < 0).any()) or abs(float(given.sum()) - 1) > 1e-6:
+        bad_value(_FUNCTION, "prior", "to be probabilities that sum to 1", given.tolist())
+    return given
+
+
+def _guards(infills: Mapping[str, Infill]) -> dict[str, Guarded]:
+    if not isinstance(infills, Mapping) or not infills:
+        bad_value(_FUNCTION, "infills", "a mapping with at least one infill", repr(infills))
+    return {name: guarded(checked_infill(_FUNCTION, infill)) for name, infill in infills.items()}
+
+
+def _status(guard: Guarded, ids: list[int], good: Tensor, sample: Tensor) -> list[str]:
+    found = []
+    for index, name in enumerate(ids):
+        scored = bool(sample[index].isfinite())
+        broken = INFILL_FAILED if name in guard.failed else OK if scored else NONFINITE_SCORE
+        found.append(broken if good[index] else NONFINITE_INPUT)
+    return found

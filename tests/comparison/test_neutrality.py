@@ -1,0 +1,222 @@
+"""Neutrality of infills: closed forms, draws away from the object, and infills that fail."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from saliency_ext.comparison import Guarded, guarded, learn_neutral_image, neutrality
+from saliency_ext.comparison.squares import away_from
+from saliency_ext.infill import Blur, Constant, GaussianNoise, OtherImage
+from saliency_ext.protocols import MaskedInfill
+
+
+def two_classes(inputs: Tensor) -> Tensor:
+    """Logits (mean of the pixels, 0)."""
+    mean = inputs.double().mean((1, 2, 3))
+    return torch.stack([mean, torch.zeros_like(mean)], 1)
+
+
+def images(count: int = 3, seed: int = 0) -> Tensor:
+    return torch.rand(count, 2, 12, 12, generator=torch.Generator().manual_seed(seed))
+
+
+def box_truth(count: int = 3) -> Tensor:
+    truth = torch.zeros(count, 12, 12, dtype=torch.bool)
+    truth[:, 2:6, 3:8] = True
+    return truth
+
+
+class FailsFor(Constant):
+    """Raises for the images of one id."""
+
+    def _fill(self, inputs: Tensor, sample_ids: Tensor, draw: int) -> Tensor:
+        if (sample_ids == 1).any():
+            raise RuntimeError("no infill for sample 1")
+        return super()._fill(inputs, sample_ids, draw)
+
+
+class Imputing(Constant):
+    """Reads the mask; raises for the images of one id."""
+
+    def fill_removed(self, inputs: Tensor, remove: Tensor, sample_ids: Tensor, draw: int = 0) -> Tensor:
+        if (sample_ids == 1).any():
+            raise RuntimeError("no imputation for sample 1")
+        return torch.where(remove[:, :, None], 0.5, inputs)
+
+
+def test_closed_forms_on_a_linear_model() -> None:
+    """Logits (m, 0) with m the mean: on grey .4 p = sigmoid(.4); a square of share a moves the mean by a (.4 - its own mean)."""
+    inputs, truth = images(), box_truth()
+    prior = torch.tensor([0.25, 0.75], dtype=torch.float64)
+    found = neutrality(two_classes, inputs, 0, {"grey": Constant(0.4)}, truth=truth, prior=prior, area=0.1, squares=5, steps=4)
+    p = 1 / (1 + math.exp(-0.4))
+    entropy = -(p * math.log(p) + (1 - p) * math.log(1 - p))
+    expected = {
+        "N1": p,
+        "N2": p,
+        "N3": entropy / math.log(2),
+        "N4": p * math.log(p / 0.25) + (1 - p) * math.log((1 - p) / 0.75),
+        "N5": 0.2,  # of 0.4 and 0
+    }
+    for measure, value in expected.items():
+        assert found.values[measure][0].tolist() == pytest.approx([value] * 3, abs=1e-6), measure
+    keep, _ = away_from(truth, torch.arange(3), (12, 12), 0.1, 5, 0)
+    filled = inputs[:, None] * keep[:, :, None] + 0.4 * (1 - keep[:, :, None])
+    p_filled, p_clean = (two_classes(x)[:, 0].sigmoid() for x in (filled.flatten(0, 1), inputs))
+    change = (p_filled.view(3, 5) - p_clean[:, None]).abs().mean(1)
+    assert found.values["N6"][0].tolist() == pytest.approx(change.tolist(), abs=1e-6)
+    inside = ((inputs - 0.4).abs().mean(1) * truth).sum((1, 2)) / truth.sum((1, 2))
+    assert found.values["N8"][0].tolist() == pytest.approx(inside.tolist(), abs=1e-6)
+    top = found.curves[0]
+    assert top[:, 0].tolist() == pytest.approx(p_clean.tolist(), abs=1e-6)
+    assert top[:, -1].tolist() == pytest.approx([p] * 3, abs=1e-6)
+    assert found.fractions.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    area = (top[:, 1:-1].sum(1) + (top[:, 0] + top[:, -1]) / 2) / 4
+    assert found.values["N7"][0].tolist() == pytest.approx(area.tolist())
+    assert found.status == [["ok"] * 3]
+
+
+@pytest.mark.parametrize("logits", [(1.0, 1.0, 1.0), (1.0, 1.0, 1.5)])
+def test_a_constant_model_sees_nothing_in_context(logits: tuple[float, ...]) -> None:
+    """N6 = 0 always; N5 = 0 and N3 = 1 exactly where the logits are equal."""
+    found = neutrality(
+        lambda x: torch.tensor(logits).expand(len(x), 3), images(), 0, {"noise": GaussianNoise(0.0, 1.0, 3, draws=2)}
+    )
+    equal = len(set(logits)) == 1
+    assert found.values["N6"].abs().max() == 0
+    assert (found.values["N5"] == 0).all() == equal
+    assert torch.allclose(found.values["N3"], torch.ones(1, 3).double()) == equal
+    assert found.values["N4"].abs().max() < 1e-6  # the prior is the mean of the answers
+    assert found.values["N8"].isnan().all()  # no truth
+
+
+def test_the_infill_of_an_image_with_itself_is_blind() -> None:
+    inputs = images(1)
+    found = neutrality(two_classes, inputs, "predicted", {"own": OtherImage(inputs, 0)}, truth=box_truth(1))
+    assert found.values["N8"].item() == 0 and found.values["N6"].item() < 1e-12
+    assert found.curves.amax() - found.curves.amin() < 1e-6
+
+
+def test_squares_miss_the_object_everywhere_as_likely() -> None:
+    truth = torch.zeros(1, 6, 6, dtype=torch.bool)
+    truth[0, 2, 2] = True
+    keep, fits = away_from(truth, torch.tensor([4]), (6, 6), 4 / 36, 4000, seed=1)
+    assert fits.all() and (keep[0][:, truth[0]] == 1).all()  # never on the object
+    assert ((1 - keep).sum((2, 3)) == 4).all()  # 2 x 2
+    corners = (1 - keep[0]).flatten(1).argmax(1)
+    counts = torch.bincount(corners, minlength=36)
+    free = [top * 6 + left for top in range(5) for left in range(5) if not (top in (1, 2) and left in (1, 2))]
+    assert sorted(counts.nonzero().flatten().tolist()) == free  # 25 places less 4
+    assert counts[free].min() > 4000 / 21 * 0.6
+    none, fits = away_from(torch.ones_like(truth), torch.tensor([4]), (6, 6), 0.1, 2, seed=1)
+    assert not fits.any() and none.shape == (1, 2, 6, 6)
+
+
+def test_an_object_that_fills_the_image_leaves_no_room() -> None:
+    found = neutrality(two_classes, images(), 0, {"grey": Constant(0.4)}, truth=torch.ones(3, 12, 12, dtype=torch.bool))
+    assert found.values["N6"].isnan().all() and found.values["N1"].isfinite().all()
+    assert found.summary("N6", "grey").left_out == 3
+
+
+def test_an_infill_that_fails_for_a_sample_has_a_status() -> None:
+    inputs, truth = images(), box_truth()
+    infills = {"fails": FailsFor(0.4), "imputes": Imputing(0.5), "grey": Constant(0.4)}
+    found = neutrality(two_classes, inputs, 0, infills, truth=truth)
+    assert found.status == [["ok", "infill_failed", "ok"], ["ok", "infill_failed", "ok"], ["ok"] * 3]
+    assert found.reasons["fails"] == {1: "RuntimeError: no infill for sample 1"} and set(found.reasons) == {"fails", "imputes"}
+    for measure, numbers in found.values.items():
+        assert numbers[:2, 1].isnan().all(), measure
+        assert torch.equal(numbers[0, [0, 2]], numbers[2, [0, 2]]), measure
+    assert found.curves[0, 1].isnan().all()
+
+
+def test_a_broken_image_has_a_status() -> None:
+    inputs = images()
+    inputs[2, 0, 0, 0] = torch.nan
+    found = neutrality(two_classes, inputs, 0, {"grey": Constant(0.4)})
+    assert found.status == [["ok", "ok", "nonfinite_input"]]
+    assert found.values["N1"].isfinite().tolist() == [[True, True, False]]
+
+
+def test_an_image_does_not_feel_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, truth, prior = images(5), box_truth(5), torch.tensor([0.5, 0.5])
+    infills = {"noise": GaussianNoise(0.0, 1.0, 3, draws=2), "blur": Blur(2.0)}
+    before, state = inputs.clone(), torch.get_rng_state()
+    whole = neutrality(two_classes, inputs, 0, infills, truth=truth, prior=prior)
+    ids = torch.tensor([3, 1])
+    some = neutrality(two_classes, inputs[ids], 0, infills, truth=truth[ids], prior=prior, sample_ids=ids)
+    monkeypatch.setattr(sys.modules["saliency_ext.comparison.neutrality"], "_CHUNK", 2)
+    parts = neutrality(two_classes, inputs.to(memory_format=torch.channels_last), 0, infills, truth=truth, prior=prior)
+    for measure, numbers in whole.values.items():
+        assert torch.equal(numbers[:, ids], some.values[measure]), measure
+        assert torch.equal(numbers, parts.values[measure]), measure
+    assert torch.equal(inputs, before) and torch.equal(state, torch.get_rng_state())
+
+
+def test_no_image_at_all() -> None:
+    found = neutrality(two_classes, images()[:0], 0, {"grey": Constant(0.4)})
+    assert found.values["N7"].shape == (1, 0) and found.status == [[]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"infills": {}}, "expected infills a mapping with at least one infill"),
+        ({"infills": {"a": 0.5}}, "expected infill to be an Infill, got float"),
+        ({"area": 1.5}, r"expected area in \(0, 1\], got 1.5"),
+        ({"area": 0.0}, "expected area > 0 and finite, got 0"),
+        ({"prior": torch.tensor([0.5, 0.6])}, "expected prior to be probabilities that sum to 1"),
+        ({"prior": torch.ones(3) / 3}, r"expected prior of shape \(K,\) = \(2,\)"),
+        ({"truth": torch.zeros(2, 12, 12, dtype=torch.bool)}, r"expected truth of shape \(N, H, W\)"),
+        ({"inputs": images()[0]}, r"expected inputs of shape \(N, C, H, W\)"),
+        ({"squares": 0}, "expected squares in"),
+        ({"steps": 0}, "expected steps in"),
+    ],
+)
+def test_refusals(options: dict[str, object], message: str) -> None:
+    given = {"inputs": images(), "infills": {"grey": Constant(0.4)}} | options
+    with pytest.raises((TypeError, ValueError), match=f"neutrality: {message}"):
+        neutrality(two_classes, given.pop("inputs"), 0, given.pop("infills"), **given)
+
+
+def test_a_guard_changes_no_pixel() -> None:
+    inputs, ids = images(), torch.arange(3)
+    infill = GaussianNoise(0.0, 1.0, 3)
+    guard = guarded(infill)
+    assert torch.equal(guard.fill(inputs, ids, 1), infill.fill(inputs, ids, 1))
+    assert (guard.name, guard.key, guard.parameters, guard.draws) == (infill.name, infill.key, infill.parameters, infill.draws)
+    assert not isinstance(guard, MaskedInfill) and isinstance(guarded(Imputing(0.5)), MaskedInfill)
+    assert isinstance(guard, Guarded) and not guard.failed
+
+
+# ---- the learned image
+
+
+def test_a_learned_image_is_undecided_and_smooth() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(108, 4))
+    start = torch.full((3, 6, 6), 0.5)
+    with torch.inference_mode():
+        found = learn_neutral_image(model, start, steps=200, low=0.0, high=1.0)
+    assert found.divergence[1] < 0.1 * found.divergence[0]
+    assert min(found.losses) < 0.2 * found.losses[0] and len(found.losses) == 201
+    assert found.image.min() >= 0 and found.image.max() <= 1 and torch.equal(start, torch.full((3, 6, 6), 0.5))
+    assert all(parameter.grad is None for parameter in model.parameters()) and model.training
+    again = learn_neutral_image(model, start, steps=200, low=0.0, high=1.0)
+    assert torch.equal(found.image, again.image)
+    rough = learn_neutral_image(model, start, steps=200, smoothness=0.0)
+    assert rough.image.diff(dim=1).abs().mean() > found.image.diff(dim=1).abs().mean()
+
+
+def test_learning_refuses_what_it_cannot_use() -> None:
+    with pytest.raises(ValueError, match=r"learn_neutral_image: expected start of shape \(C, H, W\), floating"):
+        learn_neutral_image(two_classes, torch.zeros(1, 2, 3, 3))
+    with pytest.raises(RuntimeError, match="do not depend differentiably"):
+        learn_neutral_image(lambda x: x.detach().flatten(1), torch.zeros(2, 3, 3))
+    with pytest.raises(ValueError, match="expected steps in"):
+        learn_neutral_image(two_classes, torch.zeros(2, 3, 3), steps=0)
