@@ -1,5 +1,6 @@
 """Do the choices matter? How neutral an infill is, how alike maps are, how far rankings of methods agree."""
 
+from .agreement import Agreement, disagreement, krippendorff_alpha, more_stable, rank_agreement, self_advantage
 from .guarded import Guarded, guarded
 from .learned import LearnedImage, learn_neutral_image
 from .measures import MEASURES
@@ -9,12 +10,18 @@ from .similarity import Similarities, pairwise_similarity
 __all__ = [
     "MEASURES",
     "NEUTRALITY",
+    "Agreement",
     "Guarded",
     "LearnedImage",
     "Neutrality",
     "Similarities",
+    "disagreement",
     "guarded",
+    "krippendorff_alpha",
     "learn_neutral_image",
+    "more_stable",
     "neutrality",
     "pairwise_similarity",
+    "rank_agreement",
+    "self_advantage",
 ]

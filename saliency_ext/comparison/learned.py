@@ -13,6 +13,7 @@ from ..models.outputs import logits_of
 from ..protocols import Forward
 
 _FUNCTION = "learn_neutral_image"
+_BETAS, _EPS = (0.9, 0.999), 1e-8
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def learn_neutral_image(
     with differentiable(forward):
         image = start.detach().clone()[None].requires_grad_()
         best = image.detach().clone()
-        optimiser = torch.optim.Adam([image], lr=rate)
+        mean, square = torch.zeros_like(best), torch.zeros_like(best)
         for step in range(steps + 1):
             logits = logits_of(forward(image), 1)
             if not logits.requires_grad:
@@ -87,8 +88,12 @@ def learn_neutral_image(
             if losses[-1] <= min(losses):
                 best, at = image.detach().clone(), step
             if step < steps:
-                image.grad = torch.autograd.grad(loss, image)[0]
-                optimiser.step()
-                with torch.no_grad():
-                    image.clamp_(low, high) if low is not None or high is not None else None
+                gradient = torch.autograd.grad(loss, image)[0]
+                with torch.no_grad():  # Adam [Kingma 2015, Alg. 1]
+                    mean.mul_(_BETAS[0]).add_((1 - _BETAS[0]) * gradient)
+                    square.mul_(_BETAS[1]).add_((1 - _BETAS[1]) * gradient**2)
+                    first, second = mean / (1 - _BETAS[0] ** (step + 1)), square / (1 - _BETAS[1] ** (step + 1))
+                    image.sub_(rate * first / (second.sqrt() + _EPS))
+                    if low is not None or high is not None:
+                        image.clamp_(low, high)
     return LearnedImage(best[0], losses, (divergences[0], divergences[at]))
