@@ -6,7 +6,7 @@ from ._load import load_native as _load_native
 
 _load_native()
 
-from . import attribution, infill, metrics, ops, probing, reference, segmentation  # noqa: E402
+from . import attribution, disambiguation, infill, metrics, ops, probing, reference, segmentation  # noqa: E402
 from .evaluation import TargetMaps, evaluate  # noqa: E402
 
 ops.native.install("saliency_ext")
@@ -17,6 +17,7 @@ __all__ = [
     "TargetMaps",
     "__version__",
     "attribution",
+    "disambiguation",
     "evaluate",
     "infill",
     "metrics",

@@ -28,6 +28,8 @@ LAYERS = [
     {"metrics", "attribution", "disambiguation"},
     {"evaluation"},
     {"comparison"},
+    {"metrics", "attribution", "comparison"},
+    {"disambiguation"},
     {"report"},
     {"doctor", "demo"},
     {"commands"},

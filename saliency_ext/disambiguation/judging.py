@@ -1,0 +1,169 @@
+"""From gains to evidence: traces shared by all pairs, the rules, the fresh checks, other infills, pruning."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .claims import Claims, pruned
+from .redaction import Redactions
+from .rules import Rules
+from .search import common_prefix, owners, ownership, ownership_orders, parted, prefix_difference, prefixes, ranked
+
+DISTINCT, SHARED, BOTH, UNDECIDED = "distinct", "shared", "both", "undecided"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """P pairs: of image (P,), the columns first and second (P,) of its labels, int64."""
+
+    image: Tensor
+    first: Tensor
+    second: Tensor
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A set of segments for "shared", two for "distinct", which hold by fresh forwards.
+
+    kind: DISTINCT or SHARED. removed: (sets, M) bool. retention: (F, sets, 2, 2), percent left under each infill, of the labels
+    of the pair, by measure. held: (F,) bool, under which infills all inequalities hold; the first is the search's own.
+    """
+
+    kind: str
+    removed: Tensor
+    retention: Tensor
+    held: Tensor
+
+
+def judge(
+    rules: Rules, infills: Sequence[Redactions], gains: Tensor, pairs: Pairs, *, spared: Tensor, minimise: bool
+) -> list[list[Evidence]]:
+    """The evidence found for each pair: none, one kind or both.
+
+    Args:
+        rules: thresholds and algorithm.
+        infills: redactions of N images; the first infill is searched under, the others are asked about what was found.
+        gains: (N, T, M) float64 on the host, mean attribution of each segment for each label; -inf: no such segment.
+        pairs: P of them.
+        spared: (N,) bool, whether some pixels are in no segment.
+        minimise: prune what was found.
+    """
+    if len(pairs.image) == 0:
+        return []
+    traces = _Traces(rules, infills[0], gains, pairs)
+    first, second, separate = traces.apart()
+    separate = traces.holding(separate, (first, second), DISTINCT)
+    common, together = traces.common((first | second) & separate[:, None], spared)
+    found: list[list[Evidence]] = [[] for _ in pairs.image]
+    for kind, which, sets in ((DISTINCT, separate, (first, second)), (SHARED, together, (common,))):
+        rows = which.nonzero().flatten()
+        claims = _claims(rules, gains, pairs, rows, sets, kind)
+        for row, evidence in zip(rows.tolist(), _evidence(claims, infills, gains, pairs, rows, kind, minimise), strict=True):
+            found[row].append(evidence)
+    return found
+
+
+class _Traces:
+    """The redactions of one search: a trace per label of an image serves all its pairs."""
+
+    def __init__(self, rules: Rules, main: Redactions, gains: Tensor, pairs: Pairs) -> None:
+        self._rules, self._main, self._gains, self._pairs = rules, main, gains, pairs
+        image, labels, orders = pairs.image, gains.shape[1], ranked(gains)
+        places = torch.stack([image * labels + pairs.first, image * labels + pairs.second])
+        asked, at = torch.unique(places, return_inverse=True)
+        traces = main.retention(asked // labels, prefixes(orders.flatten(0, 1)[asked]))
+        self._left = (_of_pair(traces[at[0]], pairs), _of_pair(traces[at[1]], pairs))
+        self._orders = (orders[image, pairs.first], orders[image, pairs.second])
+
+    def apart(self) -> tuple[Tensor, Tensor, Tensor]:
+        """U1, U2 (P, M) and whether proposed (P,)."""
+        rules, pairs = self._rules, self._pairs
+        if rules.distinct == "prefix_difference":
+            return prefix_difference(rules, self._orders, self._left)
+        own = owners(rules, (self._gains[pairs.image, pairs.first], self._gains[pairs.image, pairs.second]))
+        orders = (ownership_orders(self._orders[0], own[0]), ownership_orders(self._orders[1], own[1]))
+        return ownership(rules, orders, own, (self._along(orders[0]), self._along(orders[1])))
+
+    def common(self, proven: Tensor, spared: Tensor) -> tuple[Tensor, Tensor]:
+        """D (P, M) and whether it holds (P,). proven (P, M): segments of a distinct proof."""
+        rules = self._rules
+        common, wider, proposed = common_prefix(rules, self._orders, self._left)
+        if rules.inseparable:
+            common, wider = common & ~proven, wider & ~proven
+        holds = self.holding(proposed, (common,), SHARED)
+        if rules.fallback:
+            second = self.holding(proposed & ~holds, (wider,), SHARED)
+            common, holds = torch.where(second[:, None], wider, common), holds | second
+        if rules.inseparable:
+            image = self._pairs.image
+            holds = holds & ~((common | self._gains[image, 0].isinf()).all(1) & ~spared[image])
+            holds = holds & ~self._separable(common, holds & parted(rules, self._left))
+        return common, holds
+
+    def holding(self, which: Tensor, sets: Sequence[Tensor], kind: str) -> Tensor:
+        """Which of the pairs (P,) hold, by fresh forwards of all their sets."""
+        claims = _claims(self._rules, self._gains, self._pairs, which.nonzero().flatten(), sets, kind)
+        found = which.clone()
+        found[which] = claims.hold(claims.asked(self._main)).view(len(sets), -1).all(0)
+        return found
+
+    def _separable(self, sets: Tensor, which: Tensor) -> Tensor:
+        """Of pairs `which` (P,): whether a prefix of their set, in a label's order, lowers that label and keeps the other."""
+        rows = which.nonzero().flatten()
+        inner, own = sets[rows], Pairs(*(part[rows] for part in (self._pairs.image, self._pairs.first, self._pairs.second)))
+        sizes = inner.sum(1)
+        steps = int(sizes.max()) if len(rows) else 0
+        left = [
+            self._main.retention(own.image, prefixes(ownership_orders(order[rows], inner))[:, :steps]) for order in self._orders
+        ]
+        beyond = (torch.arange(steps) >= sizes[:, None])[:, :, None, None]
+        first, second = (_of_pair(each, own).masked_fill(beyond, torch.nan) for each in left)
+        found = which.clone()
+        found[which] = parted(self._rules, (first, second))
+        return found
+
+    def _along(self, orders: Tensor) -> Tensor:
+        return _of_pair(self._main.retention(self._pairs.image, prefixes(orders)), self._pairs)
+
+
+def _of_pair(retention: Tensor, pairs: Pairs) -> Tensor:
+    """(P, S, 2, 2) of the two labels, from (P, S, T, 2)."""
+    columns = torch.stack([pairs.first, pairs.second], 1)[:, None, :, None]
+    return retention.gather(2, columns.expand(-1, retention.shape[1], -1, 2))
+
+
+def _claims(rules: Rules, gains: Tensor, pairs: Pairs, rows: Tensor, sets: Sequence[Tensor], kind: str) -> Claims:
+    """Claims of the pairs `rows`: first those of the first set, then those of the second."""
+    count, labels = len(rows), gains.shape[1]
+    one = torch.nn.functional.one_hot(pairs.first[rows], labels).bool()
+    two = torch.nn.functional.one_hot(pairs.second[rows], labels).bool()
+    if kind == DISTINCT:
+        falls, stays = torch.cat([one, two]), torch.cat([two, one])
+    else:
+        falls, stays = one | two, torch.zeros_like(one)
+    removed = torch.cat([each[rows] for each in sets])
+    together = torch.full((count * len(sets),), kind == SHARED)
+    return Claims(rules, pairs.image[rows].repeat(len(sets)), falls, stays, together, removed)
+
+
+def _evidence(
+    claims: Claims, infills: Sequence[Redactions], gains: Tensor, pairs: Pairs, rows: Tensor, kind: str, minimise: bool
+) -> list[Evidence]:
+    """One per pair of `rows`, pruned if asked to; what pruning keeps holds under all infills that held before."""
+    sets = len(claims.images) // max(len(rows), 1)
+    if len(rows) == 0:
+        return []
+    per_infill = torch.stack([claims.hold(claims.asked(redactions)) for redactions in infills], 1)
+    held = per_infill.view(sets, len(rows), -1).all(0)  # under which infills the whole proof holds
+    if minimise:
+        image = pairs.image[rows]
+        worth = [gains[image, pairs.first[rows]], gains[image, pairs.second[rows]]]
+        order = torch.cat(worth) if kind == DISTINCT else worth[0] + worth[1]
+        claims = replace(claims, removed=pruned(claims, infills, held.repeat(sets, 1), order))
+    own = Pairs(*(part[rows].repeat(sets) for part in (pairs.image, pairs.first, pairs.second)))
+    retention = torch.stack([_of_pair(claims.asked(each)[:, None], own)[:, 0] for each in infills])
+    shaped = retention.view(len(infills), sets, len(rows), 2, 2)
+    removed = claims.removed.view(sets, len(rows), -1)
+    return [Evidence(kind, removed[:, at], shaped[:, :, at], held[at]) for at in range(len(rows))]
