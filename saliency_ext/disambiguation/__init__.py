@@ -1,14 +1,16 @@
 """One entity or two? For two labels of a model: are they driven by two things in the picture, or are they names of one?
 
 `PairFinder` searches sets of segments whose redaction tells, for all pairs of the top labels at once; a `Proof` holds what it
-found.
+found; `verify` checks a proof on the model in at most two forward passes, without segmenter or attribution.
 """
 
 from .finder import PairFinder
 from .pair import PairResult
 from .proof import Proof, Shown
+from .proof_file import proof_json, read_proof, write_proof
 from .rules import Rules, preset
 from .segments import Partition, mask_partition, partition
+from .verify import Verification, verify
 
 __all__ = [
     "PairFinder",
@@ -17,7 +19,12 @@ __all__ = [
     "Proof",
     "Rules",
     "Shown",
+    "Verification",
     "mask_partition",
     "partition",
     "preset",
+    "proof_json",
+    "read_proof",
+    "verify",
+    "write_proof",
 ]

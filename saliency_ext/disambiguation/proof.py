@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from ..checks import bad_value, require_choice
+from ..checks import bad_value, require_choice, require_shape
 from ..evaluation.describe import Describer, digest, module_digest
 from ..protocols import Forward, Infill
 from .judging import DISTINCT, SHARED
@@ -61,6 +61,8 @@ class Proof:
             bad_value("Proof", "labels", "two different classes", self.labels)
         if not self.shown:
             bad_value("Proof", "shown", "at least one infill", "none")
+        for each in self.shown:
+            require_shape("Proof", "shown.retention", each.retention, "(sets, 2, 2)", (sets, 2, 2))
 
     @property
     def robust(self) -> bool:

@@ -47,7 +47,7 @@ def ones(count: int = 1) -> Tensor:
 
 
 def finder(model: Planted, rules: Rules | None = None, **options: Any) -> PairFinder:
-    options = {"attribution": model.attribution, "rules": rules, "max_batch": 8} | options
+    options = {"attribution": getattr(model, "attribution", None), "rules": rules, "max_batch": 8} | options
     return PairFinder(model, Constant(0.0), CELLS, **options)
 
 

@@ -1,0 +1,130 @@
+"""Checks a proof on the model: no segmenter, no attribution, at most two forward passes."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..checks import bad_type, bad_value, require_dtype, require_ndim, require_tensor
+from ..evaluation.describe import tensor_digest
+from ..probing import CoalitionMasks, Engine, Plan
+from ..protocols import Forward
+from .proof import Proof, Shown, fingerprint_of, mask_names, slacks
+from .redaction import Centred, retained
+
+TOLERANCE = 0.1  # percentage points, or a thousandth: between what a proof says is left and what another machine finds
+_ONE_PASS = 8  # masked inputs that are forwarded at once; more are forwarded in two halves
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether a proof holds, and why not. shown: what is left, found anew, under each infill of the proof. forwards: passes."""
+
+    valid: bool
+    reasons: tuple[str, ...]
+    shown: tuple[Shown, ...]
+    forwards: int
+
+
+def verify(model: Forward, image: Tensor, proof: Proof) -> Verification:
+    """Whether a proof holds for a model and an image.
+
+    Asked anew, under every infill the proof names: the image, and the image with each mask redacted. Valid: all inequalities of
+    the proof hold, and what is left is what the proof says, up to 0.1 percentage points or a thousandth.
+
+    Args:
+        model: the very model of the proof, callable (B, C, H, W) -> logits (B, K).
+        image: (C, H, W) float32 or float64, in model input space, the very image of the proof.
+        proof: of `PairFinder`, or of `read_proof`.
+
+    Returns:
+        A Verification; a proof that does not hold is no error.
+
+    Raises:
+        ValueError: the proof is of another model or image (which fingerprint differs is said), or names a class that the model
+            does not have. TypeError: no proof, no image.
+
+    Note:
+        At most 2 forward passes, of (1 + sets x infills x draws) / 2 masked inputs each; one pass where there are at most 8.
+        Deterministic. Nothing of the caller's is changed. A fingerprint shows that model and image are the same, not who made
+        the proof: it is no signature, and needs none, as the proof is checked and not believed.
+
+    Example:
+        >>> import torch
+        >>> from functools import partial
+        >>> from saliency_ext.disambiguation import PairFinder, verify
+        >>> from saliency_ext.infill import Constant
+        >>> from saliency_ext.segmentation import grid
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 4, bias=False)).eval()
+        >>> _ = net[1].weight.data.copy_(torch.tensor([[4.0, 0, 4, 0], [0, 4, 0, 4], [0, 0, 0, 0], [0, 0, 0, 0]]))
+        >>> image = torch.tensor([[[1.0, 1.0], [0.5, 0.5]]])
+        >>> maps = lambda x, classes: net[1].weight[classes].view(-1, 2, 2)
+        >>> finder = PairFinder(net, Constant(0.0), partial(grid, cells=(1, 2)), attribution=maps)
+        >>> proof = finder(image[None], torch.tensor([[0, 1]]))[0][0].proofs[0]
+        >>> verify(net, image, proof).valid
+        True
+    """
+    function = "verify"
+    if not isinstance(proof, Proof):
+        bad_type(function, "proof", "to be a Proof", type(proof).__name__, "read_proof makes one of a file")
+    pixels = require_tensor(function, "image", image).detach()
+    require_dtype(function, "image", pixels, (torch.float32, torch.float64), "convert with .float() and normalise")
+    require_ndim(function, "image", pixels, "(C, H, W)")
+    _check_fingerprints(model, pixels, proof)
+    plan, classes = Plan(), torch.tensor([proof.labels], device=pixels.device)
+    masks = [_redacting(mask.to(pixels.device)) for mask in proof.masks]
+    clean_key = plan.ask(_redacting(torch.zeros_like(proof.masks[0]).to(pixels.device)), proof.shown[0].infill)[0]
+    keys = [[plan.ask(mask, each.infill) for mask in masks] for each in proof.shown]
+    asked = len(plan)
+    engine = Engine(Centred(model), max_batch=asked if asked <= _ONE_PASS else -(-asked // 2), pad=False)
+    ids = torch.tensor([proof.sample_id], device=pixels.device)
+    answers = engine.run(plan, pixels[None], classes, sample_ids=ids)
+
+    def scores(draws: list[list[object]]) -> Tensor:
+        """(2 labels, 2 measures)."""
+        return torch.stack([
+            torch.stack([answers.mean_score(draws, kind, t)[0, 0] for kind in ("probability", "logit")]) for t in range(2)
+        ])  # fmt: skip
+
+    clean = scores([clean_key])
+    found = tuple(
+        Shown(each.infill, torch.stack([retained(scores(draws), clean) for draws in own]))
+        for each, own in zip(proof.shown, keys, strict=True)
+    )
+    reasons = tuple(reason for said, seen in zip(proof.shown, found, strict=True) for reason in _reasons(proof, said, seen))
+    return Verification(not reasons, reasons, found, engine.counters.forwards)
+
+
+def _check_fingerprints(model: Forward, image: Tensor, proof: Proof) -> None:
+    size = tuple(proof.masks[0].shape)
+    if tuple(image.shape[1:]) != size:
+        bad_value("verify", "image", f"of the proof's size (H, W) = {size}", tuple(image.shape[1:]))
+    own = tensor_digest(image)
+    if own != proof.image:
+        bad_value("verify", "image", f"with the proof's fingerprint {proof.image}", own, "the proof is of another image")
+    here = fingerprint_of(model)
+    for name in proof.model | here:
+        said, seen = proof.model.get(name, "none"), here.get(name, "none")
+        if said != seen:
+            remedy = "the proof is of another model"
+            bad_value("verify", "model", f"with the proof's fingerprint of its {name}, {said}", seen, remedy)
+
+
+def _redacting(remove: Tensor) -> CoalitionMasks:
+    """The one mask that removes these pixels (H, W)."""
+    return CoalitionMasks(remove.long()[None] - 1, torch.zeros(1, 1, 1, dtype=torch.bool, device=remove.device))
+
+
+def _reasons(proof: Proof, said: Shown, seen: Shown) -> list[str]:
+    """Why a proof does not hold under one infill."""
+    under = f"under {said.infill.name}"
+    reasons = []
+    slack = slacks(proof.kind, seen.retention, proof.delta, proof.score)
+    if not bool((slack >= 0).all()):
+        reasons.append(f"{under} an inequality fails by {-float(slack.nan_to_num(-100).min()):.2f} percentage points")
+    limit = TOLERANCE + 1e-3 * seen.retention.abs()
+    same = (said.retention - seen.retention).abs() <= limit
+    same |= said.retention.isnan() & seen.retention.isnan()
+    for number in (~same).flatten(1).any(1).nonzero().flatten().tolist():
+        reasons.append(f"{under} redacting {mask_names(proof.kind)[number]} leaves other shares than the proof says")
+    return reasons
