@@ -86,5 +86,7 @@ class PercentileGap(ProbeMetric):
 
 def _below(values: Tensor, shares: Tensor) -> Tensor:
     """(N, S) how many of each row's values lie strictly below each of its quantiles."""
+    if len(values) == 0:  # of which torch has no quantile
+        return values.new_zeros(0, len(shares), dtype=torch.int64)
     thresholds = torch.quantile(values, shares, dim=1).T
     return torch.searchsorted(values.sort(1).values, thresholds.contiguous())

@@ -159,7 +159,7 @@ class SymmetricRelevanceGain(ProbeMetric):
         for count, steps in lists.items():
             if count > 0 and len(steps) < 2:
                 bad_value("SymmetricRelevanceGain", "schedule", "to give at least two counts", f"{steps} for {count} superpixels")
-        longest = max(map(len, lists.values()), default=0)
+        longest = max(map(len, lists.values()), default=2)  # both ends, also where there is no image
         rows = [lists[count] + lists[count][-1:] * (longest - len(lists[count])) for count in segments.tolist()]
         return torch.tensor(rows, dtype=torch.int64).view(len(rows), longest)
 

@@ -8,7 +8,7 @@ import torch
 from saliency_ext import ops
 from saliency_ext.evaluation import evaluate
 from saliency_ext.infill import Constant, UniformNoise
-from saliency_ext.metrics import Deletion, Fidelity, Insertion, LeRF, MoRF
+from saliency_ext.metrics import Deletion, Fidelity, Insertion, LeRF, MoRF, PercentileGap, SymmetricRelevanceGain
 from saliency_ext.probing import Engine, EqualFractions
 from saliency_ext.testbed import make_mosaic
 
@@ -120,6 +120,8 @@ def test_an_empty_batch_gives_empty_results():
     results, _ = count(model, images[:0], none, [Deletion(GREY), Fidelity(GREY)])
     assert results["map0", "deletion"].values.shape == (0,) and results["map0", "fidelity"].status == []
     assert math.isnan(results.summary("map0", "deletion").mean)
+    results, _ = count(model, images[:0], none, [PercentileGap(GREY), SymmetricRelevanceGain(GREY)])
+    assert all(results["map0", name].values.shape == (0,) for name in ("percentile_gap", "symmetric_relevance_gain"))
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 1, 1), (2, 2, 1, 5), (2, 5, 7, 1)])

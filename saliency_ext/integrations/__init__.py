@@ -1,0 +1,5 @@
+"""Doors to other libraries, one file each. Nothing here is imported by `import saliency_ext`, and no partner before it is needed.
+
+`torchmetrics`  metric classes that share one pass over the model; needs torchmetrics
+`captum`        our methods with `.attribute(inputs, baselines, target)`; captum's objects are methods as they are
+"""

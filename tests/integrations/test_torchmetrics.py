@@ -1,0 +1,203 @@
+"""Metric classes inside torchmetrics: class = functional; split = whole; several processes; copies and states."""
+
+import copy
+import gc
+import pickle
+
+import pytest
+import torch
+
+from saliency_ext.evaluation import evaluate
+from tests.evaluation.studies import children
+from tests.evaluation.test_distributed import ended, start
+from tests.integrations.torchmetrics_cases import CASES, GREY, IMAGES, STEPS, Net, batch, make, method, states_of_rank
+
+torchmetrics = pytest.importorskip(
+    "torchmetrics", reason="torchmetrics is not installed: pip install 'saliency_ext[torchmetrics]'"
+)
+
+from saliency_ext.integrations import torchmetrics as classes  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*before the ``update`` method.*:UserWarning")
+
+
+@pytest.fixture
+def data():
+    return batch()
+
+
+def asked(name, model, data):
+    images, target, maps, truth = data
+    return images, target, method(model) if CASES[name][2] else maps, truth
+
+
+def functional(metrics, model, images, target, maps, truth):
+    return evaluate(model, images, target, maps, metrics, truth=truth)
+
+
+def test_every_metric_of_the_package_has_a_class():
+    from saliency_ext import metrics
+
+    own = {"Case", "Metric", "CurveMetric", "MetricResult", "PRESETS", "preset"}
+    assert set(classes.__all__) - {"Evaluator", "SaliencyMetric", "OwnMinusOther"} == set(metrics.__all__) - own
+    assert set(CASES) == set(classes.__all__) - {"Evaluator", "SaliencyMetric"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_class_is_functional_split_is_whole(name, data):
+    model = Net()
+    images, target, maps, truth = asked(name, model, data)
+    metric = make(classes, name, classes.Evaluator(model))
+    assert isinstance(metric, torchmetrics.Metric) and metric.full_state_update is False
+    assert metric.higher_is_better == {"higher": True, "lower": False, "none": None}[metric.judge.info.direction]
+    result = functional([metric.judge], model, images, target, maps, truth)["map", metric.judge.info.name]
+    assert result.valid.any()
+    expected = result.values[result.valid].mean()
+
+    metric.update(images, target, maps, truth=truth)
+    assert metric.compute().item() == pytest.approx(expected.item(), rel=1e-12, abs=1e-15)
+    assert metric.sums[1:].tolist() == [int(result.valid.sum()), IMAGES]
+    metric.reset()
+    assert metric.sums.tolist() == [0, 0, 0]
+    for part in (slice(0, 3), slice(3, 3), slice(3, 7)):  # ids run on over updates, also an empty one
+        given = maps if callable(maps) else maps[part]
+        metric.update(images[part], target[part], given, truth=truth[part])
+    assert metric.compute().item() == pytest.approx(expected.item(), rel=1e-6, abs=1e-7)  # other batches, other last bits
+
+
+def test_forward_returns_the_batch_and_adds_it(data):
+    images, target, maps, truth = data
+    model = Net()
+    whole, parts = (make(classes, "Fidelity", classes.Evaluator(model)) for _ in range(2))
+    whole.update(images, target, maps)
+    values = [parts(images[part], target[part], maps[part]) for part in (slice(0, 4), slice(4, 7))]
+    assert parts.compute().item() == pytest.approx(whole.compute().item(), rel=1e-6)
+    assert (4 * values[0] + 3 * values[1]).item() / 7 == pytest.approx(parts.compute().item(), rel=1e-12)
+    own = functional([whole.judge], model, images, target, maps, truth)["map", "fidelity"].values
+    assert values[1].item() == pytest.approx(own[4:].mean().item(), rel=1e-6)  # ids 4, 5, 6 although a step begins with a reset
+
+
+def test_a_collection_shares_one_pass(data):
+    images, target, maps, truth = data
+    names = ("Deletion", "Insertion", "MoRF", "Fidelity", "PointingGame")
+    model = Net()
+    evaluator = classes.Evaluator(model)
+    collection = torchmetrics.MetricCollection([make(classes, name, evaluator) for name in names])
+    alone = functional([metric.judge for metric in collection.values()], model, images, target, maps, truth)
+    collection.update(images, target, maps, truth=truth)
+    assert evaluator.passes == 1
+    assert evaluator.engine.counters.unique == alone.counters.unique < evaluator.engine.counters.asked
+    forwarded = evaluator.engine.counters.images_forwarded
+    with torch.inference_mode():
+        fresh = [tensor.clone() for tensor in (images, target, maps)]
+        collection.update(*fresh, truth=truth)
+    assert evaluator.passes == 2 and evaluator.engine.counters.images_forwarded - forwarded == alone.counters.images_forwarded
+    found = collection.compute()
+    assert set(found) == set(names)
+    assert len(collection.compute_groups) == len(names)  # deletion and MoRF have equal values: never taken for one
+
+
+def test_equal_values_are_not_taken_for_equal_metrics(data):
+    """torchmetrics merges metrics whose states agree after the first batch."""
+    images, target, maps, truth = data
+    maps = truth.float()  # hits everywhere, at any tolerance
+    evaluator = classes.Evaluator(Net())
+    near = {f"within_{tolerance}": classes.PointingGame(evaluator, tolerance) for tolerance in (0, 2)}
+    collection = torchmetrics.MetricCollection(near)
+    collection.update(images, target, maps, truth=truth)
+    missed = torch.zeros(IMAGES, 6, 6)
+    missed[:, 0, 0] = 1
+    away = torch.zeros(IMAGES, 6, 6, dtype=torch.bool)
+    away[:, 0, 2] = True
+    collection.update(images, target, missed, truth=away)
+    assert {name: value.item() for name, value in collection.compute().items()} == {"within_0": 0.5, "within_2": 1.0}
+
+
+def test_a_changed_batch_is_scored_again(data):
+    images, target, maps, _ = data
+    evaluator = classes.Evaluator(Net())
+    first, second = make(classes, "Deletion", evaluator), make(classes, "Insertion", evaluator)
+    first.update(images, target, maps)
+    images.mul_(0)
+    second.update(images, target, maps)
+    assert evaluator.passes == 2
+    del second
+    gc.collect()  # torchmetrics ties a metric to itself
+    first.update(images, target, maps)  # nobody holds the other any more
+    assert evaluator.passes == 3 and len(evaluator._metrics) == 1
+
+
+def test_faults_are_counted_not_averaged(data):
+    images, target, maps, _ = data
+    maps[2, 0, 0] = torch.nan
+    metric = make(classes, "Deletion", classes.Evaluator(Net()))
+    metric.update(images, target, maps)
+    assert metric.sums[1:].tolist() == [IMAGES - 1, IMAGES] and metric.compute().isfinite()
+    metric.reset()
+    metric.update(images, target, torch.full_like(maps, torch.nan))
+    assert metric.compute().isnan()
+
+
+def test_copies_and_pickles_are_metrics_of_their_own(data):
+    images, target, maps, _ = data
+    model = Net()
+    evaluator = classes.Evaluator(model)
+    collection = torchmetrics.MetricCollection([make(classes, name, evaluator) for name in ("Deletion", "Fidelity")])
+    collection.update(images[:4], target[:4], maps[:4])
+    for other in (copy.deepcopy(collection), collection.clone(prefix="val_"), pickle.loads(pickle.dumps(collection))):
+        before = [value.item() for value in collection.compute().values()]
+        assert [value.item() for value in other.compute().values()] == before
+        other.update(images[4:], target[4:], maps[4:])
+        evaluators = {id(metric.evaluator) for metric in other.values()}
+        assert len(evaluators) == 1  # still one pass
+        assert [value.item() for value in collection.compute().values()] == before
+        assert [value.item() for value in other.compute().values()] != before
+    assert copy.deepcopy(collection)["Deletion"].evaluator.model is model
+    restored = pickle.loads(pickle.dumps(collection))["Deletion"].evaluator
+    assert restored is not evaluator and len(restored._metrics) == 2 and restored.model is not model
+
+
+def test_a_model_in_a_metric_is_no_part_of_it(data):
+    metric = make(classes, "Deletion", classes.Evaluator(Net()))
+    assert list(metric.parameters()) == [] and metric.state_dict() == {}
+    metric.persistent(True)
+    metric.update(*data[:3])
+    (name,) = metric.state_dict()
+    same = make(classes, "Deletion", classes.Evaluator(Net()))
+    same.persistent(True)
+    same.load_state_dict(metric.state_dict())
+    assert torch.equal(same.sums, metric.sums)
+    other = classes.Deletion(classes.Evaluator(Net()), GREY, **STEPS, seed=1)
+    other.persistent(True)
+    with pytest.raises(RuntimeError, match=name):
+        other.load_state_dict(metric.state_dict())
+
+
+def test_several_processes_are_one(tmp_path, data):
+    """Uneven, and one of them without an image."""
+    names, shares = ("Deletion", "Fidelity", "PointingGame"), ([0, 1, 2, 3, 4], [5, 6], [])
+    context = children()
+    given = (3, str(tmp_path / "meet"), shares, names, str(tmp_path / "out"))
+    assert ended([start(context, states_of_rank, rank, *given) for rank in range(3)]) == [0] * 3
+    found = [torch.load(f"{tmp_path}/out.{rank}", weights_only=True) for rank in range(3)]
+    assert found[0] == found[1] == found[2]
+    images, target, maps, truth = data
+    for name in names:
+        metric = make(classes, name, classes.Evaluator(Net()))
+        metric.update(images, target, maps, truth=truth)
+        assert found[0][name].item() == pytest.approx(metric.compute().item(), rel=1e-6, abs=1e-8), name
+
+
+def test_bad_input(data):
+    images, target, maps, _ = data
+    metric = make(classes, "Deletion", classes.Evaluator(Net()))
+    with pytest.raises(ValueError, match="Deletion: expected images at least one, got none; call update before compute"):
+        metric.compute()
+    with pytest.raises(TypeError, match="Deletion: expected evaluator to be an Evaluator, got Net; pass Evaluator"):
+        classes.Deletion(Net(), GREY)
+    with pytest.raises(TypeError, match="SaliencyMetric: expected the class to be one of the metrics"):
+        classes.SaliencyMetric(classes.Evaluator(Net()))
+    with pytest.raises(ValueError, match=r"expected truth \(N, H, W\) bool for metric 'pointing_game', got None"):
+        classes.PointingGame(classes.Evaluator(Net())).update(images, target, maps)
+    with pytest.raises(TypeError, match="to be a method"):
+        make(classes, "MaxSensitivity", classes.Evaluator(Net())).update(images, target, maps)
