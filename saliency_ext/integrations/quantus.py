@@ -1,0 +1,235 @@
+"""Metrics and methods in the call shape of Quantus: arrays in, one number per sample out. Quantus itself is not imported."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import Module
+
+from ..attribution import Method
+from ..checks import bad_type, bad_value, require_choice
+from ..evaluation import evaluate
+from ..evaluation.evaluate import named_metrics
+from ..metrics.presets import preset
+from ..metrics.result import MetricResult
+from ..probing import Engine
+from ..probing.answers import SCORES
+
+Array = NDArray[Any]
+
+
+class QuantusMetric:
+    """A metric of `saliency_ext.metrics` with the call of a Quantus metric, for `quantus.evaluate` and harnesses like it.
+
+    Args:
+        metric: such as `metrics.Fidelity(infill)`.
+        curve: name of a curve to return per sample in place of the value, such as "morf".
+        absolute: whether the absolute value of attributions is judged.
+        engine: options of `probing.Engine`. By default forwards have the size that memory allows, not `batch_size`.
+
+    Attributes:
+        result: `MetricResult` of the last call: statuses, curves, parameters; None before one.
+
+    Direction, unit, cost, determinism: those of the metric; a sample's number depends on its place among the samples (which keys
+    ties and random infills), not on batches. A sample without a value gets NaN; `result.status` says why.
+
+    Example:
+        >>> import numpy as np
+        >>> import torch
+        >>> from saliency_ext.infill import Constant
+        >>> from saliency_ext.metrics import Deletion
+        >>> x = np.array([[[[3.0, 1.0], [0.0, 2.0]]]], dtype=np.float32)
+        >>> model = lambda x: torch.stack([x.flatten(1).sum(1), torch.zeros(len(x))], 1)
+        >>> QuantusMetric(Deletion(Constant(0.0)))(model=model, x_batch=x, y_batch=np.array([0]), a_batch=x, softmax=False)
+        [1.75]
+    """
+
+    def __init__(
+        self, metric: Any, *, curve: str | None = None, absolute: bool = False, engine: Mapping[str, Any] | None = None
+    ) -> None:
+        named_metrics([metric])
+        self.metric, self.curve, self.absolute = metric, curve, absolute
+        self.engine = dict(engine or {})
+        self.result: MetricResult | None = None
+
+    def __call__(
+        self,
+        model: Any,
+        x_batch: Array,
+        y_batch: Array,
+        a_batch: Array | None = None,
+        s_batch: Array | None = None,
+        channel_first: bool | None = None,
+        explain_func: Callable[..., Any] | None = None,
+        explain_func_kwargs: Mapping[str, Any] | None = None,
+        model_predict_kwargs: Mapping[str, Any] | None = None,
+        softmax: bool | None = None,
+        device: str | None = None,
+        batch_size: int = 64,
+        custom_batch: Any = None,
+    ) -> list[Any]:
+        """One value, or one curve, per sample.
+
+        Args:
+            model: torch module, or callable (N, C, H, W) -> logits (N, K).
+            x_batch: (N, C, H, W) floating, in model input space; converted to the dtype of the model, or to float32.
+            y_batch: (N,) integers.
+            a_batch: (N, H, W) or (N, 1, H, W), larger = more relevant. None: explain_func is asked.
+            s_batch: (N, H, W) or (N, 1, H, W), truth where not 0.
+            channel_first: must not be False: a torch model reads (N, C, H, W).
+            explain_func, explain_func_kwargs: called as explain_func(model=, inputs=, targets=, **kwargs) -> array.
+            model_predict_kwargs: keyword arguments of the model.
+            softmax: True judges the probability, False the logit; None what the metric says.
+            device: where to compute; None: the CPU.
+            batch_size: images handled together.
+            custom_batch: not read.
+
+        Raises:
+            TypeError, ValueError: which argument, what was expected and what was got.
+        """
+        place = torch.device(device) if device is not None else None
+        inputs = _images("x_batch", x_batch, model, channel_first).to(place)
+        target = _classes(y_batch, len(inputs)).to(place)
+        metric = self._with_score(softmax)
+        again = getattr(metric, "needs_explainer", False)
+        maps: Any
+        if again or a_batch is None:
+            if explain_func is None:
+                bad_value("QuantusMetric", "explain_func", "a function", None, "the metric explains, or a_batch is None")
+            maps = _asking(model, explain_func, dict(explain_func_kwargs or {}), self.absolute)
+        else:
+            maps = _map("a_batch", a_batch, inputs, self.absolute)
+        forward = _with_options(model, dict(model_predict_kwargs or {}))
+        results = evaluate(
+            forward,
+            inputs,
+            target,
+            {"map": maps},
+            [metric],
+            engine=Engine(forward, **self.engine),
+            truth=None if s_batch is None else _map("s_batch", s_batch, inputs, False) != 0,
+            chunk=batch_size,
+            check_forward=False,
+        )
+        self.result = results["map", metric.info.name]
+        if self.curve is None:
+            return list(self.result.values.tolist())
+        require_choice("QuantusMetric", "curve", self.curve, tuple(self.result.curves))
+        return list(self.result.curves[self.curve].tolist())
+
+    def _with_score(self, softmax: bool | None) -> Any:
+        """The metric on probabilities or logits."""
+        own = getattr(self.metric, "score", None)
+        if softmax is None or not hasattr(self.metric, "ask"):
+            return self.metric
+        if own in SCORES:
+            return dataclasses.replace(self.metric, score="probability" if softmax else "logit")
+        if not softmax:
+            bad_value("QuantusMetric", "softmax", f"True: {self.metric.info.name} is about probabilities", softmax)
+        return self.metric
+
+
+def pixel_flipping(
+    features_in_step: int = 1, perturb_baseline: str | float = "black", *, return_auc_per_sample: bool = False
+) -> QuantusMetric:
+    """Pixel flipping with the choices of Quantus (`metrics.preset("quantus")`, which says what is not reproduced).
+
+    Args:
+        features_in_step: channel values per step.
+        perturb_baseline: "black", "white" or a number.
+        return_auc_per_sample: the area, with dx = 1, in place of the curve.
+
+    Direction: lower is better. Cost: ceil(C H W / features_in_step) forwards per image.
+
+    Example:
+        >>> pixel_flipping(4).metric.info.name
+        'morf'
+    """
+    (metric,) = preset("quantus", features_in_step=features_in_step, baseline=perturb_baseline)
+    return QuantusMetric(metric, curve=None if return_auc_per_sample else "morf")
+
+
+class ExplainFunc:
+    """Our methods as `explain_func` of Quantus: arrays in, maps (N, 1, H, W) float32 out.
+
+    Args:
+        make: from a model to a `Method`, for example `GradCAM`: metrics that randomise weights come with other models.
+
+    Example:
+        >>> import numpy as np
+        >>> from saliency_ext.attribution import Gradient
+        >>> explain = ExplainFunc(lambda model: Gradient(model, channels="sum"))
+        >>> x = np.ones((1, 2, 1, 2), dtype=np.float32)
+        >>> explain(model=lambda x: x.flatten(1), inputs=x, targets=np.array([1]))
+        array([[[[0., 1.]]]], dtype=float32)
+    """
+
+    def __init__(self, make: Callable[[Any], Method]) -> None:
+        if not callable(make):
+            bad_type("ExplainFunc", "make", "a function from a model to a Method", type(make).__name__)
+        self.make = make
+
+    def __call__(self, model: Any, inputs: Array, targets: Array, method: str | None = None, device: str | None = None) -> Array:
+        """The maps of a batch; `method`, a name that Quantus passes along, is not read."""
+        images = _images("inputs", inputs, model, None).to(device)
+        maps = self.make(model)(images, _classes(targets, len(images)).to(device))
+        return np.asarray(maps[:, None].detach().cpu().float().numpy())
+
+
+def _asking(
+    model: Any, explain: Callable[..., Any], options: dict[str, Any], absolute: bool
+) -> Callable[[Tensor, Tensor], Tensor]:
+    def explained(inputs: Tensor, classes: Tensor) -> Tensor:
+        found = explain(model=model, inputs=inputs.cpu().numpy(), targets=classes.cpu().numpy(), **options)
+        return _map("explain_func's result", found, inputs, absolute)
+
+    return explained
+
+
+def _with_options(model: Any, options: dict[str, Any]) -> Any:
+    return model if not options else lambda inputs: model(inputs, **options)
+
+
+def _array(argument: str, value: Any) -> Array:
+    if isinstance(value, Tensor):
+        return np.asarray(value.detach().cpu().numpy())
+    if not isinstance(value, np.ndarray):
+        bad_type("QuantusMetric", argument, "to be a numpy array", type(value).__name__, "use numpy.asarray")
+    return value
+
+
+def _images(argument: str, value: Any, model: Any, channel_first: bool | None) -> Tensor:
+    array = _array(argument, value)
+    if array.ndim != 4:
+        bad_value("QuantusMetric", argument, "of shape (N, C, H, W)", array.shape)
+    if channel_first is False or (channel_first is None and array.shape[3] in (1, 3) and array.shape[1] not in (1, 3)):
+        remedy = "torch models read (N, C, H, W): numpy.moveaxis(x, -1, 1), or channel_first=True if it is so already"
+        bad_value("QuantusMetric", argument, "of shape (N, C, H, W)", f"{array.shape}, which reads like (N, H, W, C)", remedy)
+    if array.dtype.kind != "f":
+        bad_type("QuantusMetric", argument, "of a floating dtype", array.dtype, "scale and normalise it as the model wants it")
+    weight = next(model.parameters(), None) if isinstance(model, Module) else None
+    dtype = torch.float64 if weight is not None and weight.dtype == torch.float64 else torch.float32
+    return torch.from_numpy(np.array(array, copy=True)).to(dtype)
+
+
+def _classes(value: Any, count: int) -> Tensor:
+    array = _array("y_batch", value)
+    if array.shape != (count,):
+        bad_value("QuantusMetric", "y_batch", f"of shape (N,) = ({count},)", array.shape)
+    if array.dtype.kind not in "iu":
+        bad_type("QuantusMetric", "y_batch", "of an integer dtype", array.dtype, "class indices, not names or one-hot rows")
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _map(argument: str, value: Any, inputs: Tensor, absolute: bool) -> Tensor:
+    array = _array(argument, value)
+    n, _, height, width = inputs.shape
+    if array.shape not in ((n, height, width), (n, 1, height, width)):
+        expected = f"of shape (N, H, W) or (N, 1, H, W) = {(n, 1, height, width)}"
+        bad_value("QuantusMetric", argument, expected, array.shape, "sum it over the channels: a.sum(1)")
+    maps = torch.from_numpy(np.ascontiguousarray(array).reshape(n, height, width)).to(inputs.device)
+    return maps.abs() if absolute else maps
