@@ -38,7 +38,7 @@ class Attribution:
         >>> from saliency_ext.attribution import IntegratedGradients
         >>> model = lambda x: torch.stack([x.flatten(1).sum(1), -x.flatten(1).sum(1)], 1)
         >>> ours = Attribution(lambda infill: IntegratedGradients(model, infill), channels="one")
-        >>> ours.attribute(torch.tensor([[[[1.0, 2.0]]]]), baselines=1.0, target=0)
+        >>> ours.attribute(torch.tensor([[[[1.0, 2.0]]]]), baselines=1.0, target=0).round()
         tensor([[[[0., 1.]]]])
     """
 

@@ -122,15 +122,10 @@ class QuantusMetric:
         return list(self.result.curves[self.curve].tolist())
 
     def _with_score(self, softmax: bool | None) -> Any:
-        """The metric on probabilities or logits."""
-        own = getattr(self.metric, "score", None)
-        if softmax is None or not hasattr(self.metric, "ask"):
+        """The metric on probabilities or logits, if it is one of a score."""
+        if softmax is None or getattr(self.metric, "score", None) not in SCORES:
             return self.metric
-        if own in SCORES:
-            return dataclasses.replace(self.metric, score="probability" if softmax else "logit")
-        if not softmax:
-            bad_value("QuantusMetric", "softmax", f"True: {self.metric.info.name} is about probabilities", softmax)
-        return self.metric
+        return dataclasses.replace(self.metric, score="probability" if softmax else "logit")
 
 
 def pixel_flipping(

@@ -120,7 +120,7 @@ def test_bad_choices():
     x, y, a, _ = arrays()
     with pytest.raises(ValueError, match="expected curve to be one of 'mif', 'lif', 'artifact', got 'morf'"):
         QuantusMetric(Fidelity(GREY), curve="morf")(Net(), x, y, a)
-    with pytest.raises(ValueError, match="expected softmax True: average_drop is about probabilities"):
+    with pytest.raises(ValueError, match="AverageDrop: expected score to be one of 'probability', got 'logit'"):
         QuantusMetric(AverageDrop(GREY))(Net(), x, y, a, softmax=False)
     with pytest.raises(TypeError, match="ExplainFunc: expected make a function"):
         ExplainFunc(3)
