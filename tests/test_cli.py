@@ -1,11 +1,14 @@
 """The command line, as a newcomer runs it."""
 
+import os
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import skimage.data
+import torch
 from PIL import Image
 
 from saliency_ext import __version__, cli, doctor
@@ -118,6 +121,23 @@ def test_again_and_resumed_it_has_the_same_bytes(here, capsys):
     assert (here / "again" / "results.parquet").read_bytes() == before
     assert cli.main(["compare", "again", "again", "--fail-if", "worse"]) == 0
     assert "these are the same run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_under_torchrun_it_has_the_same_bytes_without_a_process_group(here, processes):
+    words = [*RUN[:-2], "--pictures", "0", "--metrics", "deletion", "--no-controls", "--max-batch", "2"]
+    if not (here / "alone").exists():
+        assert cli.main([*words, "--out", "alone", "--quiet"]) == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    package = str(Path(cli.__file__).resolve().parents[1])
+    environment = os.environ | {"PYTHONPATH": package, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    run = subprocess.run(
+        [*launch, "-m", "saliency_ext", *words, "--out", f"by-{processes}"], capture_output=True, text=True, env=environment
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("Report: ") == 1, "the first process alone writes the report"
+    assert "Gloo" not in run.stdout + run.stderr
+    assert (here / f"by-{processes}" / "results.parquet").read_bytes() == (here / "alone" / "results.parquet").read_bytes()
 
 
 def test_another_run_in_the_folder_is_refused_until_it_is_dropped(here, capsys):

@@ -3,14 +3,14 @@
 import argparse
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..attribution import Method
+from ..evaluation.distributed import rank_and_world
 from ..evaluation.results import Results
 from ..evaluation.study import Study
 from ..report import Example
@@ -45,14 +45,15 @@ def run(options: argparse.Namespace) -> Outcome:
     names = options.methods or DEFAULT_METHODS
     methods = chosen_methods(names, model, shared, controls=not options.no_controls, sampling=sampling)
     metrics = chosen_metrics(options.metrics, data, model.preprocessing, shared)
-    with _processes() as first:
-        line = ProgressLine(sys.stderr) if first and not options.quiet else None
-        results = _studied(options, model, data, methods, metrics, line)
-        if not first:
-            return Outcome("")
-        examples = _examples(options.pictures, model, data, methods)
-        shown = study_data(options.out, facts=_facts(options, model, data), examples=examples)
-        page = write_page(shown, Path(options.out) / PAGE)
+    place = _rank_and_world()
+    first = place[0] == 0
+    line = ProgressLine(sys.stderr) if first and not options.quiet else None
+    results = _studied(options, model, data, methods, metrics, line, place)
+    if not first:
+        return Outcome("")
+    examples = _examples(options.pictures, model, data, methods)
+    shown = study_data(options.out, facts=_facts(options, model, data), examples=examples)
+    page = write_page(shown, Path(options.out) / PAGE)
     return Outcome(f"{results}\n\n{told(verdict(shown))}\n\nReport: {page.resolve()}")
 
 
@@ -63,6 +64,7 @@ def _studied(
     methods: Mapping[str, Method],
     metrics: list[Any],
     line: ProgressLine | None,
+    place: tuple[int, int],
 ) -> Results:
     engine: dict[str, Any] = {"memory_budget": options.memory_budget}
     if options.max_batch is not None:
@@ -81,6 +83,8 @@ def _studied(
             class_names=model.labels,
             identity=data.identity,
             controls=False,  # they are among the methods
+            rank=place[0],
+            world=place[1],
             progress=line,
         )
         return study.resume() if options.resume else study.run(force_new_run=options.force_new_run)
@@ -109,18 +113,15 @@ def _again(first: str) -> str:
     return f"To go on, {first}give the same command again with --resume: finished chunks are not evaluated again."
 
 
-@contextmanager
-def _processes() -> Iterator[bool]:
-    """Whether this is the first process; under torchrun the processes learn of each other, by a group that is never asked."""
+def _rank_and_world() -> tuple[int, int]:
+    """Number of this process and of all. Under torchrun its rendezvous tells; they need no group, as they never talk."""
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_torchelastic_launched()) or distributed.is_initialized():
-        yield True
-        return
-    distributed.init_process_group("gloo")
-    try:
-        yield distributed.get_rank() == 0
-    finally:
-        distributed.destroy_process_group()
+        return rank_and_world()
+    from torch.distributed.rendezvous import rendezvous  # not in every build of torch
+
+    _, rank, world = next(rendezvous("env://"))
+    return rank, world
 
 
 def _examples(count: int, model: LoadedModel, data: Data, methods: Mapping[str, Method]) -> list[Example]:

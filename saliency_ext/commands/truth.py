@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> Outcome:
     content = gathered(results, record)
     written = []
     if options.json:
-        Path(options.json).write_text(json.dumps(_without_nan(content), indent=1) + "\n", encoding="utf-8")
+        Path(options.json).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         written.append(f"Written: {options.json}")
     if options.readme:
         _rewrite(Path(options.readme), content)
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> Outcome:
 
 
 def gathered(results: Results, record: dict[str, Any]) -> dict[str, Any]:
-    """All numbers as plain values: means with intervals per map and metric, and the agreement of rankings."""
+    """All numbers as JSON takes them: means with intervals per map and metric, and the agreement of rankings; None for NaN."""
     metrics = list(dict.fromkeys(metric for _, metric in results))
     truths = [name for name in metrics if role_of(name) == "truth"]
     orders = [name for name in metrics if role_of(name) == "order"]
@@ -53,7 +53,7 @@ def gathered(results: Results, record: dict[str, Any]) -> dict[str, Any]:
     controls = [name for name in maps if record["about"]["methods"][name]["family"] == "control"]
     methods = [name for name in maps if name not in controls]
     made = record["fingerprint"]
-    return {
+    found: dict[str, Any] = {
         "library": made["library"],
         "model": made["model"],
         "images": made["data"]["samples"],
@@ -69,6 +69,8 @@ def gathered(results: Results, record: dict[str, Any]) -> dict[str, Any]:
             order: {truth: asdict(agreement(*_ranked(results, methods, order, truth))) for truth in truths} for order in orders
         },
     }
+    plain: dict[str, Any] = _without_nan(found)
+    return plain
 
 
 def _summary(results: Results, name: str, metric: str) -> dict[str, float]:
@@ -135,16 +137,18 @@ def _heading(metric: str) -> str:
 def _cell(found: dict[str, Any], spread: bool, images: int) -> str:
     if found["images"] == 0:
         return "none"
-    text = f"{found['mean']:.3f}" + (f" [{found['low']:.3f}, {found['high']:.3f}]" if spread else "")
-    return text if found["images"] == images else f"{text} ({found['images']} images)"
+    text = f"{found['mean']:.3f}" + (f" [{found['low']:.3f}, {found['high']:.3f}]" if spread and found["images"] > 1 else "")
+    few = f"{found['images']} image{'' if found['images'] == 1 else 's'}"
+    return text if found["images"] == images else f"{text} ({few})"
 
 
 def _agreement_rows(content: dict[str, Any]) -> list[list[str]]:
     rows = [["rankings of the methods by", "and by", "Kendall's tau", "methods"]]
     for order, row in content["agreement"].items():
         for truth, found in row.items():
-            interval = f"{found['tau']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]"
-            rows.append([_heading(order), _heading(truth), interval, str(found["methods"])])
+            known = found["tau"] is not None and found["low"] is not None
+            text = f"{found['tau']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]" if known else "none"
+            rows.append([_heading(order), _heading(truth), text, str(found["methods"])])
     return rows
 
 

@@ -2,11 +2,12 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
-from saliency_ext import cli
+from saliency_ext import cli, testbed
 from saliency_ext.commands.outcome import CommandError
 from saliency_ext.commands.truth import MARKS, as_markdown, as_text, gathered, rewritten
 from saliency_ext.evaluation.results import Results
@@ -68,6 +69,24 @@ def test_the_table_of_a_readme_is_replaced():
     assert new == f"before\n{MARKS[0]}\n{as_markdown(content)}\n{MARKS[1]}\nafter" and rewritten(new, content) == new
     assert "| good | 0.125 | 1.000 | 1.000 [1.000, 1.000] |" in new and "4 scenes (scenes, seed 0)" in new
     assert "Steps of a curve: deletion 5. Draws per image: good 7." in new
+
+
+def test_no_ranking_where_nothing_can_be_ranked():
+    rows = {(name, metric): table()[name, metric] for name in ("good", "random") for metric in ("deletion", "pointing_game")}
+    content = gathered(Results(rows, Counters()), record("random"))
+    assert content["agreement"]["deletion"]["pointing_game"]["tau"] is None and as_text(content).split()[-2:] == ["none", "1"]
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
+
+
+def test_the_committed_table_is_the_committed_json_and_says_what_it_must():
+    folder = Path(testbed.__file__).parent
+    content, text = json.loads((folder / "ground_truth.json").read_text()), (folder / "README.md").read_text()
+    assert rewritten(text, content) == text
+    maps, both = content["maps"], "pointing_game_own_minus_other"
+    controls = [name for name, found in maps.items() if found["control"] and found[both]["images"] > 1]
+    assert {"random", "centre", "edge", "grey_level"} < set(controls) and content["images"] >= 100
+    for name in ("grad_cam", "gradient", "input_x_gradient", "gradient_abs"):
+        assert all(maps[name][both]["low"] > maps[control][both]["high"] for control in controls), "every control is far below"
 
 
 def test_what_is_refused(tmp_path, capsys):
