@@ -21,6 +21,7 @@ MODULES = (
     "total_variation",
     "noise",
     "gaussian_blur",
+    "linear_infill",
     "engine",
     "attribution",
     "similarity",

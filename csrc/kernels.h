@@ -9,6 +9,7 @@
 
 #include "common/blend.h"
 #include "common/keep.h"
+#include "common/linear_infill.h"
 #include "common/order.h"
 #include "common/random.h"
 #include "common/total_variation.h"
@@ -116,6 +117,24 @@ struct NoiseProblem {
 int64_t noise_units(const NoiseProblem&);
 void noise_cpu(int64_t begin, int64_t end, const NoiseProblem&);
 int noise_cuda(const NoiseProblem&, void* stream);
+
+// ---- linear_infill: removed pixels become weighted means of their neighbours, see common/linear_infill.h ----
+struct LinearInfillProblem {
+  int64_t steps, images, channels, height, width;
+  DType dtype;            // of inputs and filled: kFloat32 or kFloat64
+  ImageView inputs;       // (N, C, H, W)
+  const uint8_t* remove;  // (S, N, H, W), 1 = removed
+  const float* noise;     // (N, C, H, W), added times noise_std where removed; or null
+  InfillStencil stencil;
+  double tolerance, noise_std;
+  void* filled;     // (S, N, C, H, W)
+  float* residual;  // (S, N, C): largest |mean of the neighbours - value| before noise
+};
+int64_t linear_infill_units(const LinearInfillProblem&);
+void linear_infill_cpu(int64_t begin, int64_t end, const LinearInfillProblem&);  // unit: (step, image)
+// scratch: linear_infill_scratch_bytes(problem) bytes of device memory.
+int64_t linear_infill_scratch_bytes(const LinearInfillProblem&);
+int linear_infill_cuda(const LinearInfillProblem&, void* scratch, void* stream);
 
 // Text of a status returned by a *_cuda launch.
 const char* cuda_status_text(int status);

@@ -16,3 +16,4 @@ COALITION = 1 << 29  # + block and purpose: LIME, KernelSHAP
 STRATA = 3 << 29  # steps of a curve
 IMAGE_ORDER = STRATA + 1  # images of a ranking
 REGION = 1 << 30  # squares away from the object
+IMPUTATION = 3 << 29  # + draw: noisy linear infill

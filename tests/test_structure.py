@@ -55,6 +55,7 @@ COLUMNS = {
     "total_variation_backward": ("total_variation", "total_variation", "total_variation", "total_variation"),
     "total_variation_with_grad": ("total_variation", "total_variation", "total_variation", "total_variation"),
     "noise": ("noise", "noise", "noise", "noise"),
+    "linear_infill": ("linear_infill", "linear_infill", "linear_infill", "linear_infill"),
 }
 
 

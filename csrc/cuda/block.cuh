@@ -34,6 +34,16 @@ __device__ __forceinline__ T warp_sum(T value) {
   return value;
 }
 
+// Valid in every lane: the largest value.
+template <typename T>
+__device__ __forceinline__ T warp_largest(T value) {
+  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
+    const T other = __shfl_xor_sync(kFullMask, value, offset);
+    value = other > value ? other : value;
+  }
+  return value;
+}
+
 // Valid in every lane: the sum of the values of lanes 0..lane.
 template <typename T>
 __device__ __forceinline__ T warp_inclusive_scan(T value) {
@@ -65,6 +75,31 @@ __device__ __forceinline__ T block_sum(T value) {
   if (warp_id() == 0) total = warp_sum(lane_id() < kWarps ? partial[lane_id()] : T(0));
   __syncthreads();  // the next call overwrites `partial`
   return total;
+}
+
+// Valid in every thread: the sum over the block, with the same bits.
+template <int kThreads, typename T>
+__device__ __forceinline__ T block_total(T value) {
+  SX_SHARED(T, total, 1);
+  value = block_sum<kThreads>(value);
+  if (threadIdx.x == 0) total[0] = value;
+  __syncthreads();
+  value = total[0];
+  __syncthreads();  // the next call overwrites `total`
+  return value;
+}
+
+// Valid in every thread: the largest value in the block. A NaN is passed over.
+template <int kThreads, typename T>
+__device__ __forceinline__ T block_largest(T value) {
+  constexpr int kWarps = kThreads / kWarpSize;
+  SX_SHARED(T, largest, kWarps);
+  value = warp_largest(value);
+  if (lane_id() == 0) largest[warp_id()] = value;
+  __syncthreads();
+  for (int warp = 0; warp < kWarps; ++warp) value = largest[warp] > value ? largest[warp] : value;
+  __syncthreads();  // the next call overwrites `largest`
+  return value;
 }
 
 // Valid in every thread: the sum of the values of the threads before this one; `*total` gets the sum over the block.

@@ -34,4 +34,7 @@ std::tuple<Tensor, Tensor> total_variation_with_grad(const Tensor& mask, const T
 Tensor noise(const Tensor& sample_ids, int64_t channels, int64_t height, int64_t width, bool normal, int64_t seed,
              int64_t stream);
 
+std::tuple<Tensor, Tensor> linear_infill(const Tensor& inputs, const Tensor& remove, std::optional<Tensor> noise,
+                                         int64_t stencil, double tolerance, double noise_std);
+
 }  // namespace saliency_ext::ops

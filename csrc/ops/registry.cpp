@@ -24,6 +24,7 @@ SX_LIBRARY(SX_NAMESPACE, m) {
   m.def("total_variation_backward(Tensor mask, Tensor weight, int kind, float beta, float eps) -> Tensor");
   m.def("total_variation_with_grad(Tensor mask, Tensor weight, int kind, float beta, float eps) -> (Tensor, Tensor)");
   m.def("noise(Tensor sample_ids, int channels, int height, int width, bool normal, int seed, int stream) -> Tensor");
+  m.def("linear_infill(Tensor inputs, Tensor remove, Tensor? noise, int stencil, float tolerance, float noise_std) -> (Tensor, Tensor)");
 }
 
 namespace {
@@ -44,6 +45,7 @@ void implement(torch::stable::detail::StableLibrary& m) {
   m.impl("total_variation_backward", TORCH_BOX(&ops::total_variation_backward));
   m.impl("total_variation_with_grad", TORCH_BOX(&ops::total_variation_with_grad));
   m.impl("noise", TORCH_BOX(&ops::noise));
+  m.impl("linear_infill", TORCH_BOX(&ops::linear_infill));
 }
 
 }  // namespace

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..infill import Blur, Constant, DatasetMean, GaussianNoise, ImageMean, Shuffle
+from ..infill import Blur, Constant, DatasetMean, GaussianNoise, Harmonic, ImageMean, NoisyLinear, Shuffle
 from ..metrics.catalogue import METRICS, OWN_MINUS_OTHER, MetricChoices, make_metrics
 from ..metrics.presets import PRESETS, preset
 from ..protocols import Infill
@@ -30,6 +30,11 @@ class InfillEntry:
     make: Callable[[Preprocessing, int], Infill]
 
 
+def _noisy_linear(prepared: Preprocessing, seed: int) -> Infill:
+    """With the published noise, 0.01 of a range of [0, 1]."""
+    return NoisyLinear([0.01 / s for s in prepared.std], seed)
+
+
 INFILLS = {
     "mean": InfillEntry("the mean colour of the model's training data", lambda p, seed: DatasetMean()),
     "black": InfillEntry("black", lambda p, seed: Constant(p.colour(0.0))),
@@ -38,6 +43,8 @@ INFILLS = {
     "image_mean": InfillEntry("the mean colour of the image itself", lambda p, seed: ImageMean()),
     "blur": InfillEntry("the image, blurred over a twentieth of its side", lambda p, seed: Blur(max(1.0, min(p.size) / 20))),
     "noise": InfillEntry("noise with the statistics of the training data", lambda p, seed: GaussianNoise(0.0, 1.0, seed)),
+    "noisy_linear": InfillEntry("weighted means of the pixels around, with a little noise", _noisy_linear),
+    "harmonic": InfillEntry("the smoothest surface through the pixels around", lambda p, seed: Harmonic()),
     "shuffle": InfillEntry("other pixels of the image", lambda p, seed: Shuffle(seed)),
 }
 

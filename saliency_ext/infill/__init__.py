@@ -10,6 +10,7 @@ from .blur import Blur
 from .constant import Constant, DatasetMean
 from .image_extreme import ImageExtreme
 from .image_mean import ImageMean
+from .imputed import Harmonic, NoisyLinear
 from .noise import GaussianNoise, UniformNoise
 from .other_image import OtherImage
 from .rise_blur import RiseBlur
@@ -21,8 +22,10 @@ __all__ = [
     "Constant",
     "DatasetMean",
     "GaussianNoise",
+    "Harmonic",
     "ImageExtreme",
     "ImageMean",
+    "NoisyLinear",
     "OtherImage",
     "RandomInfill",
     "RiseBlur",

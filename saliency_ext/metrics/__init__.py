@@ -19,6 +19,7 @@ from .geometry_gap import GeometryGap
 from .infidelity import Infidelity
 from .insertion import Insertion
 from .mask_agreement import MaskAgreement
+from .mask_detectability import MaskDetectability
 from .max_sensitivity import MaxSensitivity
 from .model_randomisation import ModelRandomisation
 from .morf import LeRF, MoRF
@@ -28,6 +29,7 @@ from .presets import PRESETS, preset
 from .relevance_mass import RelevanceMass
 from .relevance_rank import RelevanceRank
 from .result import MetricResult
+from .road import ROAD, ROADCombined
 from .sensitivity_n import SensitivityN
 from .soundness import Soundness
 from .sparseness import Sparseness
@@ -35,6 +37,7 @@ from .symmetric_relevance_gain import SymmetricRelevanceGain
 
 __all__ = [
     "PRESETS",
+    "ROAD",
     "AverageDrop",
     "AverageGain",
     "AverageIncrease",
@@ -49,6 +52,7 @@ __all__ = [
     "Insertion",
     "LeRF",
     "MaskAgreement",
+    "MaskDetectability",
     "MaxSensitivity",
     "Metric",
     "MetricResult",
@@ -56,6 +60,7 @@ __all__ = [
     "ModelRandomisation",
     "PercentileGap",
     "PointingGame",
+    "ROADCombined",
     "RelevanceMass",
     "RelevanceRank",
     "SensitivityN",

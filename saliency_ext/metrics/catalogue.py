@@ -4,16 +4,18 @@ To add one: a row below. Its name is that of its `info`, so a report finds the w
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from ..checks import bad_value, require_choice
-from ..infill import DatasetMean
+from ..infill import NoisyLinear
 from ..probing import EqualFractions
-from ..protocols import Infill
+from ..protocols import Infill, MaskedInfill
 from .average_drop import AverageDrop, AverageGain, AverageIncrease
+from .catalogue_entry import ROLES as ROLES
+from .catalogue_entry import MetricChoices as MetricChoices
+from .catalogue_entry import MetricEntry as MetricEntry
 from .completeness import Completeness
 from .complexity import Complexity
 from .deletion import Deletion
@@ -22,6 +24,7 @@ from .geometry_gap import GeometryGap
 from .infidelity import Infidelity
 from .insertion import Insertion
 from .mask_agreement import MaskAgreement
+from .mask_detectability import MaskDetectability
 from .max_sensitivity import MaxSensitivity
 from .model_randomisation import ModelRandomisation
 from .morf import LeRF, MoRF
@@ -30,38 +33,11 @@ from .percentile_gap import PercentileGap
 from .pointing_game import PointingGame
 from .relevance_mass import RelevanceMass
 from .relevance_rank import RelevanceRank
+from .road import ROAD, ROADCombined
 from .sensitivity_n import SensitivityN
 from .soundness import Soundness
 from .sparseness import Sparseness
 from .symmetric_relevance_gain import SymmetricRelevanceGain
-
-# What a metric may decide. "order" and "truth" judge a map by themselves. A "pair" is cheap to win alone and is read with its
-# counterpart. "sanity" can only fail a method. "form" describes a map, right or wrong. "model" does not read the map.
-ROLES = ("truth", "order", "pair", "sanity", "form", "model")
-
-
-@dataclass(frozen=True)
-class MetricChoices:
-    """What all metrics of a run share.
-
-    infill: what a removed pixel becomes. steps: of a curve. score: of the target. seed: of draws.
-    """
-
-    infill: Infill = field(default_factory=DatasetMean)
-    steps: int = 20
-    score: str = "probability"
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class MetricEntry:
-    """One row: name, role, what it says in plain words, what it needs besides maps ("truth", "method" or ""), how it is made."""
-
-    name: str
-    role: str
-    meaning: str
-    make: Callable[[MetricChoices], Any]
-    needs: str = ""
 
 
 def _curve(kind: Callable[..., Any]) -> Callable[[MetricChoices], Any]:
@@ -70,6 +46,10 @@ def _curve(kind: Callable[..., Any]) -> Callable[[MetricChoices], Any]:
 
 def _labels(kind: Callable[..., Any]) -> Callable[[MetricChoices], Any]:
     return lambda c: kind(c.infill, EqualFractions(c.steps), seed=c.seed, labels="top-3")
+
+
+def _imputing(choices: MetricChoices) -> Infill:
+    return choices.infill if isinstance(choices.infill, MaskedInfill) else NoisyLinear(seed=choices.seed)
 
 
 _ENTRIES = (
@@ -107,6 +87,18 @@ _ENTRIES = (
         "order",
         "Half the gap between keeping what is relevant and what is not.",
         lambda c: PercentileGap(c.infill, c.score),
+    ),
+    MetricEntry(
+        "road",
+        "order",
+        "Fidelity at a few fractions, removed pixels imputed from those around, so that the mask's shape hardly shows.",
+        lambda c: ROAD(_imputing(c), score=c.score, seed=c.seed),
+    ),
+    MetricEntry(
+        "road_combined",
+        "order",
+        "Half the gap between keeping what is relevant and what is not, the rest imputed from the pixels around.",
+        lambda c: ROADCombined(_imputing(c), c.score),
     ),
     MetricEntry(
         "sensitivity_n",
@@ -185,6 +177,13 @@ _ENTRIES = (
     ),
     MetricEntry("sparseness", "form", "On how few pixels the relevance is. A wrong map can be sparse.", lambda c: Sparseness()),
     MetricEntry("complexity", "form", "Over how many pixels the relevance is spread.", lambda c: Complexity()),
+    MetricEntry(
+        "mask_detectability",
+        "form",
+        "Can the removed region be told from the filled picture by its detail alone? Then a model may answer to the mask. It "
+        "judges the infill under the map's masks, not the map.",
+        lambda c: MaskDetectability(c.infill, seed=c.seed),
+    ),
     MetricEntry(
         "geometry_gap",
         "model",

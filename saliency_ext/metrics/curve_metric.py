@@ -16,7 +16,7 @@ from ..checks import bad_type, bad_value, require_choice, require_integer
 from ..probing import Answers, EqualFractions, Order, RankMasks, Schedule, StratifiedSteps
 from ..probing.answers import SCORES
 from ..probing.curve import RULES, area_under
-from ..protocols import Infill
+from ..protocols import Infill, MaskedInfill
 from .case import TIES, Case, Keys
 
 
@@ -53,6 +53,8 @@ class CurveMetric:
         if isinstance(self.schedule, StratifiedSteps) and self.area != "trapezoid":
             bad_value(name, "area", "'trapezoid' where steps are drawn", repr(self.area))
         checked_infill(name, self.infill)
+        if self.unit == "channel_value" and isinstance(self.infill, MaskedInfill):
+            bad_value(name, "unit", "'pixel' with an infill made from the pixels around", "'channel_value'")
 
     @property
     def parameters(self) -> dict[str, object]:

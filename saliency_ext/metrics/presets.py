@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from ..checks import bad_type, bad_value, require_choice
-from ..infill import Constant, ImageExtreme, RiseBlur
+from ..infill import Constant, ImageExtreme, NoisyLinear, RiseBlur
 from ..probing import (
     Complement,
     EqualFractions,
@@ -26,12 +26,11 @@ from .deletion import Deletion
 from .fidelity import Fidelity
 from .insertion import Insertion
 from .morf import LeRF, MoRF
-from .percentile_gap import PercentileGap
 from .presets_labels import gupta2022, gupta2022_mass, gupta2022_reverse, gupta2022_signature
+from .road import FRACTIONS, ROADCombined
 
 _ZERO = Constant(0.0)
 _TENTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-_ROAD = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
 
 
 def default(*, infill: Infill, steps: int = 20, score: str = "probability") -> list[Any]:
@@ -124,30 +123,38 @@ def fpa(*, append_full: bool = False) -> list[Any]:
     return [Fidelity(_ZERO, schedule, score="logit", ties="last_index", area="percent", relative=True)]
 
 
-def road(*, infill: Infill, score: str = "accuracy") -> list[Any]:
-    """ROAD's two curves (tleemann/road_evaluation, MIT), with an infill that you pass.
+def road(
+    *, infill: Infill | None = None, std: Sequence[float] | None = None, score: str = "accuracy", seed: int = 0
+) -> list[Any]:
+    """ROAD's two curves (tleemann/road_evaluation, MIT).
 
-    Published infill: noisy linear imputation in [0, 1] pixel space, noise 0.01 there (divide by the standard deviation of each
-    channel after normalisation). MoRF removes int(p n) pixels at p = .1 .2 .3 .4 .5 .7 .9. Its LeRF at p KEEPS int(p n) and
-    removes the rest; here `LeRF` has the share removed as its axis, so the grids of the two differ: do not subtract their means.
+    Infill: noisy linear imputation in [0, 1] pixel space, noise 0.01 there. For normalised inputs give the `std` of each channel:
+    the noise is 0.01 / std; without it the inputs are taken to be in [0, 1]. infill= takes another one.
+    MoRF removes int(p n) pixels at p = .1 .2 .3 .4 .5 .7 .9. Its LeRF at p KEEPS int(p n) and removes the rest; here `LeRF` has
+    the share removed as its axis, so the grids of the two differ: do not subtract their means (`metrics.ROAD` has one grid).
     Accuracy (or score="probability") of the annotated class. Maps are summed over channels. Published are curves; the value here
     is their plain mean. Not reproduced: noise of 1e-4 of the map's range, which breaks ties but also swaps close values.
     """
-    kept = GivenFractions(_ROAD)
+    if infill is not None and std is not None:
+        bad_value("road", "infill and std", "one of them", "both", "the infill has its own noise")
+    if min(std or [1.0]) <= 0:
+        bad_value("road", "std", "> 0", min(std or [1.0]))
+    filled = infill if infill is not None else NoisyLinear([0.01 / s for s in std] if std else 0.01, seed)
+    kept = GivenFractions(FRACTIONS)
     return [
-        MoRF(infill, kept, score=score, area="mean"),
-        LeRF(infill, Complement(kept), score=score, area="mean"),
+        MoRF(filled, kept, score=score, area="mean"),
+        LeRF(filled, Complement(kept), score=score, area="mean"),
     ]
 
 
-def gradcam_road(*, infill: Infill, score: str = "probability") -> list[Any]:
-    """ROADCombined of pytorch-grad-cam (jacobgil, MIT), with an infill that you pass; see `PercentileGap`.
+def gradcam_road(*, infill: Infill | None = None, score: str = "probability", seed: int = 0) -> list[Any]:
+    """ROADCombined of pytorch-grad-cam (jacobgil, MIT); see `PercentileGap`.
 
-    Published infill: noisy linear imputation, noise 0.01 in model input space. Percentiles 10 .. 90 are the share KEPT in both
-    orders; strict "<", so all pixels at the threshold are removed. score: that of its target (logit or softmax). Value: mean over
-    percentiles of (LeRF - MoRF) / 2. Not reproduced: percentile "auto" (Otsu).
+    Infill: noisy linear imputation, noise 0.01 in model input space; infill= takes another one.
+    Percentiles 10 .. 90 are the share KEPT in both orders; strict "<", so all pixels at the threshold are removed. score: that of
+    its target (logit or softmax). Value: mean over percentiles of (LeRF - MoRF) / 2. Not reproduced: percentile "auto" (Otsu).
     """
-    return [PercentileGap(infill, score)]
+    return [ROADCombined(NoisyLinear(0.01, seed) if infill is None else infill, score)]
 
 
 def agf(*, mean: Sequence[float], std: Sequence[float]) -> list[Any]:

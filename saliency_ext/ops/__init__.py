@@ -8,6 +8,7 @@ from .blend_rank import blend_rank
 from .blend_rank_update import blend_rank_
 from .blend_segments import blend_segments
 from .gaussian_blur import gaussian_blur
+from .linear_infill import linear_infill
 from .noise import philox_normal, philox_uniform
 from .rank import rank
 from .topk_mask import topk_mask
@@ -21,6 +22,7 @@ __all__ = [
     "blend_rank_",
     "blend_segments",
     "gaussian_blur",
+    "linear_infill",
     "native",
     "philox_normal",
     "philox_uniform",

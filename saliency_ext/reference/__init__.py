@@ -5,6 +5,7 @@ Written to be read, not to be fast.
 
 from .blend import blend, box_weights, grid_weights, rank_weights, segment_weights
 from .gaussian_blur import gaussian_blur
+from .linear_infill import linear_infill
 from .noise import philox_normal, philox_uniform, philox_words
 from .rank import rank, topk_mask
 from .total_variation import total_variation
@@ -14,6 +15,7 @@ __all__ = [
     "box_weights",
     "gaussian_blur",
     "grid_weights",
+    "linear_infill",
     "philox_normal",
     "philox_uniform",
     "philox_words",

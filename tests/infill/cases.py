@@ -13,8 +13,10 @@ from saliency_ext.infill import (
     Constant,
     DatasetMean,
     GaussianNoise,
+    Harmonic,
     ImageExtreme,
     ImageMean,
+    NoisyLinear,
     OtherImage,
     RiseBlur,
     Shuffle,
@@ -54,4 +56,9 @@ RANDOM: dict[str, Callable[..., BaseInfill]] = {
     "other_image": lambda shape=SHAPE, seed=3, draws=1: OtherImage(bank(2000, shape), seed, draws),
     "shuffle": lambda shape=SHAPE, seed=3, draws=1: Shuffle(seed, draws),
 }
-ALL = FIXED | RANDOM
+# Those that must see the mask; what they fill without one is an image of which everything is removed.
+IMPUTED: dict[str, Callable[..., BaseInfill]] = {
+    "noisy_linear": lambda shape=SHAPE: NoisyLinear([0.02] * shape[0], 3),
+    "harmonic": lambda shape=SHAPE: Harmonic(),
+}
+ALL = FIXED | RANDOM | IMPUTED

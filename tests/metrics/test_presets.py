@@ -236,12 +236,12 @@ def test_default_shares_one_infill():
     ("name", "options", "error", "text"),
     [
         ("rize", {}, ValueError, "preset: expected name to be one of 'default', 'rise', .*, got 'rize'"),
-        ("road", {}, TypeError, r"preset: expected options of 'road' to be infill \(required\), score, got none"),
+        ("road", {"noise": 1}, TypeError, r"preset: expected options of 'road' to be infill, std, score, seed, got noise"),
         ("rise", {"step": 4}, TypeError, "preset: expected options of 'rise' to be pixels_per_step, got step"),
         ("quantus", {"baseline": "mean"}, ValueError, "quantus: expected baseline to be one of 'black', 'white', got 'mean'"),
         ("agf", {"mean": [0.5], "std": []}, ValueError, "agf: expected std to hold 1 numbers, as mean does, got 0"),
         ("agf", {"mean": [0.5], "std": [0.0]}, ValueError, "agf: expected std > 0, got 0.0"),
-        ("gradcam_road", {"infill": 0.5}, TypeError, "PercentileGap: expected infill to be an Infill, got float"),
+        ("gradcam_road", {"infill": 0.5}, TypeError, "ROADCombined: expected infill to be an Infill, got float"),
     ],
 )
 def test_refusals(name, options, error, text):

@@ -9,6 +9,7 @@ import torch
 from saliency_ext.evaluation import evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.metrics.presets import preset
+from saliency_ext.ops import linear_infill
 
 CLASSES = 6
 
@@ -73,6 +74,20 @@ def test_quantus(size, baseline, channels, step):
     np.testing.assert_allclose(ours.values.numpy(), areas, rtol=1e-5, atol=1e-6 * curves.shape[1])
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_noisy_linear_imputer(share):
+    name = "pytorch_grad_cam.metrics.road"
+    peer = pytest.importorskip(name, reason="pytorch-grad-cam is not installed", exc_type=ImportError)
+    images = tensors(2, 3, 40, 33)
+    scattered = tensors(2, 40, 33, seed=1) < share
+    solid = torch.arange(40 * 33).view(40, 33).expand(2, -1, -1) < share * 40 * 33
+    imputer = peer.NoisyLinearImputer(noise=0.0)
+    for remove in (scattered, solid):
+        published = torch.stack([imputer(image, keep) for image, keep in zip(images, (~remove).float(), strict=True)])
+        ours = linear_infill(images, remove[None], noise_std=0.0, tolerance=1e-5)[0]
+        np.testing.assert_allclose(ours.numpy(), published.reshape(ours.shape).numpy(), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["untied", "eight values", "mostly zero"])
 def test_gradcam_road(kind):
     """Its two removers and its averager, with zeros in place of its imputer."""
@@ -93,5 +108,5 @@ def test_gradcam_road(kind):
 
         means[order] = peer.AveragerAcrossThresholds(at)(images, maps.numpy(), classes, model)
     ours = evaluate(model, images, target, maps, preset("gradcam_road", infill=Constant(0.0), score="logit"))
-    found = ours["map", "percentile_gap"].values.numpy()
+    found = ours["map", "road_combined"].values.numpy()
     np.testing.assert_allclose(found, (means["lerf"] - means["morf"]) / 2, rtol=1e-5, atol=1e-6)

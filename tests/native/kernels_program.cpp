@@ -238,6 +238,35 @@ void check_noise(const Shape& s, const std::vector<int64_t>& ids) {
   }
 }
 
+// Solved to a tolerance, with sums in another order: nearly the same. Kept pixels are the same.
+template <class T>
+void check_infill(const Shape& s) {
+  const int64_t steps = 3, elements = steps * s.n * s.c * s.pixels();
+  const std::vector<T> image = normal<T>(s.n * s.c * s.pixels());
+  const std::vector<float> noise = normal<float>(s.n * s.c * s.pixels());
+  std::vector<uint8_t> remove = integers<uint8_t>(steps * s.n * s.pixels(), 0, 1);
+  for (int64_t i = 0; i < s.pixels(); ++i) remove[static_cast<size_t>(i)] = 1;  // one mask that leaves nothing
+  const ImageView view{image.data(), {s.c * s.pixels(), s.pixels(), s.w, 1}};
+  for (const InfillStencil stencil : {InfillStencil::kRoad, InfillStencil::kHarmonic}) {
+    for (const double tolerance : {1e-3, 1e-6}) {
+      std::vector<T> a(static_cast<size_t>(elements)), b(a.size());
+      std::vector<float> left(static_cast<size_t>(steps * s.n * s.c)), other(left.size());
+      LinearInfillProblem problem{steps,        s.n,     s.c,       s.h, s.w,      sizeof(T) == 4 ? DType::kFloat32 : DType::kFloat64,
+                                  view,         remove.data(), noise.data(), stencil, tolerance, 0.5, a.data(), left.data()};
+      on_two_threads(linear_infill_units(problem),
+                     [&](int64_t begin, int64_t end) { linear_infill_cpu(begin, end, problem); });
+      problem.filled = b.data();
+      problem.residual = other.data();
+      std::vector<double> scratch(static_cast<size_t>(linear_infill_scratch_bytes(problem)) / sizeof(double));
+      on_device("linear_infill", [&] { return linear_infill_cuda(problem, scratch.data(), nullptr); });
+      for (size_t i = 0; i < a.size() && emulates; ++i) {
+        expect(std::abs(static_cast<double>(a[i] - b[i])) <= 2 * tolerance, "linear_infill", "CPU and CUDA kernels differ");
+      }
+      for (const float gap : left) expect(gap <= tolerance, "linear_infill", "the equations do not hold");
+    }
+  }
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -251,6 +280,8 @@ int main(int count, char** arguments) {
     check_variation<float>(s);
     check_variation<double>(s);
     check_noise(s, ids);
+    check_infill<float>(s);
+    check_infill<double>(s);
   }
   std::printf("%d failures\n", failures);
   return failures == 0 ? 0 : 1;

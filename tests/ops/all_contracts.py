@@ -10,6 +10,7 @@ from tests.ops.test_blend_rank import TestBlendRank as Rank
 from tests.ops.test_blend_rank_update import TestBlendRankUpdate as Update
 from tests.ops.test_blend_segments import TestBlendSegments as Segments
 from tests.ops.test_gaussian_blur import TestGaussianBlur as Blur
+from tests.ops.test_linear_infill import TestLinearInfill as Infill
 from tests.ops.test_noise import TestPhiloxNormal as Normal
 from tests.ops.test_noise import TestPhiloxUniform as Uniform
 from tests.ops.test_rank import TestRank as Ranks
@@ -25,6 +26,7 @@ CONTRACTS: tuple[type[OpContract], ...] = (
     Update,
     Segments,
     Blur,
+    Infill,
     Normal,
     Uniform,
     Ranks,

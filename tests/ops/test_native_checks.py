@@ -29,6 +29,7 @@ SEGMENTS = (images(), images(), RANKS, integers(3, 6, dtype=torch.uint8), None, 
 DENSE = (images(), images(), torch.zeros(3, 4, 5), None, None, OUT)
 NEW = (images(), images(), torch.zeros(3, 4, 5), None, None, torch.float32, False)
 BACKWARD = (OUT, images(), images(), torch.zeros(3, 4, 5), None)
+INFILL = (images(), torch.zeros(3, 2, 4, 5, dtype=torch.bool), images(), 0, 1e-3, 0.01)
 UPDATE = (images(), images(), RANKS, integers(1), integers(1))
 
 # op, good arguments, position of the bad one, the bad one, words
@@ -84,6 +85,15 @@ CASES: list[tuple[str, tuple[Any, ...], int, Any, str]] = [
         (op, (images(), torch.zeros(2, 3), 0, 1.0, 0.0), 1, torch.zeros(3, 2), "expected weight of shape (2, 3)")
         for op in ("total_variation_with_grad", "total_variation_backward")
     ],
+    ("linear_infill", INFILL, 0, torch.zeros(3), "expected inputs of shape (N, C, H, W), got (3)"),
+    ("linear_infill", INFILL, 0, images().half(), "expected inputs of dtype float32 or float64"),
+    ("linear_infill", INFILL, 1, torch.zeros(2, 4, 5, dtype=torch.bool), "expected remove of shape (S, N, H, W), got (2, 4, 5)"),
+    ("linear_infill", INFILL, 1, torch.zeros(3, 1, 4, 5, dtype=torch.bool), "expected remove of shape (3, 2, 4, 5), got (3, 1,"),
+    ("linear_infill", INFILL, 1, torch.zeros(3, 2, 4, 5), "expected remove of dtype bool"),
+    ("linear_infill", INFILL, 2, images(c=1), "expected noise of shape (2, 3, 4, 5), got (2, 1, 4, 5)"),
+    ("linear_infill", INFILL, 2, images(dtype=torch.float64), "expected noise of dtype float32"),
+    ("linear_infill", INFILL, 3, 2, "expected stencil 0 (road) or 1 (harmonic), got 2"),
+    ("linear_infill", INFILL, 4, 0.0, "expected tolerance > 0"),
     ("noise", (integers(2), 1, 2, 2, False, 0, 0), 0, integers(2, 2), "expected sample_ids of shape (N,), got (2, 2)"),
     ("noise", (integers(2), 1, 2, 2, False, 0, 0), 1, 65536, "expected channels, height, width >= 0 and channels < 65536"),
 ]

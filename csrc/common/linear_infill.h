@@ -1,0 +1,74 @@
+#pragma once
+// Linear infill: every removed pixel is the weighted mean of its neighbours, removed or not. Weights at a distance of
+//   road      2 directly, 1 diagonally      [Rong 2022, Sec. 4.2: 1/6 and 1/12]
+//   harmonic  1 directly, 0 diagonally      the discrete Laplace equation
+// A neighbour outside the image is left out and the others share its weight. With d the sum of the weights inside, one
+// equation per removed pixel u reads   d(u) x(u) - sum over its neighbours v of weight(u, v) x(v) = 0:   symmetric, and
+// positive definite as soon as one pixel is known.
+//
+// Solved by conjugate gradients, preconditioned by one multigrid V-cycle of cells of 2 x 2 pixels, half as many cells along
+// each side from level to level. A coarse cell is unknown where all its pixels are. The same stencil serves on every level.
+#include <cstdint>
+
+#include "macros.h"
+
+namespace saliency_ext {
+
+enum class InfillStencil : int { kRoad = 0, kHarmonic = 1 };
+
+// Levels that any image needs: 2^31 pixels along a side.
+constexpr int kInfillLevels = 31;
+// Iterations after which the answer is given as it is. 5 to 8 are usual at a tolerance of 1e-3.
+constexpr int kInfillIterations = 200;
+
+// Factors of the two damped Jacobi sweeps before the coarse grid, and in reverse after it: the Chebyshev polynomial of
+// degree 2 over the eigenvalues that the coarse grid does not see, [2/3, 4/3] for road and [1/2, 2] for harmonic.
+template <InfillStencil kStencil, class T>
+SX_HD T infill_sweep(int number) {
+  if constexpr (kStencil == InfillStencil::kRoad) {
+    return number == 0 ? T(1.308391) : T(0.8092564);
+  } else {
+    return number == 0 ? T(1.389526) : T(0.5616936);
+  }
+}
+
+// Sum of the weights of a pixel's neighbours inside the image. Along one axis the road weights with the centre are 1 2 1;
+// their product has 4 at the centre.
+template <InfillStencil kStencil>
+SX_HD int infill_weight_sum(int64_t y, int64_t x, int64_t height, int64_t width) {
+  const int before_y = y > 0, after_y = y + 1 < height, before_x = x > 0, after_x = x + 1 < width;
+  if constexpr (kStencil == InfillStencil::kRoad) {
+    return (2 + before_y + after_y) * (2 + before_x + after_x) - 4;
+  } else {
+    return before_y + after_y + before_x + after_x;
+  }
+}
+
+// Weighted sum of the neighbours of place x of the middle one of three rows. Places outside the image hold 0.
+template <InfillStencil kStencil, class T>
+SX_HD T infill_neighbours(const T* above, const T* here, const T* below, int64_t x) {
+  const T direct = (above[x] + below[x]) + (here[x - 1] + here[x + 1]);
+  if constexpr (kStencil == InfillStencil::kRoad) {
+    return T(2) * direct + ((above[x - 1] + above[x + 1]) + (below[x - 1] + below[x + 1]));
+  } else {
+    return direct;
+  }
+}
+
+// float32 holds about 7 digits, and the solver loses one: beyond that it works in float64. `spread` is the largest distance
+// of a known value from their mean.
+SX_HD bool infill_needs_double(double tolerance, double spread) { return tolerance < 1e-5 * spread; }
+
+// The largest value of the preconditioned residual estimates the error to a factor of three: a quarter of the tolerance is
+// asked of it, and not less than what the arithmetic can give.
+SX_HD double infill_goal(double tolerance, double spread, bool in_double) {
+  const double least = (in_double ? 1e-14 : 1e-7) * spread;
+  return tolerance / 4 > least ? tolerance / 4 : least;
+}
+
+// Cells of the next coarser level along one axis.
+SX_HD int64_t infill_coarser(int64_t size) { return (size + 1) / 2; }
+
+SX_HD bool infill_has_coarser(int64_t height, int64_t width) { return height > 2 || width > 2; }
+
+}  // namespace saliency_ext

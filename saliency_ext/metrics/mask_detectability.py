@@ -1,0 +1,113 @@
+"""Can the removed region be told from the filled picture alone? If so, a model may answer to the mask, not to what is gone."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..checks import require_choice, require_integer
+from ..probing import Answers, GivenFractions, Schedule
+from ..protocols import Infill, MaskedInfill, MetricInfo
+from .case import TIES, Case
+from .curve_metric import checked_infill, infill_parameters
+from .result import OK, UNDEFINED, MetricResult
+
+
+@dataclass(frozen=True)
+class MaskDetectability:
+    """How well local detail tells removed pixels from kept ones, mean over fractions removed most relevant first.
+
+    energy(u) = mean over the 3 x 3 pixels around u and the channels of (4 x(u) - sum of the 4 direct neighbours)^2
+    value = mean over t of |2 A(t) - 1|,   A = chance that a removed pixel has more energy than a kept one, ties half
+
+    |2 A - 1| is 0 where the energies of both are distributed alike and 1 where one threshold separates them: one colour and
+    smooth surfaces have too little energy, independent noise too much. It is a lower bound of what a classifier could find.
+    Lower is better for an infill. A property of infill, image and mask shape; no model is asked.
+
+    Args:
+        infill: what is judged.
+        schedule: fractions removed, default 0.1, 0.3, 0.5, 0.7, 0.9. With no or all pixels removed there is nothing to tell.
+        ties, seed: as in `CurveMetric`.
+
+    Unit: share, in [0, 1]. curves: detectability, and energy_order = A. Status "undefined" where no fraction leaves both kinds.
+
+    Note:
+        No forward; one filled image and a sort per fraction; memory: one filled copy of the images. Deterministic. The first
+        draw of the infill is looked at.
+
+    Example:
+        >>> import torch
+        >>> picture = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        >>> remove = torch.arange(64).view(1, 8, 8) < 24
+        >>> grey = torch.where(remove[:, None], 0.5, picture)
+        >>> bool(energy_order(grey, remove) < 0.1), bool(energy_order(picture, remove) < 0.7)
+        (True, True)
+
+    References:
+        Rong et al., ICML 2022, Sec. 4 (class information that leaks through the mask's shape).
+    """
+
+    infill: Infill
+    schedule: Schedule = field(default_factory=lambda: GivenFractions((0.1, 0.3, 0.5, 0.7, 0.9)))
+    ties: str = "random"
+    seed: int = 0
+
+    info: ClassVar[MetricInfo] = MetricInfo(
+        "mask_detectability", "lower", "share", "what the infill betrays of the mask", "this library"
+    )
+
+    def __post_init__(self) -> None:
+        name = "MaskDetectability"
+        checked_infill(name, self.infill)
+        require_choice(name, "ties", self.ties, TIES)
+        require_integer(name, "seed", self.seed, 0, 2**63 - 1)
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Every choice, as plain values."""
+        return {**infill_parameters(self.infill), "schedule": repr(self.schedule), "ties": self.ties, "seed": self.seed}
+
+    def ask(self, case: Case) -> tuple[Tensor, int]:
+        """No probes: the energy order (N, S) of the filled images."""
+        ranks = case.ranked(self.ties, self.seed).ranks
+        masks = [ranks < count for count in self.schedule.counts(case.pixels)]
+        orders = [energy_order(filled, mask) for mask, filled in zip(masks, self._filled(case, masks), strict=True)]
+        return torch.stack(orders, 1).cpu(), case.pixels
+
+    def finish(self, answers: Answers, asked: tuple[Tensor, int]) -> MetricResult:
+        """Turns the energy order into values."""
+        order, pixels = asked
+        detectability = (2 * order - 1).abs()
+        values = detectability.nanmean(1)
+        status = [UNDEFINED if missing else OK for missing in values.isnan().tolist()]
+        fractions = torch.tensor(self.schedule.counts(pixels), dtype=torch.float64) / max(pixels, 1)
+        curves = {"detectability": detectability, "energy_order": order}
+        return MetricResult(self.info, values, self.parameters, status, fractions, curves)
+
+    def _filled(self, case: Case, masks: list[Tensor]) -> Iterator[Tensor]:
+        """The images (N, C, H, W) under each mask (N, H, W)."""
+        if isinstance(self.infill, MaskedInfill):
+            yield from (self.infill.fill_removed(case.inputs, mask[None], case.sample_ids)[0] for mask in masks)
+        else:
+            infill = self.infill.fill(case.inputs, case.sample_ids)
+            yield from (torch.where(mask[:, None], infill, case.inputs) for mask in masks)
+
+
+def energy_order(filled: Tensor, remove: Tensor) -> Tensor:
+    """(N,) float64: chance that a removed pixel has more local energy than a kept one, ties half; NaN where there is no pair.
+
+    Args:
+        filled: (N, C, H, W) images. remove: (N, H, W) bool, True = removed.
+    """
+    padded = torch.nn.functional.pad(filled.double(), (1, 1, 1, 1), mode="replicate")
+    centre, rows, columns = padded[..., 1:-1, 1:-1], padded[..., 1:-1], padded[..., 1:-1, :]
+    laplacian = 4 * centre - (rows[..., :-2, :] + rows[..., 2:, :]) - (columns[..., :-2] + columns[..., 2:])
+    detail = torch.nn.functional.avg_pool2d(laplacian.square(), 3, 1, 1, count_include_pad=False).mean(1).flatten(1)
+    ordered = detail.sort(1).values
+    below = torch.searchsorted(ordered, detail) + torch.searchsorted(ordered, detail, right=True)  # twice, ties half
+    removed = remove.flatten(1)
+    count = removed.sum(1).double()
+    wins = torch.where(removed, below, 0).sum(1).double() / 2 - count.square() / 2  # less those against other removed pixels
+    return wins / (count * (removed.shape[1] - count))

@@ -1,0 +1,83 @@
+"""ROAD: both perturbation orders under an infill that does not betray the mask, and the combined score of the CAM libraries."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ..infill import NoisyLinear
+from ..probing import Answers, GivenFractions, Schedule
+from ..protocols import Infill, MetricInfo
+from .case import Case, Keys
+from .curve_metric import CurveMetric
+from .percentile_gap import PercentileGap
+from .result import MetricResult
+
+FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)  # the published ones
+
+
+@dataclass(frozen=True)
+class ROAD(CurveMetric):
+    """Mean over fractions of LeRF - MoRF, removed pixels imputed from those around [Rong 2022].
+
+    morf(t) = f(image without its t n most relevant pixels),   lerf(t) = f(image without its t n least relevant pixels)
+    value = mean over t of (lerf(t) - morf(t))
+
+    Both orders on one axis, the fraction REMOVED; the published code's LeRF at p keeps p (preset `road` reproduces it). One
+    colour for removed pixels lets a model read the mask's shape, so that the two orders rank methods differently; imputed
+    pixels hide it, and the orders agree without training anew. Higher is better. Unit: a difference of the score. 0 for a random
+    map in expectation, minus its value for a map turned upside down (without ties).
+
+    Args:
+        infill: default `NoisyLinear()`, whose noise is 0.01 in model input space; published is 0.01 of a range of [0, 1].
+        schedule: fractions removed, default 0.1 0.2 0.3 0.4 0.5 0.7 0.9; neither end, as published.
+        score: of the value; "accuracy" as published. The curves of accuracy and probability are given with any.
+        ties, seed, area, unit: as in `CurveMetric`.
+
+    curves: morf_accuracy, lerf_accuracy, morf_probability, lerf_probability. extras: auc_morf, auc_lerf.
+
+    Note:
+        Cost: two masked inputs per fraction and draw of the infill, and one imputation each. Deterministic. Connected regions
+        become visible blurs, which `MaskDetectability` measures.
+
+    References:
+        Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022.
+    """
+
+    infill: Infill = field(default_factory=NoisyLinear)
+    schedule: Schedule = field(default_factory=lambda: GivenFractions(FRACTIONS))
+    score: str = "accuracy"
+    area: str = "mean"
+
+    info: ClassVar[MetricInfo] = MetricInfo(
+        "road", "higher", "mean difference of scores", "order of relevance, mask shape hidden", "Rong 2022"
+    )
+
+    def ask(self, case: Case) -> tuple[Keys, Keys, int]:
+        """The probes of both orders."""
+        order = self.order(case)
+        morf, lerf = self.ask_most_relevant_removed(case, order), self.ask_least_relevant_removed(case, order)
+        return morf, lerf, self.places(case)
+
+    def finish(self, answers: Answers, asked: tuple[Keys, Keys, int]) -> MetricResult:
+        """Turns answers into values."""
+        keys, fractions = {"morf": asked[0], "lerf": asked[1]}, self.fractions(asked[2])
+        areas = {name: self.summarise(self.read(answers, own), fractions) for name, own in keys.items()}
+        curves = {
+            f"{name}_{kind}": answers.mean_score(own, kind) for kind in ("accuracy", "probability") for name, own in keys.items()
+        }
+        extras = {f"auc_{name}": area for name, area in areas.items()}
+        values = areas["lerf"] - areas["morf"]
+        return MetricResult(self.info, values, self.parameters, fractions=fractions, curves=curves, extras=extras)
+
+
+@dataclass(frozen=True)
+class ROADCombined(PercentileGap):
+    """Mean over percentiles of (LeRF - MoRF) / 2, p % of the pixels KEPT in both orders, the rest imputed [Gildenblat 2021].
+
+    `PercentileGap`, with `NoisyLinear()` unless another infill is given: all its choices, and its quirks, are described there.
+    """
+
+    infill: Infill = field(default_factory=NoisyLinear)
+
+    info: ClassVar[MetricInfo] = MetricInfo(
+        "road_combined", "higher", "half a mean difference of scores", "order of relevance, mask shape hidden", "Gildenblat 2021"
+    )
