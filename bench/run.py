@@ -19,6 +19,7 @@ MODULES = (
     "blend_families",
     "blend_rank_update",
     "total_variation",
+    "mask_optimisation",
     "noise",
     "gaussian_blur",
     "linear_infill",

@@ -10,8 +10,10 @@
 #include "common/blend.h"
 #include "common/keep.h"
 #include "common/linear_infill.h"
+#include "common/mask_step.h"
 #include "common/order.h"
 #include "common/random.h"
+#include "common/smooth_maximum.h"
 #include "common/total_variation.h"
 
 namespace saliency_ext {
@@ -135,6 +137,52 @@ void linear_infill_cpu(int64_t begin, int64_t end, const LinearInfillProblem&); 
 // scratch: linear_infill_scratch_bytes(problem) bytes of device memory.
 int64_t linear_infill_scratch_bytes(const LinearInfillProblem&);
 int linear_infill_cuda(const LinearInfillProblem&, void* scratch, void* stream);
+
+// ---- mask_step: gradient of the masked inputs -> next parameters, mask and masked inputs, one row per mask optimised ----
+struct MaskStepProblem {
+  int64_t rows, planes, infills, channels, height, width;
+  int64_t image_height, image_width;  // of inputs and infill: windows of (height, width) are read
+  DType dtype;
+  MaskStepRule rule;
+  const void* gradient;  // (R, P, U, C, H, W), or null: only render
+  const void* inputs;    // (N, C, ., .)
+  const void* infill;    // (B, C, ., .)
+  const int64_t* places;  // (R, U, 4): image, infill image, top, left
+  const int64_t* next_places;
+  Resizing down, across;
+  const void* variation_gradient;  // (R, P) maps of pixels or cells, or null
+  const void* variation_sums;      // (R, P)
+  void* values;                    // (R, P, h, w), like the next three
+  void* first;
+  void* second;
+  void* cells;
+  void* mask;       // (R, P, H, W)
+  int64_t* counts;  // (R,)
+  uint8_t* active;  // (R,) cleared where the gradient is not finite: such a row stays as it is
+  double* terms;    // (R, 3): sum |d loss / d mask|, area, variation, before the step
+  void* out;        // (R, P, U, C, H, W)
+};
+void mask_step_cpu(int64_t begin, int64_t end, const MaskStepProblem&);  // unit: row
+// scratch: mask_step_scratch(problem) values of the dtype.
+int64_t mask_step_scratch(const MaskStepProblem&);
+int mask_step_cuda(const MaskStepProblem&, void* scratch, void* stream);
+
+// ---- smooth_maximum: cells (M, h, w) -> pixels (M, H + 2 margin, W + 2 margin), and its gradient ----
+struct SmoothMaximumProblem {
+  int64_t maps, rows, columns;  // cells
+  int64_t height, width;        // pixels, margins included
+  int64_t step, margin, reach;
+  double coldness;
+  DType dtype;
+  const void* values;
+  const void* weights;   // (step (reach + 1))^2: of a cell so many pixels away along each axis
+  const void* gradient;  // of out, where slopes are asked
+  void* out;
+  void* sums;    // like out: the softmax' denominators; written with out, read with slopes
+  void* slopes;  // (M, h, w) or null: forward
+};
+void smooth_maximum_cpu(int64_t begin, int64_t end, const SmoothMaximumProblem&);  // unit: map
+int smooth_maximum_cuda(const SmoothMaximumProblem&, void* stream);
 
 // Text of a status returned by a *_cuda launch.
 const char* cuda_status_text(int status);

@@ -63,6 +63,12 @@ struct LinearInfillTuning {
   static constexpr int kThreads = 512;
   static constexpr int64_t kBlocks = 132;  // planes in work at a time, each with scratch of its own
 };
+struct MaskStepTuning {
+  static constexpr int kThreads = 512;
+};
+struct SmoothMaximumTuning {
+  static constexpr int kThreads = 256;
+};
 
 // The grid of so many blocks. More than a grid's first dimension holds becomes 0, which the launch refuses with a status.
 inline unsigned grid_of(int64_t blocks) { return blocks <= INT32_MAX ? static_cast<unsigned>(blocks) : 0u; }

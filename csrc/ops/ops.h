@@ -31,6 +31,17 @@ Tensor total_variation_backward(const Tensor& mask, const Tensor& weight, int64_
 std::tuple<Tensor, Tensor> total_variation_with_grad(const Tensor& mask, const Tensor& weight, int64_t kind, double beta,
                                                      double eps);
 
+void mask_step(std::optional<Tensor> gradient, const Tensor& inputs, const Tensor& infill, const Tensor& places,
+               const Tensor& next_places, const Tensor& down, const Tensor& down_bands, const Tensor& across,
+               const Tensor& across_bands, Tensor values, Tensor first, Tensor second, Tensor cells, Tensor mask, Tensor counts,
+               Tensor active, Tensor terms, Tensor out, bool sigmoid, bool adam, bool on_cells, int64_t kind, double rate,
+               double decay, double second_decay, double eps, double area, double variation, double beta);
+
+std::tuple<Tensor, Tensor> smooth_maximum(const Tensor& values, const Tensor& weights, int64_t height, int64_t width,
+                                          int64_t step, int64_t margin, double coldness);
+Tensor smooth_maximum_backward(const Tensor& gradient, const Tensor& values, const Tensor& weights, const Tensor& out,
+                               const Tensor& sums, int64_t step, int64_t margin, double coldness);
+
 Tensor noise(const Tensor& sample_ids, int64_t channels, int64_t height, int64_t width, bool normal, int64_t seed,
              int64_t stream);
 

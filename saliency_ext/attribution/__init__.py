@@ -11,13 +11,17 @@ from .base import Method
 from .controls import Centre, Control, Edge, GreyLevel, RandomControl
 from .eigen_cam import EigenCAM
 from .expected_gradients import ExpectedGradients
+from .extremal_perturbation import ExtremalPerturbation
 from .grad_cam import GradCAM
 from .grad_cam_plus_plus import GradCAMPlusPlus
 from .gradient import Gradient, InputXGradient
 from .integrated_gradients import IntegratedGradients
+from .intrinsic_mask import IntrinsicMask
 from .kernel_shap import KernelSHAP
 from .layer_cam import LayerCAM
 from .lime import LIME
+from .mask_method import MaskMethod, OptimisedMasks
+from .meaningful_perturbation import MeaningfulPerturbation
 from .occlusion import Occlusion
 from .random_weights import RandomWeights
 from .rise import RISE, NoiseFloor
@@ -37,17 +41,22 @@ __all__ = [
     "Edge",
     "EigenCAM",
     "ExpectedGradients",
+    "ExtremalPerturbation",
     "GradCAM",
     "GradCAMPlusPlus",
     "Gradient",
     "GreyLevel",
     "InputXGradient",
     "IntegratedGradients",
+    "IntrinsicMask",
     "KernelSHAP",
     "LayerCAM",
+    "MaskMethod",
+    "MeaningfulPerturbation",
     "Method",
     "NoiseFloor",
     "Occlusion",
+    "OptimisedMasks",
     "RandomControl",
     "RandomWeights",
     "SampledGradientMethod",

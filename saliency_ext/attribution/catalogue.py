@@ -19,13 +19,16 @@ from .base import Method
 from .controls import Centre, Edge, GreyLevel, RandomControl
 from .eigen_cam import EigenCAM
 from .expected_gradients import ExpectedGradients
+from .extremal_perturbation import ExtremalPerturbation
 from .grad_cam import GradCAM
 from .grad_cam_plus_plus import GradCAMPlusPlus
 from .gradient import Gradient, InputXGradient
 from .integrated_gradients import IntegratedGradients
+from .intrinsic_mask import IntrinsicMask
 from .kernel_shap import KernelSHAP
 from .layer_cam import LayerCAM
 from .lime import LIME
+from .meaningful_perturbation import MeaningfulPerturbation
 from .occlusion import Occlusion
 from .random_weights import RandomWeights
 from .rise import RISE
@@ -42,7 +45,8 @@ class MethodChoices:
     """What all methods of a run share.
 
     infill: what a removed pixel becomes, in methods that remove pixels; also the baseline of integrated gradients. segmenter: of
-    LIME and KernelSHAP. bank: (M, C, H, W) images, for expected gradients. seed: of all draws. max_batch: images per forward.
+    LIME and KernelSHAP. bank: (M, C, H, W) images, for expected gradients and intrinsic
+    masks. seed: of all draws. max_batch: images per forward.
     """
 
     infill: Infill = field(default_factory=DatasetMean)
@@ -79,11 +83,15 @@ def _coalitions(kind: Any) -> Callable[[Any, MethodChoices], Method]:
     return lambda model, c: kind(model, c.infill, c.segmenter, seed=c.seed, max_batch=c.max_batch)
 
 
-def _expected_gradients(model: Forward, choices: MethodChoices) -> Method:
-    if choices.bank is None:
-        remedy = "pass images, in model input space, that stand for the data"
-        bad_value("make_methods", "choices.bank", "images (M, C, H, W) for expected_gradients", None, remedy)
-    return ExpectedGradients(model, choices.bank, seed=choices.seed, max_batch=choices.max_batch)
+def _with_bank(kind: Any) -> Callable[[Any, MethodChoices], Method]:
+    def make(model: Forward, choices: MethodChoices) -> Method:
+        if choices.bank is None:
+            remedy = "pass images, in model input space, that stand for the data"
+            bad_value("make_methods", "choices.bank", f"images (M, C, H, W) for {kind.info.name}", None, remedy)
+        made: Method = kind(model, choices.bank, seed=choices.seed, max_batch=choices.max_batch)
+        return made
+
+    return make
 
 
 _ENTRIES = (
@@ -102,7 +110,7 @@ _ENTRIES = (
     _row(SmoothGrad, "gradients averaged over noisy copies of the image", _seeded(SmoothGrad)),
     _row(SmoothGradSquared, "mean of the squared gradients of noisy copies", _seeded(SmoothGradSquared)),
     _row(VarGrad, "variance of the gradients of noisy copies", _seeded(VarGrad)),
-    _row(ExpectedGradients, "integrated gradients over many other images as starting points", _expected_gradients),
+    _row(ExpectedGradients, "integrated gradients over many other images as starting points", _with_bank(ExpectedGradients)),
     _row(AGF, "relevance handed backwards layer by layer, from activations and gradients"),
     _row(XRAI, "regions, grown in the order of the gradients they hold"),
     _row(Occlusion, "how the score falls when a window of the image is covered", _removing(Occlusion)),
@@ -113,6 +121,13 @@ _ENTRIES = (
     ),
     _row(LIME, "a linear model of the score, fitted to images that lack some superpixels", _coalitions(LIME)),
     _row(KernelSHAP, "Shapley values of superpixels, estimated", _coalitions(KernelSHAP)),
+    _row(IntrinsicMask, "few pixels that keep the class, whatever stands in the others' place", _with_bank(IntrinsicMask)),
+    _row(
+        MeaningfulPerturbation,
+        "what a small smooth mask blurs to destroy the score",
+        lambda model, c: MeaningfulPerturbation(model, seed=c.seed, max_batch=c.max_batch),
+    ),
+    _row(ExtremalPerturbation, "the smooth part of a given area that keeps the score highest"),
     _row(RandomControl, "control: drawn at random", lambda model, c: RandomControl(c.seed)),
     _row(Centre, "control: the middle of the image", lambda model, c: Centre()),
     _row(Edge, "control: an edge detector", lambda model, c: Edge()),

@@ -11,7 +11,7 @@ from saliency_ext.infill import Constant
 from saliency_ext.segmentation import grid
 
 # Bases, and what is made of other methods.
-NOT_LISTED = {"Method", "Control", "SampledGradientMethod", "RandomWeights"}
+NOT_LISTED = {"Method", "Control", "MaskMethod", "SampledGradientMethod", "RandomWeights"}
 
 
 def net():

@@ -11,9 +11,11 @@ from tests.ops.test_blend_rank_update import TestBlendRankUpdate as Update
 from tests.ops.test_blend_segments import TestBlendSegments as Segments
 from tests.ops.test_gaussian_blur import TestGaussianBlur as Blur
 from tests.ops.test_linear_infill import TestLinearInfill as Infill
+from tests.ops.test_mask_step import TestMaskStep as MaskStep
 from tests.ops.test_noise import TestPhiloxNormal as Normal
 from tests.ops.test_noise import TestPhiloxUniform as Uniform
 from tests.ops.test_rank import TestRank as Ranks
+from tests.ops.test_smooth_maximum import TestSmoothMaximum as SmoothMaximum
 from tests.ops.test_topk_mask import TestTopkMask as Masks
 from tests.ops.test_total_variation import TestTotalVariation as Variation
 from tests.ops.test_total_variation import TestTotalVariationWithGrad as VariationWithGrad
@@ -27,9 +29,11 @@ CONTRACTS: tuple[type[OpContract], ...] = (
     Segments,
     Blur,
     Infill,
+    MaskStep,
     Normal,
     Uniform,
     Ranks,
+    SmoothMaximum,
     Masks,
     Variation,
     VariationWithGrad,

@@ -1,0 +1,85 @@
+#pragma once
+// Element maths of a mask optimiser: how a cell's parameters become shares of the mask, and how an optimiser moves them.
+#include <cmath>
+#include <cstdint>
+
+#include "macros.h"
+
+namespace saliency_ext {
+
+// What a step minimises besides the model's own loss, and how.
+struct MaskStepRule {
+  bool sigmoid;   // parameters are logits; else they are the mask itself, kept in [0, 1]
+  bool adam;      // else momentum
+  bool on_cells;  // area and variation are those of the low-resolution cells, else of the pixels
+  double rate, decay, second_decay, eps;  // of Adam; momentum: second_decay is the damping
+  double area, variation;                 // weights of sum(mask) and of its total variation
+};
+
+// A resizing along one axis: cells to pixels, pixel p = sum over its cells of matrix[cell * pixels + p] * cell.
+// bands: for each cell the pixels [first, last) that it reaches, then for each pixel the cells [first, last) it reads.
+struct Resizing {
+  const void* matrix;  // (cells, pixels)
+  const int32_t* bands;
+  int64_t cells, pixels;
+};
+
+template <class T>
+struct OptimiserScale {
+  T first, second;  // 1 / (1 - decay^count) times the rate, and 1 / (1 - second_decay^count)
+};
+
+// Adam's corrections [Kingma 2015, Alg. 1] after `count` steps.
+template <class T>
+SX_HD OptimiserScale<T> optimiser_scale(const MaskStepRule& rule, int64_t count) {
+  if (!rule.adam) return {static_cast<T>(rule.rate), count == 1 ? T(1) : T(0)};
+  const double steps = static_cast<double>(count);
+  return {static_cast<T>(rule.rate / (1.0 - pow(rule.decay, steps))),
+          static_cast<T>(1.0 / (1.0 - pow(rule.second_decay, steps)))};
+}
+
+SX_HD float square_root(float value) { return sqrtf(value); }
+SX_HD double square_root(double value) { return sqrt(value); }
+SX_HD float exponential(float value) { return expf(value); }
+SX_HD double exponential(double value) { return exp(value); }
+
+// One parameter: Adam, or momentum whose first step is undamped.
+template <class T>
+SX_HD T optimised(const MaskStepRule& rule, const OptimiserScale<T>& scale, T value, T slope, T* first, T* second) {
+  const T decay = static_cast<T>(rule.decay), other = static_cast<T>(rule.second_decay);
+  if (rule.adam) {
+    *first = decay * *first + (T(1) - decay) * slope;
+    *second = other * *second + (T(1) - other) * slope * slope;
+    return value - scale.first * *first / (square_root(*second * scale.second) + static_cast<T>(rule.eps));
+  }
+  *first = scale.second > T(0) ? slope : decay * *first + (T(1) - other) * slope;
+  return value - scale.first * *first;
+}
+
+template <class T>
+SX_HD T unit_interval(T value) {
+  return value < T(0) ? T(0) : value > T(1) ? T(1) : value;
+}
+
+// Shares of one cell's planes, `stride` apart: softmax over the logits and one more that is 0. One plane: the sigmoid.
+template <class T>
+SX_HD void softmax_shares(const T* logits, T* shares, int64_t planes, int64_t stride) {
+  T most = T(0);
+  for (int64_t p = 0; p < planes; ++p) most = logits[p * stride] > most ? logits[p * stride] : most;
+  T sum = exponential(-most);
+  for (int64_t p = 0; p < planes; ++p) {
+    shares[p * stride] = exponential(logits[p * stride] - most);
+    sum += shares[p * stride];
+  }
+  for (int64_t p = 0; p < planes; ++p) shares[p * stride] /= sum;
+}
+
+// Slopes by the shares become slopes by the logits, in place.
+template <class T>
+SX_HD void softmax_slopes(const T* shares, T* slopes, int64_t planes, int64_t stride) {
+  T mean = T(0);
+  for (int64_t p = 0; p < planes; ++p) mean += shares[p * stride] * slopes[p * stride];
+  for (int64_t p = 0; p < planes; ++p) slopes[p * stride] = shares[p * stride] * (slopes[p * stride] - mean);
+}
+
+}  // namespace saliency_ext

@@ -1,0 +1,105 @@
+#include "ops.h"
+#include "run.h"
+
+namespace saliency_ext::ops {
+namespace {
+
+const char* const kOp = "mask_step";
+
+// The matrix and the bands of one axis.
+Resizing resizing_of(const char* argument, const Tensor& matrix, const Tensor& bands, const Tensor& values) {
+  require(matrix.dim() == 2, kOp, argument, "of shape (cells, pixels)", shape_text(matrix));
+  require(matrix.scalar_type() == values.scalar_type(), kOp, argument, "of the values' dtype", "another dtype");
+  require_shape(kOp, "bands", bands, {matrix.size(0) + matrix.size(1), 2});
+  require_dtype(kOp, "bands", bands, ScalarType::Int, "int32");
+  require(matrix.is_contiguous() && bands.is_contiguous(), kOp, argument, "and its bands contiguous", "other strides");
+  return {matrix.const_data_ptr(), bands.const_data_ptr<int32_t>(), matrix.size(0), matrix.size(1)};
+}
+
+void check_shapes(const MaskStepProblem& q, const Tensor& inputs, const Tensor& infill, const std::vector<const Tensor*>& states,
+                  const Tensor& mask, const Tensor& out) {
+  require(infill.dim() == 4 && infill.size(1) == q.channels && infill.size(2) == q.image_height &&
+              infill.size(3) == q.image_width,
+          kOp, "infill", "of the inputs' shape but for the first size", shape_text(infill));
+  for (const Tensor* state : states) require_shape(kOp, "state", *state, {q.rows, q.planes, q.down.cells, q.across.cells});
+  require_shape(kOp, "mask", mask, {q.rows, q.planes, q.height, q.width});
+  require_shape(kOp, "out", out, {q.rows, q.planes, q.infills, q.channels, q.height, q.width});
+  require(q.image_height >= q.height && q.image_width >= q.width, kOp, "inputs", "at least as large as the mask",
+          shape_text(inputs));
+}
+
+// Variation of the mask, or of its cells, and the weighted gradient: a pass of its own over data that is in the cache.
+struct Roughness {
+  Tensor gradient, sums;
+};
+Roughness roughness(const Tensor& maps, int64_t kind, double beta, double weight) {
+  Tensor weights = empty_like_device({maps.size(0), maps.size(1)}, maps.scalar_type(), maps);
+  torch::stable::fill_(weights, weight);
+  auto [sums, gradient] = total_variation_with_grad(maps, weights, kind, beta, 0.0);
+  return {gradient, sums};
+}
+
+}  // namespace
+
+void mask_step(std::optional<Tensor> gradient, const Tensor& inputs, const Tensor& infill, const Tensor& places,
+               const Tensor& next_places, const Tensor& down, const Tensor& down_bands, const Tensor& across,
+               const Tensor& across_bands, Tensor values, Tensor first, Tensor second, Tensor cells, Tensor mask, Tensor counts,
+               Tensor active, Tensor terms, Tensor out, bool sigmoid, bool adam, bool on_cells, int64_t kind, double rate,
+               double decay, double second_decay, double eps, double area, double variation, double beta) {
+  require(inputs.dim() == 4, kOp, "inputs", "of shape (N, C, H, W)", shape_text(inputs));
+  require(values.dim() == 4, kOp, "values", "of shape (R, P, h, w)", shape_text(values));
+  require(places.dim() == 3 && places.size(2) == 4, kOp, "places", "of shape (R, U, 4)", shape_text(places));
+  const int64_t rows = values.size(0), infills = places.size(1);
+  for (const Tensor* floats : std::initializer_list<const Tensor*>{&inputs, &infill, &first, &second, &cells, &mask, &out}) {
+    require(floats->scalar_type() == values.scalar_type(), kOp, "every tensor", "of the values' dtype", "another dtype");
+    require_same_device(kOp, "every tensor", *floats, values);
+  }
+  for (const Tensor* place : {&places, &next_places}) {
+    require_shape(kOp, "places", *place, {rows, infills, 4});
+    require_dtype(kOp, "places", *place, ScalarType::Long, "int64");
+  }
+  require_shape(kOp, "counts", counts, {rows});
+  require_dtype(kOp, "counts", counts, ScalarType::Long, "int64");
+  require_shape(kOp, "active", active, {rows});
+  require_dtype(kOp, "active", active, ScalarType::Byte, "uint8");
+  require_shape(kOp, "terms", terms, {rows, 3});
+  require_dtype(kOp, "terms", terms, ScalarType::Double, "float64");
+  for (const Tensor* changed : {&values, &first, &second, &cells, &mask, &counts, &active, &terms, &out}) {
+    require(changed->is_contiguous(), kOp, "everything that is changed", "contiguous", "other strides");
+  }
+  const Tensor images = packed(inputs), others = packed(infill), here = packed(places), next = packed(next_places);
+  MaskStepProblem q{rows, values.size(1), infills, inputs.size(1), down.size(1), across.size(1), inputs.size(2), inputs.size(3),
+                    compute_dtype_of(kOp, "values", values),
+                    {sigmoid, adam, on_cells, rate, decay, second_decay, eps, area, variation},
+                    nullptr, images.const_data_ptr(), others.const_data_ptr(), here.const_data_ptr<int64_t>(),
+                    next.const_data_ptr<int64_t>(), resizing_of("down", down, down_bands, values),
+                    resizing_of("across", across, across_bands, values), nullptr, nullptr, values.mutable_data_ptr(),
+                    first.mutable_data_ptr(), second.mutable_data_ptr(), cells.mutable_data_ptr(), mask.mutable_data_ptr(),
+                    counts.mutable_data_ptr<int64_t>(), active.mutable_data_ptr<uint8_t>(), terms.mutable_data_ptr<double>(),
+                    out.mutable_data_ptr()};
+  check_shapes(q, inputs, infill, {&values, &first, &second, &cells}, mask, out);
+  if (values.numel() == 0 || mask.numel() == 0) return;
+  std::optional<Tensor> slope;
+  std::optional<Roughness> rough;
+  if (gradient.has_value()) {
+    require_shape(kOp, "gradient", *gradient, {rows, q.planes, infills, q.channels, q.height, q.width});
+    require(gradient->scalar_type() == values.scalar_type(), kOp, "gradient", "of the values' dtype", "another dtype");
+    slope = packed(*gradient);
+    q.gradient = slope->const_data_ptr();
+    if (variation != 0) {
+      rough = roughness(on_cells ? cells : mask, kind, beta, variation);
+      q.variation_gradient = rough->gradient.const_data_ptr();
+      q.variation_sums = rough->sums.const_data_ptr();
+    }
+  }
+  if (runs_cuda_kernel(values)) {
+#if defined(SX_EMULATED_CUDA) || defined(SX_WITH_CUDA)
+    const Tensor scratch = empty_like_device({mask_step_scratch(q)}, values.scalar_type(), values);
+    run_cuda(kOp, values, [&](void* stream) { return mask_step_cuda(q, scratch.mutable_data_ptr(), stream); });
+#endif
+  } else {
+    run_cpu(kOp, rows, mask.numel() / rows, [&](int64_t begin, int64_t end) { mask_step_cpu(begin, end, q); });
+  }
+}
+
+}  // namespace saliency_ext::ops
