@@ -15,6 +15,7 @@ from ..attribution import (
     ExpectedGradients,
     Gradient,
     InputXGradient,
+    IntrinsicMask,
     KernelSHAP,
     Method,
     RandomWeights,
@@ -31,6 +32,7 @@ from .outcome import known, refuse
 from .shared import Shared
 
 ALL = "all"
+_OF_A_BANK = (ExpectedGradients.info.name, IntrinsicMask.info.name)
 DEFAULT_METHODS = ("grad_cam", "layer_cam", "gradient", "input_x_gradient", "integrated_gradients")
 
 
@@ -68,7 +70,7 @@ def chosen_methods(
     if controls:
         wanted = list(dict.fromkeys([*wanted, *_redrawn(wanted), *CONTROLS]))
     drawn = sampling or Sampling()
-    bank = drawn.bank() if any(name.startswith(ExpectedGradients.info.name) for name in wanted) else None
+    bank = drawn.bank() if any(name.removesuffix(RANDOM_WEIGHTS) in _OF_A_BANK for name in wanted) else None
     choices = MethodChoices(shared.infill, partial(slic, segments=25), bank, seed=shared.seed, max_batch=shared.max_batch)
     made: dict[str, Method] = {}
     for name in wanted:
