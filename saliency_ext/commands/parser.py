@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from .. import __version__
 from ..probing.answers import SCORES
-from . import bench, compare, evaluate, explain, listing, truth
+from . import bench, compare, evaluate, explain, listing, study, truth
 from .choices import DEFAULT_METRICS, INFILLS, TRUTH_METRICS
 from .data import SCENES
 from .methods import DEFAULT_METHODS
@@ -85,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     known.add_argument("run_folder", metavar="RUN", help="folder of a finished run")
     known.add_argument("--json", metavar="FILE", help="also write all numbers there")
     known.add_argument("--readme", metavar="FILE", help="also put the tables there, between <!-- truth:begin --> and its end")
+    _study(_command(commands, "study", "do infills or hyper-parameters matter; writes a report", study.TEXT, study.run))
     _command(commands, "list", "names of all methods, metrics, presets and infills", "", listing.run)
     commands.add_parser("demo", help="score one deletion curve of a shipped picture, in the terminal")
     commands.add_parser("doctor", help="say what is installed, which backend serves each op, and what is missing")
@@ -197,3 +198,23 @@ def _explain(command: argparse.ArgumentParser) -> None:
     _methods(command)
     command.add_argument("--target", default="predicted", help="the class that is explained: predicted, a number or a name")
     command.add_argument("--out", default="maps.png", metavar="FILE", help="default: maps.png")
+
+
+def _study(command: argparse.ArgumentParser) -> None:
+    command.add_argument("question", choices=tuple(study.QUESTIONS), help="which choices are varied")
+    _model(command)
+    command.add_argument("--data", metavar="FOLDER", help="images; default with --model testbed: its scenes")
+    command.add_argument("--limit", type=_positive, default=study.IMAGES, metavar="N", help=f"images; default: {study.IMAGES}")
+    command.add_argument("--target", help="as for evaluate")
+    command.add_argument(
+        "--infills", type=_names, default=list(study.INFILL_NAMES), metavar="A,B,...",
+        help=f"names from `saliency-ext list`, or learned; the first is that of the hyper-parameters; default: "
+        f"{','.join(study.INFILL_NAMES)}",
+    )  # fmt: skip
+    command.add_argument("--methods", type=_names, default=list(study.OTHERS), metavar="A,B,...", help="ranked besides; default: "
+                         + ",".join(study.OTHERS))  # fmt: skip
+    command.add_argument("--masks", type=_positive, default=study.MASKS, metavar="N", help=f"of RISE; default: {study.MASKS}")
+    command.add_argument("--steps", type=_positive, default=10, metavar="N", help="steps of a curve; default: 10")
+    command.add_argument("--score", choices=SCORES, default="probability", help="what a curve shows; default: probability")
+    command.add_argument("--seed", type=_seed, default=0, help="of all random draws; default: 0")
+    command.add_argument("--out", default="study", metavar="FOLDER", help="where to; default: study")

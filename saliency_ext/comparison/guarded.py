@@ -87,5 +87,7 @@ class GuardedMasked(Guarded):
 
 
 def guarded(infill: Infill) -> Guarded:
-    """The infill, guarded."""
+    """The infill, guarded; one that already is, as it is."""
+    if isinstance(infill, Guarded):
+        return infill
     return GuardedMasked(infill) if isinstance(infill, MaskedInfill) else Guarded(infill)

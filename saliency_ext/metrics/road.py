@@ -60,7 +60,7 @@ class ROAD(CurveMetric):
     def finish(self, answers: Answers, asked: tuple[Keys, Keys, int]) -> MetricResult:
         """Turns answers into values."""
         keys, fractions = {"morf": asked[0], "lerf": asked[1]}, self.fractions(asked[2])
-        areas = {name: self.summarise(self.read(answers, own), fractions) for name, own in keys.items()}
+        areas = {name: self.summarise(self.read(answers, own), fractions, asked[2]) for name, own in keys.items()}
         curves = {
             f"{name}_{kind}": answers.mean_score(own, kind) for kind in ("accuracy", "probability") for name, own in keys.items()
         }

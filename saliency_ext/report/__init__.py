@@ -1,7 +1,8 @@
 """The single-file HTML report: verdict in words, table, curves, pictures, parameters, counters, statuses."""
 
 from .data import Example
+from .findings_page import write_findings
 from .from_study import write_study_report
 from .write import write_report
 
-__all__ = ["Example", "write_report", "write_study_report"]
+__all__ = ["Example", "write_findings", "write_report", "write_study_report"]

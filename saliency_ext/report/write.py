@@ -80,11 +80,16 @@ def write_report(
 
 def write_page(data: ReportData, path: str | Path) -> Path:
     """Writes the page of gathered data; arguments and errors as for `write_report`."""
+    return write_text(render(data), path)
+
+
+def write_text(text: str, path: str | Path) -> Path:
+    """Writes a page whole or not at all: an old file is replaced at once."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f"{target.name}.{uuid4().hex}.tmp")
     try:
-        temporary.write_text(render(data), encoding="utf-8", newline="\n")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -94,6 +99,11 @@ def write_page(data: ReportData, path: str | Path) -> Path:
 
 def render(data: ReportData) -> str:
     """The page as text."""
+    return render_template(_TEMPLATE, page_of(data))
+
+
+def render_template(name: str, content: Mapping[str, Any]) -> str:
+    """A template of this folder with its content, and the style sheet as `style`."""
     jinja2 = _jinja2()
     folder = Path(__file__).parent
     environment = jinja2.Environment(
@@ -105,7 +115,7 @@ def render(data: ReportData) -> str:
     )
     environment.filters["breakable"] = breakable
     style = (folder / "style.css").read_text(encoding="utf-8")
-    text: str = environment.get_template(_TEMPLATE).render(page_of(data), style=style)
+    text: str = environment.get_template(name).render(content, style=style)
     return text.encode("utf-8", "replace").decode("utf-8")  # file names may hold bytes that are no text
 
 

@@ -191,7 +191,7 @@ def test_a_guard_changes_no_pixel() -> None:
     assert torch.equal(guard.fill(inputs, ids, 1), infill.fill(inputs, ids, 1))
     assert (guard.name, guard.key, guard.parameters, guard.draws) == (infill.name, infill.key, infill.parameters, infill.draws)
     assert not isinstance(guard, MaskedInfill) and isinstance(guarded(Imputing(0.5)), MaskedInfill)
-    assert isinstance(guard, Guarded) and not guard.failed
+    assert isinstance(guard, Guarded) and not guard.failed and guarded(guard) is guard
 
 
 # ---- the learned image

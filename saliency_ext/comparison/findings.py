@@ -1,0 +1,131 @@
+"""What a study of choices found, as plain values: one question, one sentence, and the numbers behind it."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..evaluation.intervals import Summary
+from ..evaluation.rows import pyarrow
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Numbers under names of rows and columns; drawn as a heat map from low to high."""
+
+    title: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    values: list[list[float]]
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Curves on shares of [0, 1]: name -> mean, low, high."""
+
+    title: str
+    x_label: str
+    y_label: str
+    fractions: list[float]
+    lines: Mapping[str, tuple[list[float], list[float], list[float]]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A question, its verdict in a sentence with its uncertainty, and what it rests on; numbers: name -> value or interval."""
+
+    question: str
+    verdict: str
+    numbers: Mapping[str, float | Summary] = field(default_factory=dict)
+    matrices: Sequence[Matrix] = ()
+    traces: Sequence[Trace] = ()
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A whole study.
+
+    tables: name -> rows in long format, for Parquet. statuses: (what, status, how many images), of values that are missing.
+    """
+
+    title: str
+    findings: Sequence[Finding]
+    tables: Mapping[str, list[dict[str, Any]]]
+    facts: Mapping[str, str]
+    statuses: Sequence[tuple[str, str, int]] = ()
+
+    def told(self) -> str:
+        """The verdicts as lines of text."""
+        return "\n".join(f"{each.question} {each.verdict}" for each in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Facts, verdicts, numbers and matrices as plain values for JSON; None where there is no number."""
+        return {
+            "title": self.title,
+            "facts": dict(self.facts),
+            "findings": [
+                {
+                    "question": each.question,
+                    "verdict": each.verdict,
+                    "numbers": {name: _plain(value) for name, value in each.numbers.items()},
+                    "matrices": {
+                        matrix.title: {
+                            "rows": list(matrix.rows),
+                            "columns": list(matrix.columns),
+                            "values": [[_rounded(value) for value in row] for row in matrix.values],
+                        }
+                        for matrix in each.matrices
+                    },
+                }
+                for each in self.findings
+            ],
+            "statuses": [{"what": what, "status": status, "images": count} for what, status, count in self.statuses],
+        }
+
+    def write_tables(self, folder: str | Path) -> list[Path]:
+        """Writes one Parquet file per table.
+
+        Raises:
+            ModuleNotFoundError: pyarrow is not installed.
+        """
+        arrow, place = pyarrow(), Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for name, rows in self.tables.items():
+            path = place / f"{name}.parquet"
+            arrow.parquet.write_table(arrow.Table.from_pylist(rows), path)
+            paths.append(path)
+        return paths
+
+    def write_json(self, path: str | Path) -> None:
+        """Writes `to_dict`."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+
+
+def said(summary: Summary, digits: int = 2) -> str:
+    """A mean with its interval, as in a sentence.
+
+    Example:
+        >>> said(Summary(0.5, 0.25, 0.75, 10, 0)), said(Summary(0.5, float("nan"), float("nan"), 1, 0))
+        ('0.50 [0.25, 0.75]', '0.50 (no interval: too few images)')
+    """
+    if not math.isfinite(summary.mean):
+        return "not measured"
+    if not math.isfinite(summary.low):
+        return f"{summary.mean:.{digits}f} (no interval: too few images)"
+    return f"{summary.mean:.{digits}f} [{summary.low:.{digits}f}, {summary.high:.{digits}f}]"
+
+
+def _plain(value: float | Summary) -> object:
+    if isinstance(value, Summary):
+        numbers = {"mean": value.mean, "low": value.low, "high": value.high}
+        return {name: _rounded(number) for name, number in numbers.items()} | {"images": value.images}
+    return _rounded(value)
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None

@@ -1,0 +1,146 @@
+"""The study of hyper-parameters: how far one choice at a time moves a map, beside what another seed does."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..attribution.base import Method
+from ..checks import bad_value
+from ..evaluation.intervals import Summary, summarise
+from ..metrics import Fidelity
+from ..models.targets import Target
+from ..probing import EqualFractions
+from ..protocols import Forward, Infill
+from .agreement import rank_agreement
+from .findings import Finding, Findings, said
+from .guarded import guarded
+from .infill_findings import square
+from .material import Material, score_rows, similarity_rows
+from .similarity import Similarities, pairwise_similarity
+
+_SHOWN = ("spearman", "pearson", "iou_10")
+
+
+def hyperparameter_study(
+    model: Forward,
+    inputs: Tensor,
+    target: Target,
+    families: Mapping[str, Mapping[str, Method]],
+    *,
+    infill: Infill,
+    again: Mapping[str, Method] | None = None,
+    others: Mapping[str, Method] | None = None,
+    steps: tuple[int, ...] = (5, 10, 20, 64),
+    score: str = "probability",
+    seed: int = 0,
+    max_batch: int = 64,
+    out: str | Path | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> Findings:
+    """Do hyper-parameters matter, for the maps and for the verdicts?
+
+    Args:
+        model, inputs, target, score, seed, max_batch, out, facts: as for `infill_study`.
+        families: name -> variants of one method: name -> method, the first being the usual one; a variant's name begins with the
+            choice that it changes, before " = ". At least two each.
+        infill: of the metrics.
+        again: family -> its usual method with another seed, where it has one: the noise floor.
+        others: name -> method that is scored besides.
+        steps: numbers of steps of the curves, at least two; the rankings under any two are compared.
+
+    Returns:
+        `Findings` with tables "similarity" and "scores".
+
+    Raises:
+        TypeError, ValueError: a family without variants, fewer than two numbers of steps; otherwise as `evaluate`.
+    """
+    for name, variants in families.items():
+        if len(variants) < 2:
+            bad_value("hyperparameter_study", f"families[{name!r}]", "at least two variants to compare", len(variants))
+    if not families or len(set(steps)) < 2:
+        bad_value("hyperparameter_study", "families and steps", "at least one family, and two numbers of steps", f"{steps}")
+    material = Material.of(model, inputs, target, None, max_batch)
+    maps: dict[str, Tensor] = {}
+    findings: list[Finding] = []
+    rows: list[dict[str, Any]] = []
+    for name, variants in families.items():
+        own = {label: material.maps(f"{name}, {label}", method) for label, method in variants.items()}
+        usual = next(iter(variants))
+        repeated = {usual: material.maps(f"{name}, another seed", (again or {})[name])} if name in (again or {}) else None
+        found = pairwise_similarity(own, again=repeated, measures=_SHOWN)
+        findings += [_choice(name, usual, choice, labels, found) for choice, labels in _choices(variants).items()]
+        findings[-1] = _with_matrix(findings[-1], name, found)
+        rows += similarity_rows(name, found)
+        maps |= {f"{name}, {label}": saliency for label, saliency in own.items()}
+    maps |= {name: material.maps(name, method) for name, method in (others or {}).items()}
+    guard = guarded(infill)
+    settings = [f"{count} steps" for count in steps]
+    metrics = {
+        label: Fidelity(guard, EqualFractions(count), score=score, seed=seed)
+        for label, count in zip(settings, steps, strict=True)
+    }
+    scores = material.scores(maps, metrics, out)
+    findings.append(_steps(scores, settings, list(maps)))
+    tables = {"similarity": rows, "scores": score_rows(scores, settings, list(maps))}
+    return Findings("Do hyper-parameters matter?", findings, tables, dict(facts or {}), material.missing())
+
+
+def _choices(variants: Mapping[str, Method]) -> dict[str, list[str]]:
+    """Choice -> the variants that change it."""
+    found: dict[str, list[str]] = {}
+    for label in list(variants)[1:]:
+        found.setdefault(label.partition(" = ")[0], []).append(label)
+    return found
+
+
+def _choice(name: str, usual: str, choice: str, labels: list[str], found: Similarities) -> Finding:
+    """One choice: each variant against the usual map."""
+    near = {label: found.summary("spearman", [(usual, label)]) for label in labels}
+    floor, chance = found.reference("spearman", "noise_floor"), found.reference("spearman", "chance", [usual])
+    verdict = (
+        f"Rank correlation with the usual map ({usual}): {'; '.join(f'{label} {said(value)}' for label, value in near.items())}."
+    )
+    if math.isfinite(floor.mean):
+        verdict += f" Another seed: {said(floor)}; an unrelated image: {said(chance)}. "
+        below = [label for label in labels if _below(found, usual, label)]
+        verdict += f"Beyond the noise of the seed: {', '.join(below)}." if below else "None is beyond the noise of the seed."
+    else:
+        verdict += f" An unrelated image: {said(chance)}; the method has no seed."
+    numbers: dict[str, float | Summary] = {**near, "another seed": floor, "an unrelated image": chance}
+    return Finding(f"{name}: does {choice} matter?", verdict, numbers)
+
+
+def _below(found: Similarities, usual: str, label: str) -> bool:
+    """Whether a variant is further from the usual map than another seed is, image by image."""
+    places = found.names.index(usual), found.names.index(label)
+    gap = found.noise_floor["spearman"][places[0]] - found.values["spearman"][places]
+    return summarise(gap[gap.isfinite()], len(gap)).low > 0
+
+
+def _with_matrix(finding: Finding, name: str, found: Similarities) -> Finding:
+    matrices = [
+        square(f"{name}: {measure} of the maps of two variants", found.names, found.matrix(measure))
+        for measure in ("spearman", "iou_10")
+    ]
+    return Finding(finding.question, finding.verdict, finding.numbers, matrices)
+
+
+def _steps(scores: Mapping[str, Tensor], settings: list[str], maps: list[str]) -> Finding:
+    found = {area: rank_agreement(table, settings, maps) for area, table in scores.items()}
+    fidelity = found["fidelity"]
+    verdict = (
+        f"Rankings under two step sizes have a Kendall's tau of {said(fidelity.mean_tau)} (Fidelity) and "
+        f"{said(found['mif'].mean_tau)} (MIF); {said(fidelity.flips)} of the pairs of maps change their order under Fidelity, "
+        f"where other images would change {fidelity.flips_other_images:.2f}."
+    )
+    numbers: dict[str, float | Summary] = {}
+    for area, each in found.items():
+        numbers |= {f"{area}, tau": each.mean_tau, f"{area}, flips": each.flips, f"{area}, decided flips": each.decided_flips}
+    names = tuple(settings)
+    matrices = [
+        square(f"Kendall's tau of the rankings under two step sizes: {area}", names, each.tau) for area, each in found.items()
+    ]
+    return Finding("Does the step size of the metric matter?", verdict, numbers, matrices)

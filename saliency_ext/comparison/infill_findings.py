@@ -1,0 +1,162 @@
+"""Sentences and numbers of the study of infills: one question each."""
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from ..evaluation.intervals import Summary, bootstrap_means, interval, summarise
+from .agreement import disagreement, more_stable, rank_agreement, self_advantage
+from .findings import Finding, Matrix, Trace, said
+from .material import AREAS
+from .neutrality import NEUTRALITY, Neutrality
+from .similarity import Similarities
+
+_SHOWN = "spearman"
+
+
+def neutral_finding(found: Neutrality) -> Finding:
+    """Which infill changes least in context."""
+    means = found.values["N6"].nanmean(1)
+    numbers: dict[str, float | Summary] = {
+        f"{measure} {name}": found.summary(measure, name) for measure in NEUTRALITY for name in found.names
+    }
+    rows = [[found.summary(measure, name).mean for measure in NEUTRALITY] for name in found.names]
+    matrix = Matrix("N1 to N8 (means over images)", found.names, tuple(NEUTRALITY), rows, 0.0, 1.0)
+    question = "Which infill is most neutral?"
+    if not bool(means.isfinite().any()):
+        return Finding(question, "Not measured: no infill has values.", numbers, [matrix], [_reliability(found)])
+    order = means.nan_to_num(math.inf).argsort().tolist()
+    best = found.names[order[0]]
+    verdict = (
+        f"In context {best}: a square of it away from the object moves the probability by {said(found.summary('N6', best), 3)}"
+    )
+    gap = found.values["N6"][order[1]] - found.values["N6"][order[0]]
+    apart = summarise(gap[gap.isfinite()], len(gap))
+    told = "which can be told apart" if apart.low > 0 else "which cannot be told apart"
+    verdict += f"; next is {found.names[order[1]]}, by {said(apart, 3)} more, {told}."
+    flattest = found.names[int(found.values["N3"].nanmean(1).nan_to_num(-1.0).argmax())]
+    verdict += f" Alone, the model is least decided about {flattest}."
+    return Finding(question, verdict, numbers, [matrix], [_reliability(found)])
+
+
+def _reliability(found: Neutrality) -> Trace:
+    lines = {}
+    for name, curves in zip(found.names, found.curves, strict=True):
+        known = curves[curves.isfinite().all(1)]
+        mean = known.mean(0)
+        low, high = interval(bootstrap_means(known)) if len(known) > 1 else (mean, mean)
+        lines[name] = (mean.tolist(), low.tolist(), high.tolist())
+    title = "Largest probability while random pixels are filled (N7)"
+    return Trace(title, "share of pixels filled", "largest probability", found.fractions.tolist(), lines)
+
+
+def maps_finding(name: str, found: Similarities) -> Finding:
+    """Does the infill change the maps more than the seed does?"""
+    between, chance = found.summary(_SHOWN), found.reference(_SHOWN, "chance")
+    floor = found.reference(_SHOWN, "noise_floor")
+    verdict = f"Two infills give maps with a rank correlation of {said(between)}; an unrelated image gives {said(chance)}"
+    if math.isfinite(floor.mean):
+        verdict += f", the same infill with another seed {said(floor)}. "
+        verdict += (
+            "The infill changes the maps more than the seed does."
+            if between.high < floor.low
+            else "That is not clearly below the noise floor of the seed."
+        )
+    else:
+        verdict += "; it has no seed, so without the infill nothing would change. "
+        verdict += "The infill changes the maps." if between.high < 0.999 else "The infill hardly matters."
+    numbers: dict[str, float | Summary] = {}
+    for measure in found.values:
+        kinds = {"between infills": found.summary(measure)}
+        kinds |= {kind.replace("_", " "): found.reference(measure, kind) for kind in ("noise_floor", "chance")}
+        numbers |= {f"{measure}, {kind}": value for kind, value in kinds.items()}
+    matrices = [
+        Matrix(
+            f"{name}: {measure} of the maps of two infills", found.names, found.names, found.matrix(measure).tolist(), -1.0, 1.0
+        )
+        for measure in found.values
+        if measure in (_SHOWN, "ssim")
+    ]
+    return Finding(f"Do maps of {name} depend on the infill?", verdict, numbers, matrices)
+
+
+def order_findings(scores: Mapping[str, Tensor], settings: list[str], maps: list[str]) -> list[Finding]:
+    """Flips, stability of the difference, disagreement of the two orders."""
+    found = {area: rank_agreement(scores[area], settings, maps) for area in AREAS}
+    flips, names = found["fidelity"].flips, tuple(settings)
+    images_alone = found["fidelity"].flips_other_images
+    first = Finding(
+        "Does the order of two maps survive another metric infill?",
+        f"Under Fidelity {said(flips)} of the pairs of maps change their order when only the metric's infill changes; other "
+        f"images of the kind would flip {images_alone:.2f}, and {found['fidelity'].decided_flips:.2f} flip although both orders "
+        f"are beyond doubt. Under MIF alone it is {said(found['mif'].flips)}.",
+        {
+            f"{area}, {kind}": value
+            for area, each in found.items()
+            for kind, value in (
+                ("flips", each.flips),
+                ("decided flips", each.decided_flips),
+                ("flips with other images", each.flips_other_images),
+            )
+        },
+        [square(f"Kendall's tau of the rankings under two infills: {area}", names, each.tau) for area, each in found.items()],
+    )
+    tau, rho = more_stable(scores["fidelity"], scores["mif"])
+    said_so = "more stable" if rho.low > 0 else "less stable" if rho.high < 0 else "not told apart in stability"
+    each_rho = ", ".join(f"{area} {said(found[area].mean_rho)}" for area in ("mif", "lif", "fidelity"))
+    second = Finding(
+        "Does Fidelity rank methods more stably across infills than MIF alone?",
+        f"Mean rank correlation of the rankings under two infills: {each_rho}. Fidelity less MIF: {said(rho)}: {said_so}.",
+        {
+            f"{area}, {kind}": value
+            for area, each in found.items()
+            for kind, value in (("rho", each.mean_rho), ("tau", each.mean_tau))
+        }
+        | {"fidelity - mif, rho": rho, "fidelity - mif, tau": tau},
+        [
+            Matrix(
+                f"Mean score of each map (rows) under each metric infill: {area}",
+                tuple(maps),
+                names,
+                scores[area].nanmean(2).T.tolist(),
+                *_range(scores[area].nanmean(2)),
+            )
+            for area in AREAS
+        ],
+    )
+    rates = [disagreement(scores["mif"][row], scores["lif"][row]) for row in range(len(settings))]
+    alphas = {area: each.alpha for area, each in found.items()}
+    order = sorted(range(len(rates)), key=lambda row: rates[row].mean)
+    low, high = order[0], order[-1]
+    third = Finding(
+        "Do MIF and LIF agree which map of an image is better?",
+        f"They disagree about {said(rates[low])} of the pairs with {settings[low]}, {said(rates[high])} with {settings[high]}. "
+        f"Images agree on the ranking with an alpha of {said(alphas['mif'][low])} (MIF) and {said(alphas['fidelity'][low])} "
+        f"(Fidelity) under {settings[low]}.",
+        {f"disagreement, {name}": rate for name, rate in zip(settings, rates, strict=True)}
+        | {f"alpha of {area}, {name}": value for area, own in alphas.items() for name, value in zip(settings, own, strict=True)},
+    )
+    return [first, second, third]
+
+
+def advantage_finding(generator: str, scores: Mapping[str, Tensor], settings: list[str], maps: list[str]) -> Finding:
+    """Does a map gain when its own infill judges it?"""
+    columns = [maps.index(f"{generator}@{label}") for label in settings]
+    found = {area: self_advantage(scores[area][:, columns].transpose(0, 1)) for area in AREAS}
+    gain = found["fidelity"]
+    verdict = "it is favoured" if gain.low > 0 else "it is put at a disadvantage" if gain.high < 0 else "no clear advantage"
+    text = (
+        f"Matched less unmatched infill, Fidelity: {said(gain, 3)}: {verdict}. MIF alone, sign turned: {said(found['mif'], 3)}."
+    )
+    return Finding(f"Is {generator} favoured when its own infill judges it?", text, dict(found))
+
+
+def square(title: str, names: tuple[str, ...], values: Tensor) -> Matrix:
+    """A matrix of correlations."""
+    return Matrix(title, names, names, values.tolist(), -1.0, 1.0)
+
+
+def _range(values: Tensor) -> tuple[float, float]:
+    known = values[values.isfinite()]
+    return (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)

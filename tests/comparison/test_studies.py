@@ -1,0 +1,160 @@
+"""The two studies of choices on small nets: what must hold exactly, faults, and tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+import torch
+from torch import Tensor, nn
+
+from saliency_ext.attribution import RISE, Gradient, Occlusion
+from saliency_ext.comparison import Findings, hyperparameter_study, infill_study
+from saliency_ext.evaluation.intervals import Summary
+from saliency_ext.infill import Constant, OtherImage, UniformNoise
+
+STEPS = 3
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 15 * 15, 3)]
+    return nn.Sequential(*layers).eval().requires_grad_(False)
+
+
+def images(count: int = 5) -> Tensor:
+    return torch.rand(count, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+class FailsFor(Constant):
+    """Raises for the images of one id."""
+
+    def _fill(self, inputs: Tensor, sample_ids: Tensor, draw: int) -> Tensor:
+        if (sample_ids == 2).any():
+            raise RuntimeError("no infill for sample 2")
+        return super()._fill(inputs, sample_ids, draw)
+
+
+def study(infills: dict[str, object], inputs: Tensor | None = None, **options: object) -> Findings:
+    model = net()
+    generators = {
+        "occlusion": lambda infill, seed: Occlusion(model, infill, window=8, stride=8),
+        "rise": lambda infill, seed: RISE(model, infill, masks=48, grid=4, seed=seed, weighting="centred"),
+    }
+    given = images() if inputs is None else inputs
+    others = {"gradient": Gradient(model)}
+    return infill_study(model, given, "predicted", infills, generators, others=others, steps=STEPS, **options)
+
+
+def numbers(findings: Findings, question: str) -> dict[str, float | Summary]:
+    return next(dict(each.numbers) for each in findings.findings if question in each.question)
+
+
+def test_two_names_of_one_infill_change_nothing() -> None:
+    """Same pixels under two names: maps and rankings agree exactly, and none is favoured by its own."""
+    found = study({"grey": Constant(0.5), "per channel": Constant((0.5, 0.5, 0.5))})
+    for method in ("occlusion", "rise"):
+        assert numbers(found, f"maps of {method}")["spearman, between infills"].mean == 1.0
+        assert numbers(found, f"{method} favoured")["fidelity"].mean == 0.0
+    assert numbers(found, "maps of rise")["spearman, noise floor"].mean < 0.999
+    assert numbers(found, "survive another")["fidelity, flips"].mean == 0.0
+    stable = numbers(found, "more stably")
+    assert stable["fidelity, rho"].mean == stable["mif, rho"].mean == pytest.approx(1.0)
+    assert stable["fidelity - mif, rho"].mean == 0.0
+
+
+def test_equal_seeds_give_equal_studies_and_infills_differ(tmp_path: Path) -> None:
+    infills = {"grey": Constant(0.5), "noise": UniformNoise(0.0, 1.0, 0)}
+    truth = torch.zeros(5, 32, 32, dtype=torch.bool)
+    truth[:, 4:12, 4:12] = True
+    one, other = study(infills, truth=truth), study(infills, truth=truth, out=tmp_path / "kept")
+    assert one.to_dict() == other.to_dict() and repr(one.tables) == repr(other.tables)  # NaN is NaN there
+    assert numbers(one, "maps of rise")["spearman, between infills"].mean < 1
+    shards = sorted((tmp_path / "kept").rglob("results.parquet"))
+    before = [path.stat().st_mtime_ns for path in shards]
+    again = study(infills, truth=truth, out=tmp_path / "kept")
+    assert shards and before == [path.stat().st_mtime_ns for path in shards]  # not scored again
+    assert again.to_dict() == one.to_dict()
+
+
+def test_tables_hold_what_was_measured(tmp_path: Path) -> None:
+    found = study({"grey": Constant(0.5), "black": Constant(0.0)})
+    paths = found.write_tables(tmp_path / "tables")
+    read = {path.stem: pyarrow.parquet.read_table(path).to_pylist() for path in paths}
+    assert {name: len(rows) for name, rows in read.items()} == {
+        "neutrality": 2 * 8 * 5,
+        "similarity": 2 * 6 * (1 + 2 * 2) * 5,  # groups, measures, pair and two references of two maps, images
+        "scores": 3 * 2 * 5 * 5,  # areas, metric infills, maps, images
+    }
+    scores = {(row["metric"], row["setting"], row["map"], row["image"]): row["value"] for row in read["scores"]}
+    for (metric, setting, name, image), value in scores.items():
+        if metric == "fidelity":
+            mif, lif = (scores[area, setting, name, image] for area in ("mif", "lif"))
+            assert 0 <= mif <= 1 and 0 <= lif <= 1 and value == pytest.approx(lif - mif)
+    found.write_json(tmp_path / "findings.json")
+    content = json.loads((tmp_path / "findings.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert [each["question"] for each in content["findings"]] == [each.question for each in found.findings]
+    assert all(each.verdict.endswith(".") and each.verdict in found.told() for each in found.findings)
+    kinds = {row["second"] for row in read["similarity"]}
+    assert kinds == {"black", "another seed", "another image"}  # both references are always there
+
+
+def test_an_infill_that_fails_for_a_sample_costs_that_sample_alone() -> None:
+    found = study({"grey": Constant(0.5), "fails": FailsFor(0.0)})
+    statuses = {(what, status): count for what, status, count in found.statuses}
+    assert statuses["infill fails", "infill_failed"] == 1
+    assert statuses["rise@grey scored with fails", "nonfinite_score"] == 1
+    assert statuses["rise@fails scored with grey", "nonfinite_map"] == 1
+    assert ("rise@grey scored with grey", "nonfinite_score") not in statuses
+    between = numbers(found, "maps of rise")["spearman, between infills"]
+    assert (between.images, between.left_out) == (4, 1)
+    assert numbers(found, "survive another")["fidelity, flips"].images == 4
+
+
+def test_constant_maps_one_image_and_a_broken_image() -> None:
+    inputs = images(2)
+    own = study({"own": OtherImage(inputs[:1], 0), "grey": Constant(0.5)}, inputs[:1])
+    rows = [row for row in own.tables["similarity"] if row["group"] == "occlusion" and row["second"] == "grey"]
+    assert {row["status"] for row in rows} == {"degenerate_map"}
+    assert "no interval: too few images" in own.told() or "not measured" in own.told()
+    inputs[1, 0, 0, 0] = torch.nan
+    broken = study({"grey": Constant(0.5), "black": Constant(0.0)}, inputs)
+    assert {(what, status) for what, status, _ in broken.statuses} >= {("infill grey", "nonfinite_input")}
+    assert numbers(broken, "survive another")["fidelity, flips"].images == 1
+
+
+def test_hyperparameters_beside_the_noise_of_the_seed() -> None:
+    """The same choice again is no change; another seed is one; fewer masks are further away."""
+    model = net()
+
+    def rise(masks: int = 200, seed: int = 0) -> RISE:
+        return RISE(model, Constant(0.5), masks=masks, grid=4, seed=seed, weighting="centred")
+
+    families = {"rise": {"usual": rise(), "copy = same": rise(), "masks = 20": rise(masks=20), "masks = 199": rise(masks=199)}}
+    found = hyperparameter_study(
+        model, images(), 0, families, infill=Constant(0.5), again={"rise": rise(seed=1)}, steps=(2, 4), score="logit"
+    )
+    copy, masks, steps = found.findings
+    assert copy.numbers["copy = same"].mean == 1.0 and "None is beyond the noise of the seed" in copy.verdict
+    assert masks.numbers["masks = 199"].mean > masks.numbers["another seed"].mean > -1
+    assert "masks = 20" in masks.verdict and len(masks.matrices) == 2
+    assert "step size" in steps.question and -1 <= steps.numbers["fidelity, tau"].mean <= 1
+    assert {row["setting"] for row in found.tables["scores"]} == {"2 steps", "4 steps"}
+
+
+def test_refusals() -> None:
+    model, grey = net(), Constant(0.5)
+    with pytest.raises(ValueError, match="infill_study: expected infills at least two to compare, got 1"):
+        study({"grey": grey})
+    with pytest.raises(ValueError, match="infill_study: expected generators at least one method that has an infill, got none"):
+        infill_study(model, images(), 0, {"a": grey, "b": Constant(0.0)}, {})
+    with pytest.raises(ValueError, match="expected steps in"):
+        infill_study(model, images(), 0, {"a": grey, "b": Constant(0.0)}, {"x": lambda b, s: Gradient(model)}, steps=0)
+    one = {"gradient": {"usual": Gradient(model)}}
+    with pytest.raises(ValueError, match=r"expected families\['gradient'\] at least two variants to compare, got 1"):
+        hyperparameter_study(model, images(), 0, one, infill=grey)
+    two = {"gradient": {"usual": Gradient(model), "again = 1": Gradient(model)}}
+    with pytest.raises(ValueError, match="at least one family, and two numbers of steps"):
+        hyperparameter_study(model, images(), 0, two, infill=grey, steps=(4, 4))
