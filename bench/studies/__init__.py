@@ -1,2 +1,1 @@
 """Studies: commands that answer one question about quality, with a committed JSON each. Not part of `python -m bench`."""
-"""Studies on the testbed whose tables are committed: each is made by one command."""

@@ -14,11 +14,13 @@ from ..infill import OtherImage
 from ..protocols import Infill
 from ..report import write_findings
 from ..report.from_study import PAGE
-from .choices import INFILLS, Shared, chosen_methods, make_infill
+from .choices import INFILLS, make_infill
 from .data import Data, load_data
+from .methods import chosen_methods
 from .models import LoadedModel, load_model
 from .outcome import EXIT_CODES, Outcome, refuse
 from .preprocessing import channels
+from .shared import Shared
 
 IMAGES, MASKS, _BATCH = 32, 400, 64
 LEARNED = "learned"
