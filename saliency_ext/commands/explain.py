@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> Outcome:
         mean=channels(options.mean, "--mean"),
         std=channels(options.std, "--std"),
     )
-    name, inputs = _image(options.image, model, options.seed)
+    name, inputs = read_image(options.image, model, options.seed)
     infill = make_infill(options.infill, model.preprocessing, options.seed)
     shared = Shared(infill, 20, "probability", options.seed, options.max_batch or _BATCH)
     sampling = Sampling(options.samples, lambda: _bank(options.data, model, options.seed))
@@ -52,16 +52,16 @@ def run(options: argparse.Namespace) -> Outcome:
     return Outcome(f"{caption}\nMaps of {', '.join(maps)}: {out.resolve()}")
 
 
-def _image(path: str | None, model: LoadedModel, seed: int) -> tuple[str, torch.Tensor]:
+def read_image(path: str | None, model: LoadedModel, seed: int) -> tuple[str, torch.Tensor]:
     """Name and inputs (3, H, W)."""
     if path is None:
         if not model.spec.startswith(TESTBED):
-            refuse("explain: expected the file of an image for a model of your own, got none")
+            refuse("IMAGE: expected the file of an image for a model of your own, got none")
         return "a testbed scene", make_scenes("test", 1, seed=seed, recipe=Recipe(objects=2)).inputs[0]
     try:
         return Path(path).name, model.preprocessing.inputs(model.preprocessing.picture(path))
     except Exception as error:  # Pillow raises many kinds for a file that is no picture
-        refuse(f"explain: cannot read {path!r} as a picture: {error}")
+        refuse(f"IMAGE: cannot read {path!r} as a picture: {error}")
 
 
 def _bank(folder: str | None, model: LoadedModel, seed: int) -> torch.Tensor | None:

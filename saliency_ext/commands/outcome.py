@@ -10,7 +10,7 @@ DONE, CONDITION, USAGE, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 EXIT_CODES = f"""\
 exit status:
   {DONE}    done
-  {CONDITION}    compare: a --fail-if condition holds
+  {CONDITION}    compare: a --fail-if condition holds; verify: the proof does not hold
   {USAGE}    wrong arguments: a name, a file or a combination that cannot be
   {FAILED}    the run could not finish; what was finished is kept, and the message says how to go on
   {INTERRUPTED}  interrupted (Ctrl-C); as {FAILED}"""

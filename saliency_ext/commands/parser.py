@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from .. import __version__
 from ..probing.answers import SCORES
@@ -10,6 +11,7 @@ from .choices import DEFAULT_METRICS, INFILLS, TRUTH_METRICS
 from .data import SCENES
 from .methods import DEFAULT_METHODS
 from .outcome import EXIT_CODES, Outcome
+from .parser_pairs import add_pairs
 
 Command = Callable[[argparse.Namespace], Outcome]
 
@@ -86,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
     known.add_argument("--json", metavar="FILE", help="also write all numbers there")
     known.add_argument("--readme", metavar="FILE", help="also put the tables there, between <!-- truth:begin --> and its end")
     _study(_command(commands, "study", "do infills or hyper-parameters matter; writes a report", study.TEXT, study.run))
+    add_pairs(partial(_command, commands), _model, _seed)
     _command(commands, "list", "names of all methods, metrics, presets and infills", "", listing.run)
     commands.add_parser("demo", help="score one deletion curve of a shipped picture, in the terminal")
     commands.add_parser("doctor", help="say what is installed, which backend serves each op, and what is missing")

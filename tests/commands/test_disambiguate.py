@@ -1,0 +1,111 @@
+"""`saliency-ext disambiguate` and `verify`, end to end on a planted model and a picture of its own."""
+
+from __future__ import annotations
+
+import json
+
+import numpy
+import pytest
+import torch
+from PIL import Image
+
+from saliency_ext import cli
+from saliency_ext.commands.disambiguate import picture
+from saliency_ext.disambiguation import read_proof
+
+NET = """
+import torch
+class Net(torch.nn.Module):
+    '''Class 0 sees the left upper quarter, class 1 the right lower one, classes 2 and 3 both the left lower one.'''
+    def __init__(self, gain=6.0):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor(gain))
+    def forward(self, x):
+        cells = self.gain * torch.nn.functional.adaptive_avg_pool2d(x, 2).mean(1).flatten(1)
+        columns = [cells[:, 0], cells[:, 3], cells[:, 2], cells[:, 2]]
+        return torch.stack(columns + [0 * cells[:, 0]] * 36, 1)
+def load():
+    return Net()
+def other():
+    return Net(6.5)
+"""
+MODEL = ["--model", "python:net_of_the_pair_test:load", "--size", "16", "--mean", "0", "--std", "1"]
+RUN = ["disambiguate", "white.png", *MODEL, "--cells", "4", "--infill", "black", "--others", "--top", "4"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    (tmp_path / "net_of_the_pair_test.py").write_text(NET)
+    pixels = numpy.full((16, 16, 3), 255, dtype=numpy.uint8)
+    pixels[::4, ::4] = 0  # not one colour: a baseline of the image's own extremes must differ from it
+    Image.fromarray(pixels).save(tmp_path / "white.png")
+    Image.fromarray(255 - pixels // 2).save(tmp_path / "other.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_picture_end_to_end(here, capsys):
+    assert cli.main(RUN) == 0
+    text = capsys.readouterr().out
+    assert "white.png: 6 pairs of the top 4 labels" in text and "masked inputs in" in text
+    found = {path.stem for path in (here / "pairs").glob("*.json")}
+    assert any("distinct" in name for name in found) and any("shared" in name and {"2", "3"} <= set(name) for name in found), (
+        found
+    )
+    assert {path.stem for path in (here / "pairs").glob("*.png")} == found
+    for path in sorted((here / "pairs").glob("*.json")):
+        assert cli.main(["verify", str(path), "white.png", *MODEL]) == 0
+        shown = capsys.readouterr().out
+        assert shown.startswith("valid: to this model class ") and "checked under constant in 1 forward pass(es)" in shown
+        masks = len(read_proof(path).masks)
+        assert Image.open(path.with_suffix(".png")).width == (masks + 1) * 192 + masks * 8
+
+
+def test_what_verify_says_of_other_things(here, capsys):
+    assert cli.main([*RUN, "--others", "white"]) == 0
+    path = str(next((here / "pairs").glob("*distinct*.json")))
+    capsys.readouterr()
+    other_model = [*MODEL[:1], "python:net_of_the_pair_test:other", *MODEL[2:]]
+    for words, said in (
+        (["verify", path, "other.png", *MODEL], "verify: expected image with the proof's fingerprint"),
+        (["verify", path, "white.png", *other_model], "verify: expected model with the proof's fingerprint of its weights"),
+        (["verify", "none.json", "white.png", *MODEL], "No such file"),
+        (["verify", "white.png", "white.png", *MODEL], "read_proof: expected white.png to be UTF-8 text"),
+        (["verify", path, "none.png", *MODEL], "cannot read 'none.png' as a picture"),
+        ([*RUN, "--top", "1"], "labels of shape (N, T) with T >= 2"),
+        ([*RUN, "--top", "41"], "'top-k' with k in [1, 40]"),
+        ([*RUN, "--infill", "pink"], "there is no 'pink'"),
+    ):
+        assert cli.main(words) == 2, words
+        assert said in capsys.readouterr().err
+    content = json.loads((here / path).read_text())
+    (here / "bad.json").write_text(json.dumps(content | {"delta": 51.0}))
+    assert cli.main(["verify", "bad.json", "white.png", *MODEL]) == 2
+    assert "the file was changed" in capsys.readouterr().err
+
+
+def test_a_proof_that_does_not_hold_exits_with_one(here, capsys, monkeypatch):
+    assert cli.main(RUN) == 0
+    path = next((here / "pairs").glob("*distinct*.json"))
+    emptied = read_proof(path).at(99.9)
+    monkeypatch.setattr("saliency_ext.commands.disambiguate.read_proof", lambda _: emptied)
+    assert cli.main(["verify", str(path), "white.png", *MODEL]) == 1
+    assert "NOT valid" in (shown := capsys.readouterr().out) and "an inequality fails by" in shown
+
+
+def test_the_picture_shows_the_regions(here):
+    assert cli.main(RUN) == 0
+    proof = read_proof(next((here / "pairs").glob("*distinct*.json")))
+    drawn = picture(torch.full((16, 16, 3), 100, dtype=torch.uint8), proof)
+    first = drawn[:, 200 : 200 + 192]
+    assert torch.equal((first != 100).any(2)[::12, ::12], proof.masks[0]) and bool((drawn[:, :192] == 100).all())
+
+
+@pytest.mark.parametrize("command", ["disambiguate", "verify"])
+def test_help_is_for_newcomers(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([command, "--help"])
+    text = capsys.readouterr().out
+    assert text.count(f"  saliency-ext {command}") >= 2 and "verify: the proof does not hold" in text
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([command, "x", "--seed", "-1"])
