@@ -30,6 +30,7 @@ LAYERS = [
     {"evaluation"},
     {"comparison", "disambiguation"},
     {"report"},
+    {"report", "conformance"},
     {"doctor", "demo"},
     {"commands"},
     {"integrations"},

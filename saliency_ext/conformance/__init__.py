@@ -1,0 +1,11 @@
+"""A conformance kit: what holds for any good explainer or metric, checked on yours and shown as a table.
+
+`check_explainer(make)` and `check_metric(metric)` check every rule, whatever the ones before gave, and raise nothing:
+a rule that does not hold says what was seen. No data and no network are needed: small models and images are drawn here.
+"""
+
+from .explainers import check_explainer
+from .metrics import check_metric
+from .table import Row, Table
+
+__all__ = ["Row", "Table", "check_explainer", "check_metric"]

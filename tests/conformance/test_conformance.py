@@ -1,0 +1,215 @@
+"""The kit passes what is right, and each planted fault fails its own rule; shown on captum and torch-cam where they import."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from saliency_ext import evaluate
+from saliency_ext.attribution import GradCAM, Gradient, IntegratedGradients, Occlusion
+from saliency_ext.conformance import check_explainer, check_metric
+from saliency_ext.conformance.explainers import _Rules as ExplainerRules
+from saliency_ext.conformance.metrics import _Rules as MetricRules
+from saliency_ext.conformance.table import run
+from saliency_ext.conformance.world import CLASSES, Linear, images, network
+from saliency_ext.infill import Constant
+from saliency_ext.metrics import Deletion, Fidelity, Insertion
+from saliency_ext.probing import EqualFractions
+
+ZERO, FEW = Constant(0.0), EqualFractions(6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda model: Gradient(model, channels="abs_sum"),
+        lambda model: IntegratedGradients(model, ZERO, steps=4),
+        lambda model: GradCAM(model),
+        lambda model: Occlusion(model, ZERO, window=4, stride=4),
+    ],
+    ids=["gradient", "integrated_gradients", "grad_cam", "occlusion"],
+)
+def test_our_methods_conform(make):
+    assert check_explainer(make).failed == ()
+
+
+def ours(metric):
+    def call(model, inputs, target, maps):
+        return evaluate(model, inputs, target, maps, [metric], check_forward=False)["map", metric.info.name].values
+
+    return call
+
+
+@pytest.mark.filterwarnings("ignore:.*training mode")
+@pytest.mark.parametrize(
+    ("metric", "kind"),
+    [(Deletion(ZERO, FEW), "deletion"), (Insertion(ZERO, FEW), "insertion"), (Fidelity(ZERO, FEW), "fidelity")],
+    ids=["deletion", "insertion", "fidelity"],
+)
+def test_our_metrics_conform(metric, kind):
+    assert check_metric(ours(metric), kind).failed == ()
+
+
+def breaks(rules, name):
+    """Whether this one rule does not hold, the first one does, unless it is the one."""
+    chosen = [(rule, check) for rule, check in rules if rule in (name, rules[0][0])]
+    return name in (failed := run("", chosen).failed) and len(failed) == 1
+
+
+def explainer_rules(make):
+    model = network()
+    return ExplainerRules(model, make(model)).rules()
+
+
+def gradient(model, inputs, target):
+    """As Gradient, by hand, without manners."""
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = inputs.clone().requires_grad_(True)
+        model(leaf).gather(1, target[:, None]).sum().backward()
+    return leaf.grad.abs().sum(1)
+
+
+def softly(maps):
+    return maps / maps.abs().max()
+
+
+class Hooked:
+    """Leaves a hook when the model fails."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def __call__(self, inputs, target):
+        handle = self.model[0].register_forward_hook(lambda *_: None)
+        maps = Gradient(self.model, channels="abs_sum")(inputs, target)
+        handle.remove()
+        return maps
+
+
+def good(model):
+    return Gradient(model, channels="abs_sum")
+
+
+EVAL = "a model in training mode is explained as in eval mode"
+TRAINING = "a model in training mode is judged as in eval mode"
+NAN = "a NaN in one map is not hidden, and stays there"
+INCREASING = "a strictly increasing transform of the map changes nothing"
+BEST = "the known contributions of a linear model are not beaten"
+
+# fault -> an explainer that has it and nothing else that its rule looks at, and the rule
+EXPLAINERS = {
+    "not a tensor": (lambda model: lambda x, t: None, "one finite map per image"),
+    "coarse": (lambda model: lambda x, t: good(model)(x, t)[:, ::2, ::2], "a map as large as the image"),
+    "random": (lambda model: lambda x, t: torch.rand(len(x), *x.shape[2:]), "the same twice"),
+    "scaled by its batch": (lambda model: lambda x, t: softly(good(model)(x, t)), "an image alone is the image in a batch"),
+    "storage order": (lambda model: lambda x, t: x.as_strided((len(x), 12, 12), (432, 12, 1)), "strides do not matter"),
+    "square only": (lambda model: lambda x, t: good(model)(x, t).view(-1, 12, 12), "odd and non-square images"),
+    "fails on none": (lambda model: lambda x, t: good(model)(x, t)[torch.arange(max(len(x), 1))], "an empty batch"),
+    "no class": (lambda model: lambda x, t: x.abs().sum(1), "the class matters"),
+    "any class": (lambda model: lambda x, t: good(model)(x, t % CLASSES), "a class that there is not is refused"),
+    "in place": (lambda model: lambda x, t: good(model)(x.mul_(2), t), "inputs are not modified"),
+    "leaves .grad": (lambda model: lambda x, t: gradient(model, x, t), "the model is as it was"),
+    "leaves a hook": (Hooked, "the model is as it was, after an error too"),
+    "to eval mode": (lambda model: lambda x, t: good(model.eval())(x, t), EVAL),
+    "needs gradients": (lambda model: lambda x, t: _needs(model, x, t), "works inside no_grad"),
+    "centred": (lambda model: lambda x, t: x.sum(1) - x.mean(), "a NaN in one image leaves the others alone"),
+}
+
+
+def _needs(model, x, t):
+    leaf = x.clone().requires_grad_(True)
+    return torch.autograd.grad(model(leaf).gather(1, t[:, None]).sum(), leaf)[0].abs().sum(1)
+
+
+@pytest.mark.parametrize("fault", EXPLAINERS)
+def test_a_planted_fault_of_an_explainer_is_found(fault):
+    make, rule = EXPLAINERS[fault]
+    assert breaks(explainer_rules(make), rule)
+
+
+def test_every_rule_of_an_explainer_is_shown_to_fail():
+    rules = {rule for rule, _ in explainer_rules(good)}
+    assert rules - {rule for _, rule in EXPLAINERS.values()} == {"works inside inference_mode"}  # falls with no_grad
+    assert breaks(explainer_rules(EXPLAINERS["needs gradients"][0]), "works inside inference_mode")
+
+
+DELETION, FIDELITY = ours(Deletion(ZERO, FEW)), ours(Fidelity(ZERO, FEW))
+
+
+def resized(maps):
+    return functional.interpolate(maps[:, None], (12, 12))[:, 0]
+
+
+def centred(values):
+    return values - values.mean()
+
+
+METRICS = {
+    "one number": (lambda m, x, t, a: DELETION(m, x, t, a).mean(), "one finite value per image"),
+    "random": (lambda m, x, t, a: DELETION(m, x, t, a) + torch.rand(len(x)), "the same twice"),
+    "minus its batch": (lambda m, x, t, a: centred(DELETION(m, x, t, a)), "an image alone is the image in a batch"),
+    "storage order": (lambda m, x, t, a: a.as_strided((len(a), 144), (144, 1))[:, 20].double(), "strides do not matter"),
+    "square only": (lambda m, x, t, a: DELETION(m, x, t, a.view(-1, 12, 12)), "odd and non-square images"),
+    "fails on none": (lambda m, x, t, a: DELETION(m, x, t, a)[torch.arange(max(len(x), 1))], "an empty batch"),
+    "divides": (lambda m, x, t, a: DELETION(m, x, t, a) + 0 / a.flatten(1).std(1), "a constant map has a value"),
+    "hides NaN": (lambda m, x, t, a: DELETION(m, x, t, a.nan_to_num(0)), NAN),
+    "resizes": (lambda m, x, t, a: DELETION(m, x, t, resized(a)), "maps of another size are refused"),
+    "zips": (lambda m, x, t, a: DELETION(m, x[: len(a)], t[: len(a)], a), "a map too few is refused"),
+    "in place": (lambda m, x, t, a: DELETION(m, x, t, a.mul_(2)), "inputs and maps are not modified"),
+    "draws": (lambda m, x, t, a: (torch.rand(1), DELETION(m, x, t, a))[1], "the model is as it was"),
+    "as it comes": (lambda m, x, t, a: m(x).gather(1, t[:, None])[:, 0].detach(), TRAINING),
+    "squares": (lambda m, x, t, a: DELETION(m, x, t, a**2), INCREASING),
+    "reads values": (lambda m, x, t, a: DELETION(m, x, t, a) + a[:, 0, 0], "a positive factor changes nothing"),
+    "of the map": (lambda m, x, t, a: a.flatten(1).argmax(1).double(), "a constant model: all maps alike"),
+    "upside down": (lambda m, x, t, a: DELETION(m, x, t, -a), BEST),
+    "also upside down": (lambda m, x, t, a: DELETION(m, x, t, -a), "their negative is not beaten from below"),
+    "one curve": (lambda m, x, t, a: -DELETION(m, x, t, a), "the negated map has minus the value"),
+    "an offset": (lambda m, x, t, a: FIDELITY(m, x, t, a) + 1, "a constant model has value 0"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*training mode")
+@pytest.mark.parametrize("fault", METRICS)
+def test_a_planted_fault_of_a_metric_is_found(fault):
+    metric, rule = METRICS[fault]
+    rules = MetricRules(metric)
+    assert breaks(rules.common() + rules.of_an_order(-1) + rules.of_a_difference(), rule)
+
+
+def test_every_rule_of_a_metric_is_shown_to_fail():
+    rules = MetricRules(DELETION)
+    named = {rule for rule, _ in rules.common() + rules.of_an_order(1) + rules.of_a_difference()}
+    assert named == {rule for _, rule in METRICS.values()}
+    with pytest.raises(ValueError, match="expected kind to be one of 'deletion', 'insertion', 'fidelity', 'other', got 'auc'"):
+        check_metric(DELETION, "auc")
+
+
+def test_the_linear_model_is_what_its_contributions_say():
+    model, inputs = Linear(), images(4)
+    torch.testing.assert_close(model.contributions(inputs).sum((1, 2)), model(inputs)[:, 0])
+
+
+def test_captum(capsys):
+    attr = pytest.importorskip("captum.attr", reason="captum is not installed")
+    for kind in ("Saliency", "InputXGradient", "IntegratedGradients"):
+        table = check_explainer(getattr(attr, kind), kind)
+        print(table)
+        assert "one finite map per image" not in table.failed
+    assert "rules hold" in capsys.readouterr().out
+
+
+def test_torchcam(capsys):
+    methods = pytest.importorskip("torchcam.methods", reason="torch-cam is not installed")
+
+    def make(model):
+        extractor = methods.GradCAM(model, target_layer=model[2])
+
+        def explain(inputs, target):
+            with torch.enable_grad():
+                scores = model(inputs.clone().requires_grad_(True))
+                return extractor(target.tolist(), scores)[0]
+
+        return explain
+
+    table = check_explainer(make, "torch-cam GradCAM")
+    print(table)
+    assert "one finite map per image" not in table.failed and "rules hold" in capsys.readouterr().out
