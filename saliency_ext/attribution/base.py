@@ -17,6 +17,7 @@ from ..checks import (
     require_shape,
     require_tensor,
 )
+from ..models.precision import half_dtype
 from ..models.targets import Target, asked_classes
 from ..ops.rank import checked_sample_ids
 from ..probing import Engine
@@ -93,8 +94,8 @@ class Method(ABC):
         return saliency if several else saliency[:, 0]
 
     def _engine(self, **options: Any) -> Engine:
-        """An engine on the model with this method's batch size."""
-        return Engine(self.model, max_batch=self.max_batch, **options)
+        """An engine on the model with this method's batch size; a model of half precision is shown images of its dtype."""
+        return Engine(self.model, max_batch=self.max_batch, dtype=half_dtype(self.model), **options)
 
     @abstractmethod
     def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:

@@ -132,7 +132,7 @@ class GreyLevel(Control):
     one side, so it can score well on curves without any model: where objects are bright, print it beside the methods.
 
     Polarity: larger = brighter, so negative in normalised space where darker than the mean; no sign of evidence. Unit: model
-    input space. Memory: one grey image. Deterministic.
+    input space. Memory: one grey image. Deterministic. Trap: where objects are dark, its negative is the control to beat.
 
     Example:
         >>> import torch

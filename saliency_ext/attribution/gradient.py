@@ -43,8 +43,14 @@ class Gradient(GradientMethod):
 
     attribution = d f_t / d inputs, reduced over channels (published: maximum of absolute values).
 
-    Unit: score per unit of input. Signed with channels="sum" or "max". Cost: one forward, and one backward per target.
-    Trap: where the softmax saturates, the gradient of a probability vanishes; the default differentiates the logit.
+    Args: as `GradientMethod`.
+
+    Polarity: with channels="sum" or "max" positive where a larger input raises the score; otherwise how much it changes, up or
+    down. Unit: score per unit of input. Cost: one forward, and one backward per target. Memory: max_batch inputs with their
+    graph, and T gradients of each. Deterministic up to the model.
+    Traps: it says what an infinitely small change does, which in a saturated region is nothing, however much the pixel matters;
+    where the softmax saturates, the gradient of a probability vanishes: the default differentiates the logit. Neighbouring
+    pixels often have opposite signs, so averaging a signed map over regions cancels it.
 
     Example:
         >>> import torch
@@ -69,8 +75,11 @@ class InputXGradient(GradientMethod):
     attribution = inputs * d f_t / d inputs, multiplied before channels are reduced; for a model linear in its inputs, without
     bias, the sum over all pixels is the score.
 
-    Unit: that of the score. Cost: one forward, and one backward per target. Trap: a pixel that is 0 in
-    model input space (usually the dataset's mean colour) gets 0 whatever its role.
+    Args: as `GradientMethod`.
+
+    Polarity: positive where the input, measured from 0, raises the score to first order. Unit: that of the score. Cost, memory
+    and determinism: as `Gradient`. Trap: a pixel that is 0 in model input space (usually the dataset's mean colour) gets 0
+    whatever its role.
 
     Example:
         >>> import torch

@@ -102,7 +102,8 @@ class RISE(ProbedMethod):
         (0, True)
 
     References:
-        Petsiuk, Das, Saenko. RISE: Randomized Input Sampling for Explanation of Black-box Models. BMVC 2018.
+        Petsiuk, Das, Saenko. RISE: Randomized Input Sampling for Explanation of Black-box Models. BMVC 2018. Cochran. Sampling
+        Techniques. Wiley 1977 ("regressed").
     """
 
     info: ClassVar[MethodInfo] = MethodInfo("rise", "perturbation", True, "masks F", "Petsiuk 2018")

@@ -29,6 +29,11 @@ class RegressionEstimator:
     f does not owe to single pixels is left as noise.
 
     The masks are never stored: sums over them come from `MaskSums`. Memory: P^2 numbers of 8 bytes, once per n for all images.
+    Cost: n P^2 + P^3 / 3 operations once, P^2 per image and target; no forward. Traps: with few masks the ridge shrinks the map,
+    more where the score is far from linear; a score that is all interaction has no linear part, and gets no more from this.
+
+    References:
+        Cochran. Sampling Techniques. 3rd edition, Wiley 1977.
     """
 
     sums: MaskSums

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..checks import require_choice
 from .modes import evaluation_mode
 from .outputs import logits_of
+from .precision import require_full_precision
 from .targets import check_classes
 
 SCORES = ("logit", "probability", "log_probability")
@@ -60,7 +61,11 @@ def input_gradients(
         inputs: (N, C, H, W) floating.
         classes: (N, T) int64.
         score: "logit", "probability" or "log_probability".
+
+    Raises:
+        TypeError: a module of half precision. ValueError: a class out of range. RuntimeError: logits without a gradient.
     """
+    require_full_precision(function, forward)
     with differentiable(forward):
         images = leaf(inputs)
         # A copy goes in: a model may begin with an in-place operation, which a leaf would refuse.

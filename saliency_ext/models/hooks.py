@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import bad_type, require_dtype
-
-FULL_PRECISION = (torch.float32, torch.float64)
+from .precision import FULL_PRECISION
 
 
 def first_tensor(output: Any) -> Tensor | None:

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import bad_type, bad_value, dtype_name
+from ..checks import bad_type, bad_value
 from .gradients import ordinary
-from .hooks import FULL_PRECISION, first_tensor, intercepted, with_first
+from .hooks import first_tensor, intercepted, with_first
 from .modes import evaluation_mode
 from .outputs import logits_of
+from .precision import require_full_precision
 from .tokens import Grid, TokenGrid, checked_grid, infer_grid, token_grid
 from .trace import Call, trace
 
@@ -74,7 +75,7 @@ def target_layer(
     """
     checked_grid(function, grid)
     given = None if layer is None else find_module(function, model, layer)
-    _require_full_precision(function, model if isinstance(model, nn.Module) else given[1] if given else None)
+    require_full_precision(function, model if isinstance(model, nn.Module) else given[1] if given else None)
     modules = _modules(function, model) if given is None else dict([given])
     image = ordinary(inputs[:1])
     size = (inputs.shape[2], inputs.shape[3])
@@ -177,13 +178,6 @@ def _modules(function: str, model: Callable[..., Any]) -> dict[str, nn.Module]:
         remedy = "pass model.module: replicas run copies of the layer"
         bad_type(function, "model", "not to be wrapped in torch.nn.DataParallel", "DataParallel", remedy)
     return {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
-
-
-def _require_full_precision(function: str, module: nn.Module | None) -> None:
-    for parameter in [] if module is None else module.parameters():
-        if parameter.is_floating_point() and parameter.dtype not in FULL_PRECISION:
-            remedy = "convert it with .float(): small gradients vanish in half precision"
-            bad_type(function, "model", "to have parameters of float32 or float64", dtype_name(parameter.dtype), remedy)
 
 
 def _listed(name: str, modules: dict[str, nn.Module]) -> str:
