@@ -29,7 +29,6 @@ LAYERS = [
     {"metrics", "attribution"},
     {"evaluation"},
     {"comparison", "disambiguation"},
-    {"report"},
     {"report", "conformance"},
     {"doctor", "demo"},
     {"commands"},
