@@ -48,8 +48,7 @@ def run(options: argparse.Namespace) -> Outcome:
             stem = f"proof-{proof.kind}-{proof.labels[0]}-{proof.labels[1]}"
             lines.append(f"    {write_proof(proof, out / f'{stem}.json')}")
             (out / f"{stem}.png").write_bytes(png(picture(model.preprocessing.shown(inputs), proof)))
-    counters = finder.counters
-    lines.append(f"{counters.unique} masked inputs in {counters.forwards} forwards, and those of the attribution.")
+    lines.append(f"{finder.masked_inputs} masked inputs in {finder.counters.forwards} forwards, and those of the attribution.")
     return Outcome("\n".join(lines))
 
 

@@ -118,8 +118,13 @@ class PairFinder:
 
     @property
     def counters(self) -> Counters:
-        """Masked inputs and forwards so far; those of the attribution are not among them."""
+        """Forwards so far; those of the attribution are not among them."""
         return self._engine.counters
+
+    @property
+    def masked_inputs(self) -> int:
+        """Images asked of the model so far, redacted or clean; without padding and those of the attribution."""
+        return self.counters.images_forwarded - self.counters.images_padded
 
     def __call__(
         self,

@@ -155,15 +155,17 @@ def _evidence(
     sets = len(claims.images) // max(len(rows), 1)
     if len(rows) == 0:
         return []
-    per_infill = torch.stack([claims.hold(claims.asked(redactions)) for redactions in infills], 1)
+    asked = [claims.asked(redactions) for redactions in infills]
+    per_infill = torch.stack([claims.hold(each) for each in asked], 1)
     held = per_infill.view(sets, len(rows), -1).all(0)  # under which infills the whole proof holds
     if minimise:
         image = pairs.image[rows]
         worth = [gains[image, pairs.first[rows]], gains[image, pairs.second[rows]]]
         order = torch.cat(worth) if kind == DISTINCT else worth[0] + worth[1]
         claims = replace(claims, removed=pruned(claims, infills, held.repeat(sets, 1), order))
+        asked = [claims.asked(redactions) for redactions in infills]
     own = Pairs(*(part[rows].repeat(sets) for part in (pairs.image, pairs.first, pairs.second)))
-    retention = torch.stack([_of_pair(claims.asked(each)[:, None], own)[:, 0] for each in infills])
+    retention = torch.stack([_of_pair(each[:, None], own)[:, 0] for each in asked])
     shaped = retention.view(len(infills), sets, len(rows), 2, 2)
     removed = claims.removed.view(sets, len(rows), -1)
     return [Evidence(kind, removed[:, at], shaped[:, :, at], held[at]) for at in range(len(rows))]
