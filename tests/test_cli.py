@@ -100,7 +100,12 @@ def test_a_model_and_a_folder_end_to_end(here, capsys):
     assert cli.main([*RUN, "--out", "report"]) == 0
     shown = capsys.readouterr()
     assert "6 of 7 images" not in shown.out and "7 of 7 images" in shown.err and "images/s" in shown.err
-    assert "gradient             fidelity" in shown.out and f"Report: {here / 'report' / 'index.html'}" in shown.out
+    table = shown.out.split("\n\n")[0].splitlines()
+    assert len({line.rindex("  ") for line in table if not line.endswith("better")}) == 1, "columns stand below each other"
+    assert (
+        any(line.split()[:2] == ["gradient", "fidelity"] for line in table)
+        and f"Report: {here / 'report' / 'index.html'}" in shown.out
+    )
     assert "1 image has no value under some map and metric" in shown.out
     results = read_results("report")
     assert {name for name, _ in results} == {
@@ -192,9 +197,31 @@ def test_wrong_words_exit_with_two(here, capsys):
         ["evaluate", "--seed", "-1"],
         ["evaluate", "--score", "x"],
         ["evaluate", "--limit", "a"],
+        ["evaluate", "--pictures", "-1"],
+        ["explain", "--samples", "1.5"],
     ):
         with pytest.raises(SystemExit, match="2"):
             cli.main(words)
+        error = capsys.readouterr().err
+        assert f"argument {words[1]}: " in error and len(error.splitlines()) == 2, "not buried under all options"
+        assert words[1] == "--score" or f"expected a whole number >= {int(words[1] not in ('--seed', '--pictures'))}" in error
+
+
+@pytest.mark.parametrize(
+    ("command", "missing", "said"),
+    [
+        (["evaluate"], ("pyarrow", "jinja2"), "evaluate: pyarrow, jinja2 cannot be imported"),
+        (["evaluate"], ("sklearn", "safetensors"), "evaluate: scikit-learn, safetensors cannot be imported"),
+        (["explain"], ("PIL",), "explain: pillow cannot be imported"),
+    ],
+)
+def test_missing_extras_are_named_before_anything_runs(command, missing, said, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in missing:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err == f"saliency-ext: {said}; pip install 'saliency_ext[study,report]'\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_explain_writes_one_picture(here, capsys):

@@ -19,8 +19,10 @@ from ..report.verdict import told, verdict
 from ..report.write import write_page
 from .choices import chosen_metrics, make_infill
 from .data import Data, load_data
+from .extras import RUN, require_packages
+from .extras import TESTBED as TESTBED_PACKAGES
 from .methods import DEFAULT_METHODS, Sampling, chosen_methods
-from .models import LoadedModel, load_model
+from .models import TESTBED, LoadedModel, load_model
 from .outcome import FAILED, INTERRUPTED, USAGE, CommandError, Outcome, refuse
 from .preprocessing import channels
 from .progress import ProgressLine
@@ -31,6 +33,7 @@ _BATCH = 64
 
 def run(options: argparse.Namespace) -> Outcome:
     """Runs the study, or goes on with it, and writes the report."""
+    require_packages("evaluate", (*RUN, *TESTBED_PACKAGES) if options.model.startswith(TESTBED) else RUN)
     model = load_model(
         options.model,
         device=options.device,

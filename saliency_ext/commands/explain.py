@@ -12,6 +12,8 @@ from ..testbed.scenes import make_scenes
 from .choices import make_infill
 from .data import BANK, picture_bank
 from .evaluate import label
+from .extras import TESTBED as TESTBED_PACKAGES
+from .extras import require_packages
 from .methods import DEFAULT_METHODS, METHODS, Sampling, chosen_methods
 from .models import TESTBED, LoadedModel, load_model
 from .outcome import Outcome, refuse
@@ -23,6 +25,7 @@ _BATCH = 64
 
 def run(options: argparse.Namespace) -> Outcome:
     """Writes the picture."""
+    require_packages("explain", ("PIL", *TESTBED_PACKAGES) if options.model.startswith(TESTBED) else ("PIL",))
     model = load_model(
         options.model,
         device=options.device,

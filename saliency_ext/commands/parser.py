@@ -56,6 +56,9 @@ knows nothing of the class.
 
 {EXIT_CODES}"""
 
+# In place of a list of all options, which would bury an error.
+_USAGE = {"evaluate": "[OPTION ...]     (--help lists them)", "explain": "[IMAGE] [OPTION ...]     (--help lists them)"}
+
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The parsed arguments, with the command's function as `run`, where it has one; what is unknown goes to the benches alone."""
@@ -108,7 +111,9 @@ class _Plain(argparse.RawDescriptionHelpFormatter):
 def _command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, short: str, text: str, run: Command
 ) -> argparse.ArgumentParser:
-    made = commands.add_parser(name, help=short, description=text or short, formatter_class=_Plain)
+    words = _USAGE.get(name, "")
+    usage = f"saliency-ext {name} {words}" if words else None
+    made = commands.add_parser(name, usage=usage, help=short, description=text or short, formatter_class=_Plain)
     made.set_defaults(run=run)
     return made
 
@@ -118,15 +123,23 @@ def _names(text: str) -> list[str]:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number >= 1, got {text}")
+    return _whole(text, 1)
+
+
+def _count(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    number = int(text) if text.removeprefix("-").isdecimal() else None
+    if number is None or number < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number >= {least}, got {text!r}")
     return number
 
 
 def _seed(text: str) -> int:
-    number = int(text)
-    if not 0 <= number < 2**63:
+    number = _whole(text, 0)
+    if number >= 2**63:
         raise argparse.ArgumentTypeError(f"expected a number in [0, 2^63), got {text}")
     return number
 
@@ -190,7 +203,7 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
     kept.add_argument(
         "--memory-budget", type=evaluate.memory, default=2**30, metavar="BYTES", help="for a forward, as 512M or 2G; default: 1G"
     )
-    kept.add_argument("--pictures", type=int, default=4, metavar="N", help="images shown with their maps; default: 4")
+    kept.add_argument("--pictures", type=_count, default=4, metavar="N", help="images shown with their maps; default: 4")
     kept.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 

@@ -134,11 +134,14 @@ class Results:
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), path)
 
     def __str__(self) -> str:
-        lines = [f"{'map':<20} {'metric':<12} {'mean':>9}  {'95 % interval':<20} {'images':>6}  better"]
+        wide, long = (max([3, *(len(pair[place]) for pair in self._results)]) for place in (0, 1))
+        lines = [f"{'map':<{wide}}  {'metric':<{max(long, 6)}} {'mean':>9}  {'95 % interval':<20} {'images':>6}  better"]
         for map_name, metric in self._results:
             s, direction = self.summary(map_name, metric), self._results[map_name, metric].info.direction
             interval = f"[{s.low:.4f}, {s.high:.4f}]"
-            lines.append(f"{map_name:<20} {metric:<12} {s.mean:>9.4f}  {interval:<20} {s.images:>6}  {direction}")
+            lines.append(
+                f"{map_name:<{wide}}  {metric:<{max(long, 6)}} {s.mean:>9.4f}  {interval:<20} {s.images:>6}  {direction}"
+            )
         return "\n".join(lines)
 
 

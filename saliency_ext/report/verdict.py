@@ -40,7 +40,8 @@ def sentence(found: Standing) -> str:
     if not found.methods:
         return "Only controls were compared."
     if not found.enough:
-        return f"{found.images} images are too few to tell any of {len(found.order)} maps apart."
+        images = "1 image is" if found.images == 1 else f"{found.images} images are"
+        return f"{images} too few to tell any of {len(found.order)} maps apart."
     best, *equal = found.leaders
     parts = [f"{best} leads" if not equal else f"{best} has the best mean, but cannot be told apart from {listed(equal)}"]
     if not found.controls:
