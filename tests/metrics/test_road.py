@@ -65,6 +65,18 @@ def test_company_changes_no_bit() -> None:
     check_company_changes_no_bit(model, images, maps, metrics)
 
 
+def test_an_image_with_a_nan_has_a_status_and_harms_nobody() -> None:
+    model, images, maps = make_model(48), tensors(3, 3, 6, 8), tensors(3, 6, 8, seed=1)
+    metrics = [ROAD(score="probability"), ROADCombined(), MaskDetectability(NoisyLinear())]
+    whole, _ = run(model, images, maps, metrics)
+    broken = images.clone()
+    broken[1, 0, 2, 2] = torch.nan
+    results, _ = run(model, broken, maps, metrics)
+    for pair in results:
+        assert results[pair].status == ["ok", "nonfinite_input", "ok"] and results[pair].values[1].isnan()
+        assert torch.equal(results[pair].values[[0, 2]], whole[pair].values[[0, 2]])
+
+
 def test_combined_is_the_percentile_gap() -> None:
     model, images, maps = make_model(48), tensors(2, 3, 6, 8), tensors(2, 6, 8, seed=1)
     results, _ = run(model, images, maps, [ROADCombined(SMOOTH, "logit"), PercentileGap(SMOOTH, "logit")])
