@@ -107,7 +107,7 @@ def masks_needed(curve: dict[int, float], wanted: float) -> float:
     return float(sizes[-1])
 
 
-def summary(correlations: dict[str, dict[int, list[list[float]]]]) -> dict[str, Any]:
+def summary(correlations: dict[str, dict[int, list[list[float]]]], resamples: int = _RESAMPLES) -> dict[str, Any]:
     """Per variant the mean correlation of each size, and how many times fewer masks than published, with 95 % intervals.
 
     Resampled: scenes, and runs within them.
@@ -115,7 +115,7 @@ def summary(correlations: dict[str, dict[int, list[list[float]]]]) -> dict[str, 
     names, generator = list(correlations), torch.Generator().manual_seed(0)
     scenes = len(correlations[names[0]][ANCHOR])
     curves: list[dict[str, dict[int, float]]] = []
-    for resample in range(_RESAMPLES + 1):
+    for resample in range(resamples + 1):
         chosen = torch.arange(scenes) if resample == 0 else torch.randint(scenes, (scenes,), generator=generator)
         curve: dict[str, dict[int, float]] = {}
         for name in names:

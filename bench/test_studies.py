@@ -1,0 +1,33 @@
+"""The arithmetic of the studies, on numbers that can be checked by hand."""
+
+import pytest
+import torch
+
+from .studies.rise_masks import ANCHOR, masks_needed, spearman, summary
+
+
+def test_masks_needed_is_between_its_neighbours_on_a_logarithmic_scale() -> None:
+    """Half way from 0.4 to 0.6 is half way from 16 to 64 in the logarithm: 32."""
+    curve = {16: 0.4, 64: 0.6, 256: 0.9}
+    assert masks_needed(curve, 0.5) == pytest.approx(32.0)
+    assert masks_needed(curve, 0.9) == pytest.approx(256.0)
+    assert masks_needed(curve, 0.1) == 16.0  # no smaller run was made: at least this many times fewer
+    assert masks_needed(curve, 0.95) == 256.0  # not reached
+
+
+def test_spearman_reads_ranks_only() -> None:
+    """The same order is 1, the opposite one -1; 1 - 6 sum d^2 / (n (n^2 - 1)) for one swap of neighbours among four: 0.8."""
+    values = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    assert spearman(values, values.exp()) == pytest.approx(1.0)
+    assert spearman(values, -values) == pytest.approx(-1.0)
+    assert spearman(values, torch.tensor([2.0, 1.0, 3.0, 4.0])) == pytest.approx(0.8)
+
+
+def test_summary_counts_how_many_times_fewer() -> None:
+    """A variant that reaches the anchor's correlation with an eighth of the masks, in every scene and run."""
+    published = {ANCHOR // 8: [[0.1, 0.1]] * 3, ANCHOR: [[0.5, 0.5]] * 3}
+    variant = {ANCHOR // 8: [[0.5, 0.5]] * 3, ANCHOR: [[0.9, 0.9]] * 3}
+    found = summary({"plain, random": published, "variant": variant}, resamples=20)
+    row = found["variant"]
+    assert (row["times_fewer"], row["times_fewer_low"], row["times_fewer_high"]) == pytest.approx((8.0, 8.0, 8.0))
+    assert found["plain, random"]["times_fewer"] == pytest.approx(1.0)
