@@ -1,4 +1,7 @@
-"""Do the choices matter, on the testbed? Writes bench/results/choices.json: `python -m bench.studies.choices [--images N]`."""
+"""Do the choices matter, on the testbed? Writes bench/results/choices.json: `python -m bench.studies.choices [--images N]`.
+
+With --only one study is made again, and the other stays as it is in the file.
+"""
 
 import argparse
 import json
@@ -19,14 +22,18 @@ _INFILLS = "mean,black,white,blur,noise,learned"
 def main(words: list[str] | None = None) -> int:
     """Runs both studies; exit status 0 if both could be made."""
     parser = argparse.ArgumentParser(prog="python -m bench.studies.choices", description="Both studies of choices, as one JSON.")
-    parser.add_argument("--images", type=int, default=24, help="of the study of infills; half as many for hyper-parameters")
+    parser.add_argument("--images", type=int, default=24, help="of the study of infills; a third as many for hyper-parameters")
+    parser.add_argument("--only", choices=("infill", "hyperparameters"))
     parser.add_argument("--out", type=Path, default=_OUT)
     options = parser.parse_args(words)
-    content: dict[str, Any] = {"meta": metadata("cpu", False), "studies": {}}
+    old = json.loads(options.out.read_text())["studies"] if options.only and options.out.exists() else {}
+    content: dict[str, Any] = {"meta": metadata("cpu", False), "studies": old}
     for question, images, more in (
         ("infill", options.images, ["--infills", _INFILLS, "--steps", "8"]),
-        ("hyperparameters", max(2, options.images // 2), ["--infills", "mean", "--steps", "10"]),
+        ("hyperparameters", max(2, options.images // 3), ["--infills", "mean", "--steps", "10"]),
     ):
+        if options.only not in (None, question):
+            continue
         asked = ["study", question, "--limit", str(images), "--masks", "150", *more]
         with tempfile.TemporaryDirectory() as folder:
             wall, work = time.monotonic(), time.process_time()
