@@ -119,10 +119,10 @@ def order_findings(scores: Mapping[str, Tensor], settings: list[str], maps: list
                 f"Mean score of each map (rows) under each metric infill: {area}",
                 tuple(maps),
                 names,
-                scores[area].nanmean(2).T.tolist(),
-                *_range(scores[area].nanmean(2)),
+                means.T.tolist(),
+                *_range(means),
             )
-            for area in AREAS
+            for area, means in ((area, sign * scores[area].nanmean(2)) for area, sign in AREAS.items())
         ],
     )
     rates = [disagreement(scores["mif"][row], scores["lif"][row]) for row in range(len(settings))]

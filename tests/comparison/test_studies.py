@@ -93,6 +93,9 @@ def test_tables_hold_what_was_measured(tmp_path: Path) -> None:
         if metric == "fidelity":
             mif, lif = (scores[area, setting, name, image] for area in ("mif", "lif"))
             assert 0 <= mif <= 1 and 0 <= lif <= 1 and value == pytest.approx(lif - mif)
+    drawn = next(matrix for each in found.findings for matrix in each.matrices if matrix.title.endswith("metric infill: mif"))
+    column = [scores["mif", "black", "gradient", image] for image in range(5)]
+    assert drawn.values[drawn.rows.index("gradient")][drawn.columns.index("black")] == pytest.approx(sum(column) / 5)
     found.write_json(tmp_path / "findings.json")
     content = json.loads((tmp_path / "findings.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert [each["question"] for each in content["findings"]] == [each.question for each in found.findings]
