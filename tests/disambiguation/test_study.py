@@ -1,0 +1,49 @@
+"""The study of pair verdicts: what it asks and how it counts; the numbers themselves take minutes and are not a test."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+pytest.importorskip("sklearn")
+
+from bench.studies.pairs import PAIRS, TRUE, Remembered, line, settings, wilson
+from saliency_ext.testbed.slices import SLICES
+
+
+def test_what_is_published():
+    rows = list(settings())
+    assert sum(PAIRS.values()) >= 300 and set(PAIRS) <= set(SLICES) and "easy" in PAIRS and len(PAIRS) > 5
+    ours = [row for row in rows if row[0] == "default"]
+    assert len({method for _, method, _ in ours}) >= 4 and len({infill for *_, infill in ours}) >= 3
+    assert {rules for rules, *_ in rows} == {"default", "pairs2024_diff", "pairs2024_own"}
+    assert TRUE == {"one": "shared", "two": "distinct", "absent": "pair_undefined"}
+
+
+def test_intervals_of_shares():
+    """At 0 of n the interval is [0, z2 / (n + z2)], at n of n its mirror image; 5 of 10 is symmetric about a half."""
+    z2 = 1.959963984540054**2
+    assert wilson(0, 10) == pytest.approx([0.0, z2 / (10 + z2)])
+    assert wilson(10, 10) == pytest.approx([10 / (10 + z2), 1.0])
+    assert sum(wilson(5, 10)) == pytest.approx(1.0)
+    assert all(bound != bound for bound in wilson(0, 0))
+
+
+def test_maps_are_made_once():
+    asked = []
+
+    def method(inputs, classes):
+        asked.append(len(inputs))
+        return inputs[:, 0] * classes.view(-1, 1, 1)
+
+    images, remembered = torch.arange(12.0).view(3, 1, 2, 2), Remembered(method)
+    first = remembered(images, torch.tensor([1, 2, 3]))
+    again = remembered(images[[2, 1, 0]], torch.tensor([3, 2, 5]))
+    assert asked == [3, 1] and torch.equal(again[:2], first[[2, 1]]) and torch.equal(again[2], images[0, 0] * 5)
+
+
+def test_a_line_says_what_a_row_holds():
+    row = {"slice": "easy", "rules": "default", "method": "grad_cam", "infill": "mean", "accuracy": 0.95, "interval": [0.9, 0.99]}
+    row |= {"judged": 60, "pairs": 64, "accuracy_judged": 0.98, "proofs": 59, "proofs_valid": 58, "proofs_robust": 30}
+    text = line(row | {"masked_inputs_per_pair": 81.4})
+    assert "0.950 [0.900, 0.990]" in text and "58/59 valid, 30 robust" in text and text.endswith("81 masked inputs a pair")
