@@ -16,8 +16,9 @@ demo: $(VENV)/.installed
 picture: demo
 	$(PY) docs/screenshot.py
 
+# One process per core; threads that wait do not keep a core from the other process.
 test: $(VENV)/.installed
-	$(PY) -m pytest
+	OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .

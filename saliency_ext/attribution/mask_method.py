@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..models.precision import require_full_precision
 from ..models.targets import Target
 from ..protocols import Forward
 from .base import Method
@@ -87,6 +88,7 @@ class MaskMethod(Method):
         return OptimisedMasks(**{name: part.view(*lead, *part.shape[1:]) for name, part in parts.items()})
 
     def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
+        require_full_precision(type(self).__name__, self.model)
         targets = classes.shape[1]
         owner = torch.arange(len(inputs), device=inputs.device).repeat_interleave(targets)
         rows = max(self.max_batch // self.inputs_per_row, 1)

@@ -21,7 +21,7 @@ class _Imputed(BaseInfill, ABC):
             inputs: (N, C, H, W) float32 or float64. What removed pixels hold is not looked at.
             remove: (S, N, H, W) bool, True = removed.
             sample_ids: (N,) int64.
-            draw: in [0, 2^29); without meaning where the infill has none.
+            draw: in [0, 2^27); without meaning where the infill has none.
 
         Returns:
             (S, N, C, H, W); kept pixels have the bits of the inputs.

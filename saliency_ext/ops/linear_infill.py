@@ -86,7 +86,7 @@ def linear_infill(
             0.01 / std of a channel after normalisation.
         seed: of the noise, in [0, 2^63).
         sample_ids: (N,) int64 in [0, 2^48), whose noise; 0 .. N - 1 if not given.
-        draw: in [0, 2^29), which independent draw of the noise.
+        draw: in [0, 2^27), which independent draw of the noise.
         with_residual: also return how well the equations hold.
 
     Returns:
@@ -134,7 +134,7 @@ def linear_infill(
     if isinstance(noise_std, Sequence) and len(deviations) != inputs.shape[1]:
         bad_value(function, "noise_std", f"to be one number, or C = {inputs.shape[1]} of them", len(deviations))
     require_integer(function, "seed", seed, 0, 2**63 - 1)
-    require_integer(function, "draw", draw, 0, 2**29 - 1)
+    require_integer(function, "draw", draw, 0, 2**27 - 1)
     if sample_ids is not None:
         checked_sample_ids(function, sample_ids)
         require_shape(function, "sample_ids", sample_ids, "(N,)", inputs.shape[:1])

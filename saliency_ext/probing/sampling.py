@@ -38,7 +38,7 @@ class StratifiedSteps:
 
     Example:
         >>> StratifiedSteps(2, grid=10).drawn(100, torch.arange(3)).tolist()
-        [[0, 30, 90, 100], [0, 10, 70, 100], [0, 10, 70, 100]]
+        [[0, 20, 70, 100], [0, 10, 50, 100], [0, 30, 70, 100]]
     """
 
     strata: int | tuple[int, ...] = 8

@@ -28,10 +28,10 @@ def network():
 
 
 def quick(name, model):
-    """The method with few samples."""
+    """The method with few samples, or steps."""
     method = make_methods([name], model, CHOICES)[name]
-    for count in ("samples", "masks"):
-        if hasattr(method, count):
+    for count in ("samples", "masks", "steps"):
+        if isinstance(getattr(method, count, None), int):
             setattr(method, count, 8)
     if name == "integrated_gradients":
         method.nodes = method.nodes[:4]

@@ -50,7 +50,7 @@ class TestLinearInfill(OpContract):
             "harmonic": lambda given: {"stencil": "harmonic", "noise_std": 0},
             "left_half": left_half,
             "nothing": lambda given: {"remove": torch.zeros_like(given["remove"])},
-            "everything": lambda given: {"remove": torch.ones_like(given["remove"]), "draw": 2**29 - 1},
+            "everything": lambda given: {"remove": torch.ones_like(given["remove"]), "draw": 2**27 - 1},
             "broken": broken,
             "no_steps": lambda given: {"remove": given["remove"][:0]},
         }
@@ -102,7 +102,7 @@ class TestLinearInfill(OpContract):
             "noise_nan": Fault(lambda a: {"noise_std": no}, ValueError, "noise_std >= 0 and finite, got nan"),
             "noise_infinite": Fault(lambda a: {"noise_std": float("inf")}, ValueError, "noise_std >= 0 and finite, got inf"),
             "seed": Fault(lambda a: {"seed": -1}, ValueError, "seed in [0, 9223372036854775807], got -1"),
-            "draw": Fault(lambda a: {"draw": 2**29}, ValueError, "draw in [0, 536870911], got 536870912"),
+            "draw": Fault(lambda a: {"draw": 2**27}, ValueError, "draw in [0, 134217727], got 134217728"),
             "ids_shape": Fault(
                 lambda a: {"sample_ids": torch.arange(2)}, ValueError, "sample_ids of shape (N,) = (3,), got (2,)"
             ),

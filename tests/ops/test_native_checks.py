@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from saliency_ext.ops import native
+from saliency_ext.ops import MaskState, Resizing, native
 from tests.backends import Backend
 
 
@@ -30,6 +30,21 @@ DENSE = (images(), images(), torch.zeros(3, 4, 5), None, None, OUT)
 NEW = (images(), images(), torch.zeros(3, 4, 5), None, None, torch.float32, False)
 BACKWARD = (OUT, images(), images(), torch.zeros(3, 4, 5), None)
 INFILL = (images(), torch.zeros(3, 2, 4, 5, dtype=torch.bool), images(), 0, 1e-3, 0.01)
+PLACES = integers(1, 1, 4)
+MASK_STEP = (
+    *(None, images(), images(n=1), PLACES, PLACES, *Resizing.bilinear((4, 5), 2)),
+    *(*MaskState.start(torch.zeros(1, 1, 2, 3), (4, 5)), torch.zeros(1, 1, 1, 3, 4, 5)),
+    *(True, True, False, 0, 0.1, 0.9, 0.999, 1e-8, 1.0, 0.0, 2.0),
+)
+SMOOTH = (torch.zeros(1, 1, 2, 3), torch.zeros(4, 4), 4, 6, 2, 0, 20.0)
+SMOOTH_BACK = (
+    torch.zeros(1, 1, 4, 6),
+    torch.zeros(1, 1, 2, 3),
+    torch.zeros(4, 4),
+    torch.zeros(1, 1, 4, 6),
+    torch.ones(1, 1, 4, 6),
+    *(2, 0, 20.0),
+)
 UPDATE = (images(), images(), RANKS, integers(1), integers(1))
 
 # op, good arguments, position of the bad one, the bad one, words
@@ -94,6 +109,22 @@ CASES: list[tuple[str, tuple[Any, ...], int, Any, str]] = [
     ("linear_infill", INFILL, 2, images(dtype=torch.float64), "expected noise of dtype float32"),
     ("linear_infill", INFILL, 3, 2, "expected stencil 0 (road) or 1 (harmonic), got 2"),
     ("linear_infill", INFILL, 4, 0.0, "expected tolerance > 0"),
+    ("mask_step", MASK_STEP, 0, torch.zeros(1, 1, 1, 3, 4, 4), "expected gradient of shape (1, 1, 1, 3, 4, 5), got (1, 1, 1, 3"),
+    ("mask_step", MASK_STEP, 1, torch.zeros(3), "expected inputs of shape (N, C, H, W), got (3)"),
+    ("mask_step", MASK_STEP, 1, torch.zeros(2, 3, 3, 5), "expected infill of the inputs' shape but for the first size"),
+    ("mask_step", MASK_STEP, 2, images(n=1, dtype=torch.float64), "expected every tensor of the values' dtype"),
+    ("mask_step", MASK_STEP, 3, integers(1, 4), "expected places of shape (R, U, 4), got (1, 4)"),
+    ("mask_step", MASK_STEP, 4, integers(1, 2, 4), "expected places of shape (1, 1, 4), got (1, 2, 4)"),
+    ("mask_step", MASK_STEP, 6, integers(5, 2, dtype=torch.int32), "expected bands of shape (6, 2), got (5, 2)"),
+    ("mask_step", MASK_STEP, 10, torch.zeros(1, 1, 2, 2), "expected state of shape (1, 1, 2, 3), got (1, 1, 2, 2)"),
+    ("mask_step", MASK_STEP, 14, integers(1, dtype=torch.int32), "expected counts of dtype int64"),
+    ("mask_step", MASK_STEP, 17, torch.zeros(1, 1, 1, 3, 5, 4).mT, "expected everything that is changed contiguous"),
+    ("smooth_maximum", SMOOTH, 0, torch.zeros(2, 3), "expected values of shape (N, C, h, w), got (2, 3)"),
+    ("smooth_maximum", SMOOTH, 1, torch.zeros(4, 2), "expected weights of shape (4, 4), got (4, 2)"),
+    ("smooth_maximum", SMOOTH, 1, torch.zeros(4, 4).double(), "expected weights of the values' dtype"),
+    ("smooth_maximum", SMOOTH, 2, 40, "expected values"),
+    ("smooth_maximum_backward", SMOOTH_BACK, 0, torch.zeros(1, 1, 4, 5), "expected gradient, out and sums of shape (1, 1, 4, 6)"),
+    ("smooth_maximum_backward", SMOOTH_BACK, 3, torch.zeros(4, 6), "expected out of shape (N, C, H, W), got (4, 6)"),
     ("noise", (integers(2), 1, 2, 2, False, 0, 0), 0, integers(2, 2), "expected sample_ids of shape (N,), got (2, 2)"),
     ("noise", (integers(2), 1, 2, 2, False, 0, 0), 1, 65536, "expected channels, height, width >= 0 and channels < 65536"),
 ]
