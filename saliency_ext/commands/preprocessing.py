@@ -86,5 +86,5 @@ def _pillow() -> tuple[Any, Any]:
     try:
         from PIL import Image, ImageOps
     except ImportError as error:
-        refuse(f"to read pictures, Pillow is needed: {error}; pip install 'saliency_ext[cli]'")
+        refuse(f"to read pictures, Pillow is needed: {error}; pip install 'saliency_ext[report]'")
     return Image, ImageOps
