@@ -91,6 +91,12 @@ class MaskAgreement(SaliencyMetric):
     judge_class = metrics.MaskAgreement
 
 
+class MaskDetectability(SaliencyMetric):
+    """Mean of `metrics.MaskDetectability`."""
+
+    judge_class = metrics.MaskDetectability
+
+
 class MaxSensitivity(SaliencyMetric):
     """Mean of `metrics.MaxSensitivity`."""
 
@@ -126,6 +132,18 @@ class PointingGame(SaliencyMetric):
     """Mean of `metrics.PointingGame`."""
 
     judge_class = metrics.PointingGame
+
+
+class ROAD(SaliencyMetric):
+    """Mean of `metrics.ROAD`."""
+
+    judge_class = metrics.ROAD
+
+
+class ROADCombined(SaliencyMetric):
+    """Mean of `metrics.ROADCombined`."""
+
+    judge_class = metrics.ROADCombined
 
 
 class RelevanceMass(SaliencyMetric):
@@ -165,6 +183,7 @@ class SymmetricRelevanceGain(SaliencyMetric):
 
 
 __all__ = [
+    "ROAD",
     "AverageDrop",
     "AverageGain",
     "AverageIncrease",
@@ -178,12 +197,14 @@ __all__ = [
     "Insertion",
     "LeRF",
     "MaskAgreement",
+    "MaskDetectability",
     "MaxSensitivity",
     "MoRF",
     "ModelRandomisation",
     "OwnMinusOther",
     "PercentileGap",
     "PointingGame",
+    "ROADCombined",
     "RelevanceMass",
     "RelevanceRank",
     "SaliencyMetric",

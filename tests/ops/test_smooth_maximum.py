@@ -31,13 +31,17 @@ class TestSmoothMaximum(DifferentiableContract):
         def saturated(given: Arguments) -> Arguments:
             return {"values": given["values"].round()}  # zeros, which are skipped, and ones
 
+        def single(given: Arguments) -> Arguments:
+            cells = (*given["values"].shape[:2], *given["size"])
+            return {"step": 1, "values": torch.rand(cells, generator=generator(), dtype=dtype)}
+
         return {
             "wide": lambda given: {"sigma": 2.7 * given["step"]},
             "narrow": lambda given: {"sigma": 0.3},
             "mean": lambda given: {"coldness": 0.0},
             "cold": lambda given: {"coldness": 60.0},
             "saturated": saturated,
-            "single": lambda given: {"step": 1, "values": torch.rand(*given["values"].shape[:2], *given["size"], dtype=dtype)},
+            "single": single,
         }
 
     def reference(self, **arguments: Any) -> tuple[Tensor, ...]:
