@@ -148,6 +148,13 @@ def _without_model(setup: Setup, images: int) -> Callable[[], Task]:
                     note="one thread; no values kept",
                 ),
                 Baseline("torch, a mask and a forward per step", loops, tolerance=None, note="no values kept"),
+                Baseline(
+                    "an aim: 0.1 ms of one thread for a masked image",
+                    None,
+                    target=1.0,
+                    cpu_budget=1e-4 * _masked(images),
+                    note="processor time, one thread",
+                ),
             ],
             traffic=3 * PIXELS * 4,
             formula="3 * 224 * 224 * 4 written",
