@@ -3,25 +3,33 @@
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "bench/results"
+_FILES = ("cpu.json", "judging_cpu.json")  # the ops; methods and whole evaluations
 _MARKS = ("<!-- bench:begin -->", "<!-- bench:end -->")
 
 
-def table(content: dict[str, Any]) -> str:
+def committed() -> list[dict[str, Any]]:
+    """What the benches wrote."""
+    return [json.loads((RESULTS / name).read_text()) for name in _FILES if (RESULTS / name).exists()]
+
+
+def table(contents: Sequence[dict[str, Any]]) -> str:
     """The rows that have a target, as markdown: ratios with their intervals."""
-    meta = content["meta"]
+    meta = contents[0]["meta"]
     lines = [
         f"Measured by `make bench` on {meta['device_name']}, {meta['threads']} threads, torch {meta['torch']}, "
         f"{meta['date'][:10]}: median of paired ratios in one process, with a 95 % interval. All rows, ceilings and memory: "
-        "[bench/results/cpu.json](bench/results/cpu.json); the rules: [bench/README.md](bench/README.md). No GPU was measured.",
+        "[bench/results](bench/results); the rules: [bench/README.md](bench/README.md). No GPU was measured.",
         "",
         "| op | case | against | times faster | aimed for |",
         "|---|---|---|---|---|",
     ]
-    for row in content["rows"]:
+    for row in (row for content in contents for row in content["rows"]):
         if row.get("target") is None or row["status"] != "timed":
             continue
         interval = f"{_number(row['ratio'])} [{_number(row['ratio_low'])}, {_number(row['ratio_high'])}]"
@@ -43,8 +51,7 @@ def _number(value: float) -> str:
 def main() -> int:
     """Rewrites README.md."""
     readme = ROOT / "README.md"
-    content = json.loads((ROOT / "bench/results/cpu.json").read_text())
-    readme.write_text(rewritten(readme.read_text(), table(content)))
+    readme.write_text(rewritten(readme.read_text(), table(committed())))
     return 0
 
 
