@@ -8,8 +8,8 @@ from torch import Tensor
 
 from saliency_ext import ops, reference, streams
 
-from .bench_engine import residual_net
 from .common import PIXELS, Baseline, Case, Setup, Task, host_only, max_difference, missing, optional_import
+from .nets import residual_net
 
 _TOLERANCE = 1e-3  # the default of the op
 _FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

@@ -17,8 +17,9 @@ from torch.nn import functional
 from saliency_ext import ops, reference
 from saliency_ext.attribution import ExtremalPerturbation, IntrinsicMask
 
-from .common import HEIGHT, PIXELS, WIDTH, Baseline, Case, Run, Setup, Task, Timer, max_difference, paired
+from .common import HEIGHT, PIXELS, WIDTH, Baseline, Case, Run, Setup, Task, max_difference
 from .report import write_json
+from .timing import Timer, paired
 
 _AREA, _VARIATION, _RATE = 2e-5, 0.01, 0.05
 _GRID, _SIGMA = 7, 21.0

@@ -17,8 +17,8 @@ import torch
 
 from saliency_ext.integrations.quantus import pixel_flipping
 
-from .common import paired
 from .report import write_json
+from .timing import paired
 
 SIDE, STEP, IMAGES = 224, 1792, 4  # 84 steps
 
