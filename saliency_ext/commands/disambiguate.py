@@ -12,9 +12,8 @@ from ..segmentation import grid
 from .choices import make_infill
 from .evaluate import label
 from .explain import read_image
-from .models import LoadedModel, load_model
+from .models import LoadedModel, asked_model
 from .outcome import CONDITION, Outcome, refuse
-from .preprocessing import channels
 
 _BATCH = 64
 _FIRST, _SECOND = (240, 128, 20), (50, 130, 220)  # of the regions of the two labels; what lowers both has both colours' mean
@@ -23,7 +22,7 @@ _LEAST = 192  # pixels of the longer side of a picture, at least
 
 def run(options: argparse.Namespace) -> Outcome:
     """Writes a proof and a picture for each pair that is settled, and prints a table of all."""
-    model = _model(options)
+    model = asked_model(options)
     name, inputs = read_image(options.image, model, options.seed)
     infills = [make_infill(each, model.preprocessing, options.seed) for each in dict.fromkeys([options.infill, *options.others])]
     finder = PairFinder(
@@ -54,7 +53,7 @@ def run(options: argparse.Namespace) -> Outcome:
 
 def verify_proof(options: argparse.Namespace) -> Outcome:
     """Checks a proof; exit status 1 where it does not hold."""
-    model = _model(options)
+    model = asked_model(options)
     _, inputs = read_image(options.image, model, options.seed)
     try:
         proof = read_proof(Path(options.proof))
@@ -87,13 +86,3 @@ def _line(model: LoadedModel, pair: PairResult) -> str:
     verdict = pair.verdict if pair.status == "ok" else pair.status
     robust = " (robust)" if pair.proofs and all(proof.robust for proof in pair.proofs) else ""
     return f"  {names:<32} {verdict}{robust}: {pair.reason}"
-
-
-def _model(options: argparse.Namespace) -> LoadedModel:
-    return load_model(
-        options.model,
-        device=options.device,
-        size=options.size,
-        mean=channels(options.mean, "--mean"),
-        std=channels(options.std, "--std"),
-    )

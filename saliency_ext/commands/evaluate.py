@@ -22,9 +22,8 @@ from .data import Data, load_data
 from .extras import RUN, require_packages
 from .extras import TESTBED as TESTBED_PACKAGES
 from .methods import DEFAULT_METHODS, Sampling, chosen_methods
-from .models import TESTBED, LoadedModel, load_model
+from .models import TESTBED, LoadedModel, asked_model
 from .outcome import FAILED, INTERRUPTED, USAGE, CommandError, Outcome, refuse
-from .preprocessing import channels
 from .progress import ProgressLine
 from .shared import Shared
 
@@ -34,13 +33,7 @@ _BATCH = 64
 def run(options: argparse.Namespace) -> Outcome:
     """Runs the study, or goes on with it, and writes the report."""
     require_packages("evaluate", (*RUN, *TESTBED_PACKAGES) if options.model.startswith(TESTBED) else RUN)
-    model = load_model(
-        options.model,
-        device=options.device,
-        size=options.size,
-        mean=channels(options.mean, "--mean"),
-        std=channels(options.std, "--std"),
-    )
+    model = asked_model(options)
     data = load_data(options.data, model, limit=options.limit, target=options.target, seed=options.seed)
     infill = make_infill(options.infill, model.preprocessing, options.seed)
     shared = Shared(infill, options.steps, options.score, options.seed, options.max_batch or _BATCH)

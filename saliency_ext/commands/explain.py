@@ -15,9 +15,8 @@ from .evaluate import label
 from .extras import TESTBED as TESTBED_PACKAGES
 from .extras import require_packages
 from .methods import DEFAULT_METHODS, METHODS, Sampling, chosen_methods
-from .models import TESTBED, LoadedModel, load_model
+from .models import TESTBED, LoadedModel, asked_model
 from .outcome import Outcome, refuse
-from .preprocessing import channels
 from .shared import Shared
 
 _BATCH = 64
@@ -26,13 +25,7 @@ _BATCH = 64
 def run(options: argparse.Namespace) -> Outcome:
     """Writes the picture."""
     require_packages("explain", ("PIL", *TESTBED_PACKAGES) if options.model.startswith(TESTBED) else ("PIL",))
-    model = load_model(
-        options.model,
-        device=options.device,
-        size=options.size,
-        mean=channels(options.mean, "--mean"),
-        std=channels(options.std, "--std"),
-    )
+    model = asked_model(options)
     name, inputs = read_image(options.image, model, options.seed)
     infill = make_infill(options.infill, model.preprocessing, options.seed)
     shared = Shared(infill, 20, "probability", options.seed, options.max_batch or _BATCH)

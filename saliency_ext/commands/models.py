@@ -1,5 +1,6 @@
 """The model of a run, from where it is said to be. Each partner library is imported here alone, when it is asked for."""
 
+import argparse
 import importlib
 import json
 import sys
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from ..models import logits_of
 from ..testbed.scenes import CLASSES, MEAN, SIDE, STD
 from .outcome import refuse
-from .preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from .preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, channels
 
 TESTBED = "testbed"
 _KINDS = f"{TESTBED}, {TESTBED}:transformer, transformers:FOLDER, timm:NAME, torchvision:NAME or python:MODULE:FUNCTION"
@@ -40,6 +41,12 @@ class LogitsOf(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(N, K)."""
         return logits_of(self.model(inputs), len(inputs))
+
+
+def asked_model(options: argparse.Namespace) -> LoadedModel:
+    """The model of a command's options: --model, --device, --size, --mean, --std."""
+    mean, std = channels(options.mean, "--mean"), channels(options.std, "--std")
+    return load_model(options.model, device=options.device, size=options.size, mean=mean, std=std)
 
 
 def load_model(

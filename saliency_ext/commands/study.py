@@ -17,9 +17,8 @@ from ..report.from_study import PAGE
 from .choices import INFILLS, make_infill
 from .data import Data, load_data
 from .methods import chosen_methods
-from .models import LoadedModel, load_model
+from .models import LoadedModel, asked_model
 from .outcome import EXIT_CODES, Outcome, refuse
-from .preprocessing import channels
 from .shared import Shared
 
 IMAGES, MASKS, _BATCH = 32, 400, 64
@@ -43,13 +42,7 @@ again, and goes on with the scores where it was.
 
 def run(options: argparse.Namespace) -> Outcome:
     """Runs a study on the testbed or on the user's model and images."""
-    model = load_model(
-        options.model,
-        device=options.device,
-        size=options.size,
-        mean=channels(options.mean, "--mean"),
-        std=channels(options.std, "--std"),
-    )
+    model = asked_model(options)
     data = load_data(options.data, model, limit=options.limit, target=options.target, seed=options.seed)
     try:
         batch = Reader(data.samples).read(0, len(data.samples))

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from ..evaluation.agreement import agreement
 from ..evaluation.intervals import summarise
+from ..evaluation.kendall import agreement
 from ..evaluation.results import Results
 from ..evaluation.saved import read_results, read_run
 from ..metrics.catalogue import OWN_MINUS_OTHER, role_of

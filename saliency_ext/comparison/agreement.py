@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..checks import bad_value, require_dtype, require_ndim, require_shape, require_tensor
 from ..evaluation.intervals import Summary, bootstrap_means, interval, summarise
+from ..evaluation.kendall import kendall_tau
 
 _AT_ONCE = 200  # resamples whose orders are compared together
 
@@ -201,14 +202,12 @@ class _Orders:
     def compared(self, means: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Tau-b, rho and share of flips, (R, S, S) each, of means (R, S, M)."""
         signs = _signs(means)
-        agreed = signs @ signs.mT
-        untied = (signs**2).sum(2)
         ranks = (means[..., :, None] - means[..., None, :]).sign().sum(3)
         products, squares = ranks @ ranks.mT, (ranks**2).sum(2)
-        both = untied[:, :, None] * untied[:, None, :]
         flips = torch.stack([(signs * signs[:, [row]] < 0).double().mean(2) for row in range(signs.shape[1])], 1)
         flips = torch.where(means.isfinite().all(), flips, torch.nan)
-        return agreed / both.sqrt(), products / (squares[:, :, None] * squares[:, None, :]).sqrt(), flips
+        rho = products / (squares[:, :, None] * squares[:, None, :]).sqrt()
+        return kendall_tau(means[:, :, None], means[:, None]), rho, flips
 
     def decided(self, pairs: Tensor) -> float:
         """Share of pairs of methods in opposite order, both times with an interval that leaves out 0."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checks import bad_type, bad_value, require_integer, require_ndim, require_number, require_tensor
+from ..checks import bad_type, bad_value, require_integer, require_ndim, require_number, require_shape, require_tensor
 from ..models.targets import Target
 from ..ops import philox_uniform
 from ..probing import Engine
@@ -63,7 +63,8 @@ def rank_methods(
         evaluation: further arguments of `evaluate`, such as channels.
 
     Raises:
-        TypeError, ValueError: fewer than two maps, no images, wrong alpha or margin, unknown bounds, a value outside them.
+        TypeError, ValueError: fewer than two maps, no images, wrong alpha or margin, a metric that prefers no
+            direction, unknown bounds, a value outside them, sample ids of another number.
 
     Note:
         Deterministic as far as the model is. Memory as in `evaluate`. With `StratifiedSteps` as the metric's schedule both
@@ -86,7 +87,11 @@ def rank_methods(
     require_integer(_FUNCTION, "seed", seed, 0, 2**63 - 1)
     if budget is not None:
         require_integer(_FUNCTION, "budget", budget, 1, 2**62)
+    if metric.info.direction not in ("higher", "lower"):
+        bad_value(_FUNCTION, "metric", "one of which higher or lower is better", repr(metric.info.name))
     low, high = _range(metric, bounds)
+    if sample_ids is not None:
+        require_shape(_FUNCTION, "sample_ids", sample_ids, "(N,)", (len(inputs),))
     ids = torch.arange(len(inputs), device=inputs.device) if sample_ids is None else sample_ids
     order = philox_uniform((1, 1, 1), ids, seed=seed, stream=IMAGE_ORDER).flatten().argsort(stable=True).to(inputs.device)
     duels = [Duel(first, second, high - low, margin, len(inputs), alpha / len(pairs)) for first, second in pairs]
@@ -95,7 +100,6 @@ def rank_methods(
     while seen < len(inputs):
         spent = _masked_inputs(runner) - before
         if all(duel.decided for duel in duels):
-            stopped = "decided"
             break
         if budget is not None and spent >= budget:
             stopped = "budget"
@@ -112,7 +116,7 @@ def rank_methods(
         for duel in duels:
             duel.see(values)
         seen += len(picks)
-    if stopped == "all images" and all(duel.told_apart for duel in duels):
+    if all(duel.decided for duel in duels):
         stopped = "decided"
     used = _masked_inputs(runner) - before
     lower = metric.info.direction == "lower"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value
-from ..protocols import MaskedInfill
+from ..protocols import Infill, MaskedInfill
 from .answers import read_out
 from .overlap import Turns
 from .plan import Batch
@@ -71,6 +71,7 @@ class Forwarding:
         self.used, self.turn = 0, 0
         self.buffers: list[Tensor] = []
         self.pending: deque[tuple[Callable[[], Tensor], Tensor | None, list[_Entry]]] = deque()
+        self._last_fill: tuple[Part, Infill, int, Tensor] | None = None
 
     def add(self, batch: Batch, part: Part, rows: Tensor) -> None:
         """Renders all steps of a batch for one part of the images, forwarding as often as the buffer is full.
@@ -79,10 +80,8 @@ class Forwarding:
         """
         if not self.buffers:
             self.buffers = self.runner.buffers_like(part.inputs, self.turns.buffers)
-        n, at, infill = part.inputs.shape[0], 0, None
-        if not isinstance(batch.infill, MaskedInfill):
-            with self.turns.rendering(self.turn):
-                infill = batch.infill.fill(part.inputs, part.sample_ids, batch.draw)
+        n, at = part.inputs.shape[0], 0
+        infill = None if isinstance(batch.infill, MaskedInfill) else self._filled(batch, part)
         while at < len(batch.steps):
             buffer = self.buffers[self.turn]
             room = (buffer.shape[0] - self.used) // n
@@ -98,6 +97,15 @@ class Forwarding:
             self.entries.append(_Entry(rows[at : at + take], part))
             self.used += take * n
             at += take
+
+    def _filled(self, batch: Batch, part: Part) -> Tensor:
+        """The infill of a part. The last one is kept: orders and directions that follow each other share it."""
+        last = self._last_fill
+        if last is None or last[0] is not part or last[1] is not batch.infill or last[2] != batch.draw:
+            with self.turns.rendering(self.turn):
+                values = batch.infill.fill(part.inputs, part.sample_ids, batch.draw)
+            self._last_fill = last = (part, batch.infill, batch.draw, values)
+        return last[3]
 
     def flush(self) -> None:
         """Forwards what is in the buffer."""

@@ -6,7 +6,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from ..evaluation.agreement import kendall_tau
+from ..evaluation.kendall import kendall_tau
 from .data import MetricLine, ReportData
 from .simultaneous import fewest_images, simultaneous_intervals
 

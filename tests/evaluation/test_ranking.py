@@ -6,7 +6,7 @@ import torch
 from saliency_ext import evaluate, ops
 from saliency_ext.evaluation import rank_methods
 from saliency_ext.infill import Constant
-from saliency_ext.metrics import Deletion, Fidelity, PointingGame, Sparseness
+from saliency_ext.metrics import Deletion, Fidelity, GeometryGap, PointingGame, Sparseness
 from saliency_ext.probing import Engine, EqualFractions, StratifiedSteps
 
 COUNT = 160
@@ -164,6 +164,8 @@ def test_truth_follows_the_images():
             r"bounds for metric 'fidelity' .* pass bounds=\(low, high\)",
         ),
         ({"metric": Sparseness()}, "pass bounds"),
+        ({"metric": GeometryGap(Constant(0.0))}, "one of which higher or lower is better, got 'geometry_gap'"),
+        ({"sample_ids": torch.arange(3)}, r"expected sample_ids of shape \(N,\) = \(160,\), got \(3,\)"),
         ({"bounds": (1.0, 0.0)}, "low < high"),
         ({"bounds": (0.0, 0.01)}, r"to score in \[0, 0.01\]"),
     ],

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from saliency_ext.infill import Constant
+from saliency_ext.infill import Blur, Constant
 from saliency_ext.ops import blend_rank, rank
 from saliency_ext.probing import Engine, Plan, Ranked, RankMasks
 
@@ -142,3 +142,26 @@ def test_a_class_the_model_does_not_have_is_refused():
         Engine(make_model()).run(plan, images(1), torch.tensor([[6]]))
     with pytest.raises(ValueError, match=r"Engine.run: expected classes >= 0, got -1"):
         Engine(make_model()).run(plan, images(1), torch.tensor([[-1]]))
+
+
+def test_orders_and_directions_share_an_infill():
+    """Each image is filled once, however many curves are asked; another draw or object is another fill."""
+    filled = []
+
+    class Counted(Blur):
+        def fill(self, inputs, sample_ids, draw):
+            filled.extend(sample_ids.tolist())
+            return super().fill(inputs, sample_ids, draw)
+
+    images, infill, plan = torch.rand(5, 1, 6, 6), Counted(1.0), Plan()
+    for seed in range(3):
+        order = Ranked(rank(torch.rand(5, 6, 6, generator=torch.Generator().manual_seed(seed))))
+        for keep in ("head", "tail"):
+            plan.ask(RankMasks(order, [9, 18, 27], keep=keep), infill)
+    alone, together = Engine(lambda x: x.flatten(1)[:, :2], max_batch=6), Engine(lambda x: x.flatten(1)[:, :2], max_batch=6)
+    found = together.run(plan, images, torch.zeros(5, 1, dtype=torch.int64))
+    assert sorted(filled) == [0, 1, 2, 3, 4]
+    plain = Plan()
+    for batch in plan.batches(set()):
+        plain.ask(batch.masks, Blur(1.0))  # an object of its own each time: filled anew
+    assert alone.run(plain, images, torch.zeros(5, 1, dtype=torch.int64)).digest() == found.digest()

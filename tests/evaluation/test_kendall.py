@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 import torch
 
-from saliency_ext.evaluation.agreement import agreement, kendall_tau
+from saliency_ext.evaluation.kendall import agreement, kendall_tau
 
 
 def normal(*shape, seed=0):
