@@ -16,8 +16,6 @@ namespace saliency_ext {
 
 enum class InfillStencil : int { kRoad = 0, kHarmonic = 1 };
 
-// Levels that any image needs: 2^31 pixels along a side.
-constexpr int kInfillLevels = 31;
 // Iterations after which the answer is given as it is. 5 to 8 are usual at a tolerance of 1e-3.
 constexpr int kInfillIterations = 200;
 

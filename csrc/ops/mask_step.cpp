@@ -12,6 +12,8 @@ Resizing resizing_of(const char* argument, const Tensor& matrix, const Tensor& b
   require(matrix.scalar_type() == values.scalar_type(), kOp, argument, "of the values' dtype", "another dtype");
   require_shape(kOp, "bands", bands, {matrix.size(0) + matrix.size(1), 2});
   require_dtype(kOp, "bands", bands, ScalarType::Int, "int32");
+  require_same_device(kOp, argument, matrix, values);
+  require_same_device(kOp, "bands", bands, values);
   require(matrix.is_contiguous() && bands.is_contiguous(), kOp, argument, "and its bands contiguous", "other strides");
   return {matrix.const_data_ptr(), bands.const_data_ptr<int32_t>(), matrix.size(0), matrix.size(1)};
 }
@@ -57,6 +59,7 @@ void mask_step(std::optional<Tensor> gradient, const Tensor& inputs, const Tenso
   for (const Tensor* place : {&places, &next_places}) {
     require_shape(kOp, "places", *place, {rows, infills, 4});
     require_dtype(kOp, "places", *place, ScalarType::Long, "int64");
+    require_same_device(kOp, "places", *place, values);
   }
   require_shape(kOp, "counts", counts, {rows});
   require_dtype(kOp, "counts", counts, ScalarType::Long, "int64");
@@ -64,6 +67,7 @@ void mask_step(std::optional<Tensor> gradient, const Tensor& inputs, const Tenso
   require_dtype(kOp, "active", active, ScalarType::Byte, "uint8");
   require_shape(kOp, "terms", terms, {rows, 3});
   require_dtype(kOp, "terms", terms, ScalarType::Double, "float64");
+  for (const Tensor* own : {&counts, &active, &terms}) require_same_device(kOp, "state", *own, values);
   for (const Tensor* changed : {&values, &first, &second, &cells, &mask, &counts, &active, &terms, &out}) {
     require(changed->is_contiguous(), kOp, "everything that is changed", "contiguous", "other strides");
   }
@@ -84,6 +88,7 @@ void mask_step(std::optional<Tensor> gradient, const Tensor& inputs, const Tenso
   if (gradient.has_value()) {
     require_shape(kOp, "gradient", *gradient, {rows, q.planes, infills, q.channels, q.height, q.width});
     require(gradient->scalar_type() == values.scalar_type(), kOp, "gradient", "of the values' dtype", "another dtype");
+    require_same_device(kOp, "gradient", *gradient, values);
     slope = packed(*gradient);
     q.gradient = slope->const_data_ptr();
     if (variation != 0) {

@@ -44,9 +44,9 @@ RANDOM_WEIGHTS = "_random_weights"
 class MethodChoices:
     """What all methods of a run share.
 
-    infill: what a removed pixel becomes, in methods that remove pixels; also the baseline of integrated gradients. segmenter: of
-    LIME and KernelSHAP. bank: (M, C, H, W) images, for expected gradients and intrinsic
-    masks. seed: of all draws. max_batch: images per forward.
+    infill: what a removed pixel becomes, in methods that remove pixels (but for meaningful and extremal perturbation, which
+    blur); also the baseline of integrated gradients. segmenter: of LIME and KernelSHAP. bank: (M, C, H, W) images, for expected
+    gradients and intrinsic masks. seed: of all draws. max_batch: images per forward.
     """
 
     infill: Infill = field(default_factory=DatasetMean)
@@ -75,8 +75,8 @@ def _seeded(kind: Any) -> Callable[[Any, MethodChoices], Method]:
     return lambda model, c: kind(model, seed=c.seed, max_batch=c.max_batch)
 
 
-def _removing(kind: Any, **options: Any) -> Callable[[Any, MethodChoices], Method]:
-    return lambda model, c: kind(model, c.infill, max_batch=c.max_batch, **options)
+def _removing(kind: Any) -> Callable[[Any, MethodChoices], Method]:
+    return lambda model, c: kind(model, c.infill, max_batch=c.max_batch)
 
 
 def _coalitions(kind: Any) -> Callable[[Any, MethodChoices], Method]:
@@ -102,11 +102,7 @@ _ENTRIES = (
     _row(ScoreCAM, "activations weighted by what the model says of the image seen through them", _removing(ScoreCAM)),
     _row(Gradient, "how the score changes with each pixel"),
     _row(InputXGradient, "the gradient times the input: the terms of a linear model"),
-    _row(
-        IntegratedGradients,
-        "gradients averaged along the way from the infill to the image",
-        lambda model, c: IntegratedGradients(model, c.infill, max_batch=c.max_batch),
-    ),
+    _row(IntegratedGradients, "gradients averaged along the way from the infill to the image", _removing(IntegratedGradients)),
     _row(SmoothGrad, "gradients averaged over noisy copies of the image", _seeded(SmoothGrad)),
     _row(SmoothGradSquared, "mean of the squared gradients of noisy copies", _seeded(SmoothGradSquared)),
     _row(VarGrad, "variance of the gradients of noisy copies", _seeded(VarGrad)),

@@ -128,8 +128,8 @@ class ExtremalPerturbation(MaskMethod):
 
     @property
     def inputs_per_row(self) -> int:
-        """Perturbed inputs of one map in one step."""
-        return len(self.areas) * (2 if self.mode == "dual" else 1)
+        """Perturbed inputs of one map in one forward; "dual" takes two forwards a step."""
+        return len(self.areas)
 
     def _optimise(self, problem: Objective) -> OptimisedMasks:
         images, (height, width), count = problem.images, problem.images.shape[2:], len(self.areas)

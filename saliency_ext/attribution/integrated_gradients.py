@@ -49,6 +49,7 @@ class IntegratedGradients(SampledGradientMethod):
     Traps: a pixel equal to the baseline gets 0 whatever its role. Rules differ visibly at equal steps: state the rule. An
     average over nodes that include both ends without halving them is biased by O(1 / steps). ReLU models have kinks on the way:
     look at the gap. A random baseline with the seed of a metric's infill has the very pixels of that infill.
+    As a baseline, an infill that must know what is removed gives what it gives where everything is.
 
     Example:
         >>> import torch

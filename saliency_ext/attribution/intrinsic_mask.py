@@ -191,7 +191,7 @@ class IntrinsicMask(MaskMethod):
         if self.loss == "abs":
             with evaluation_mode(self.model):
                 logits = torch.cat(
-                    [logits_of(self.model(part), len(part)) for part in torch.split(problem.images, self.max_batch)]
+                    [logits_of(self.model(part.clone()), len(part)) for part in torch.split(problem.images, self.max_batch)]
                 )
             check_classes(name, problem.classes, logits.shape[1])
             believed = self._probabilities(logits).gather(1, wanted[:, None])

@@ -71,7 +71,7 @@ class MaskMethod(Method):
     @property
     @abstractmethod
     def inputs_per_row(self) -> int:
-        """Masked inputs of one mask in one step."""
+        """Masked inputs of one mask in one forward."""
 
     def masks(self, inputs: Tensor, target: Target, *, sample_ids: Tensor | None = None) -> OptimisedMasks:
         """The maps, with what is known of their optimisation. Arguments: as in a call."""

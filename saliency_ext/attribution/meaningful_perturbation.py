@@ -1,5 +1,6 @@
 """Meaningful perturbation: the smallest smooth deletion that destroys the score, or the smallest part that keeps it."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from ..checks import bad_type, bad_value, require_choice, require_integer, requi
 from ..infill import Blur
 from ..models import evaluation_mode
 from ..models.outputs import logits_of
+from ..models.targets import check_classes
 from ..ops import MaskRule, Resizing, gaussian_blur, philox_normal
 from ..protocols import Forward, Infill, MethodInfo
 from .mask_descent import Draws, descend
@@ -67,7 +69,8 @@ class MeaningfulPerturbation(MaskMethod):
     mates nor order change a draw or a step. Statuses: see `masks`.
 
     Traps: sums and means make the weights incomparable; weights for one number of cells do not suit another. Defaults are for
-    photographs of 224 pixels: for 32, use scale 4, blur 1 and jitter 1.
+    photographs of 224 pixels: for 32, use scale 4, blur 1 and jitter 1. Masks are soft, so an infill that must know what is
+    removed gives what it gives where everything is.
 
     Example:
         >>> import torch
@@ -153,7 +156,7 @@ class MeaningfulPerturbation(MaskMethod):
         cells = (resizing.down.shape[0], resizing.across.shape[0])
         sign = -1.0 if self.mode == "deletion" else 1.0
         share = 1.0 if self.reduction == "sum" else 1.0 / (cells[0] * cells[1])
-        rule = _weighed(self.rule, sign * self.area * share, share)
+        rule = dataclasses.replace(self.rule, area=sign * self.area * share, variation=self.rule.variation * share)
         start = images.new_ones(len(images), 1, *cells)
         if self.start == "disc":
             start = self._disc(problem, infill, cells)
@@ -220,8 +223,5 @@ class MeaningfulPerturbation(MaskMethod):
 
     def _score(self, images: Tensor, classes: Tensor) -> Tensor:
         logits = logits_of(self.model(images.clone()), len(images))
+        check_classes(type(self).__name__, classes, logits.shape[1])
         return logits.softmax(1).gather(1, classes[:, None])[:, 0]
-
-
-def _weighed(rule: MaskRule, area: float, share: float) -> MaskRule:
-    return MaskRule(rule.logits, rule.on, area, rule.variation * share, rule.kind, rule.beta, rate=rule.rate)

@@ -87,7 +87,7 @@ class RISE(ProbedMethod):
     being a function of (seed, i) alone, so maps of one batch share their coverage noise, and an image's map depends on nothing
     else in the batch. Cost: n forwards per image and draw of the infill, whatever the number of targets. Memory: a buffer of
     max_batch images, 10 bytes per grid cell of every mask, and one score per mask; masks are never stored; with "regressed" also
-    8 (2 h)^2 (2 w)^2 bytes for the matrix of a regression. Deterministic.
+    8 (2 h)^2 (2 w)^2 bytes for the matrix of a regression, as often as `rise_regression` says. Deterministic.
     Traps: maps are smooth at the scale of a cell, smaller structure is not resolved; infills that must know what is removed see
     the mask rounded to 0 and 1; two maps differ by chance, so report `noise_floor`. "regressed" with few masks shrinks the map
     towards 0, which the noise floor does not see.

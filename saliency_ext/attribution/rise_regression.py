@@ -28,9 +28,10 @@ class RegressionEstimator:
     masks as auxiliaries of known covariance. As n grows the ridge vanishes and S tends to what "centred" tends to; only what
     f does not owe to single pixels is left as noise.
 
-    The masks are never stored: sums over them come from `MaskSums`. Memory: P^2 numbers of 8 bytes, once per n for all images.
-    Cost: n P^2 + P^3 / 3 operations once, P^2 per image and target; no forward. Traps: with few masks the ridge shrinks the map,
-    more where the score is far from linear; a score that is all interaction has no linear part, and gets no more from this.
+    The masks are never stored: sums over them come from `MaskSums`. Memory: P^2 numbers of 8 bytes for all images, for every n
+    that a map was asked at; times groups + 1 where its noise is estimated too. Cost: n P^2 + P^3 / 3 operations for each of
+    these matrices, P^2 per image and target; no forward. Traps: with few masks the ridge shrinks the map, more where the score
+    is far from linear; a score that is all interaction has no linear part, and gets no more from this.
 
     References:
         Cochran. Sampling Techniques. 3rd edition, Wiley 1977.

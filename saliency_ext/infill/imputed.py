@@ -121,7 +121,7 @@ class Harmonic(_Imputed):
         tolerance: > 0, of the solution, in model input space.
 
     Returns:
-        `fill_removed`: (S, N, C, H, W) for masks (S, N, H W), within the range of the kept pixels. `fill`: 0, as if everything
+        `fill_removed`: (S, N, C, H, W) for masks (S, N, H, W), within the range of the kept pixels. `fill`: 0, as if everything
         was removed.
 
     Raises:

@@ -119,6 +119,13 @@ def checked_infill(function: str, infill: object) -> Infill:
     return infill
 
 
+def require_same_counts(function: str, schedule: object) -> None:
+    """Refuses a schedule whose counts are drawn for each image."""
+    if not hasattr(schedule, "counts"):
+        remedy = "use a schedule such as EqualFractions"
+        bad_type(function, "schedule", "to give the same counts to all images", type(schedule).__name__, remedy)
+
+
 def infill_parameters(infill: Infill) -> dict[str, object]:
     """Name and parameters of an infill, for a metric's record."""
     return {"infill": infill.name, **{f"infill_{name}": value for name, value in infill.parameters.items()}}

@@ -11,7 +11,7 @@ from ..checks import require_choice, require_integer
 from ..probing import Answers, GivenFractions, Schedule
 from ..protocols import Infill, MaskedInfill, MetricInfo
 from .case import TIES, Case
-from .curve_metric import checked_infill, infill_parameters
+from .curve_metric import checked_infill, infill_parameters, require_same_counts
 from .result import OK, UNDEFINED, MetricResult
 
 
@@ -61,6 +61,7 @@ class MaskDetectability:
     def __post_init__(self) -> None:
         name = "MaskDetectability"
         checked_infill(name, self.infill)
+        require_same_counts(name, self.schedule)
         require_choice(name, "ties", self.ties, TIES)
         require_integer(name, "seed", self.seed, 0, 2**63 - 1)
 

@@ -22,7 +22,7 @@ from ..segmentation import (
     slic,
 )
 from .case import Case, Keys
-from .curve_metric import infill_parameters
+from .curve_metric import infill_parameters, require_same_counts
 from .probe_metric import ProbeMetric
 from .result import OK, UNDEFINED, MetricResult
 
@@ -109,8 +109,7 @@ class SymmetricRelevanceGain(ProbeMetric):
             remedy = "pass a function of inputs, for example a partial of saliency_ext.segmentation.slic"
             bad_type(name, "segmenter", "to be callable", type(self.segmenter).__name__, remedy)
         require_integer(name, "seed", self.seed, 0, 2**63 - 1)
-        if not hasattr(self.schedule, "counts"):
-            bad_type(name, "schedule", "to give the same counts to all images", type(self.schedule).__name__, "use LogSpaced()")
+        require_same_counts(name, self.schedule)
 
     @property
     def parameters(self) -> dict[str, object]:

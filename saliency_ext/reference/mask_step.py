@@ -84,8 +84,8 @@ def mask_step(
         counts += go
         for row in go.nonzero().flatten().tolist():
             _update(values[row], first[row], second[row], slopes[row], int(counts[row]), adam, rate, decay, second_decay, eps)
-        if not sigmoid:
-            values.clamp_(0, 1)
+            if not sigmoid:
+                values[row].clamp_(0, 1)
     cells.copy_(shares(values, sigmoid))
     mask.copy_(resized(cells, down, across))
     out.copy_(masked_inputs(mask, inputs, infill, next_places))

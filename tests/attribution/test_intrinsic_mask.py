@@ -117,6 +117,21 @@ def test_presets():
     assert (plain.steps, plain.scale, plain.variation) == (2000, 1, 0.0)
 
 
+@pytest.mark.parametrize("loss", ["prob_ce", "nll", "abs"])
+def test_a_model_that_writes_on_its_inputs(loss):
+    images = make_images(2, SHAPE)
+    kept = images.clone()
+
+    def writes(inputs):
+        logits = patch_model(inputs.clone())
+        inputs.detach().mul_(2)
+        return logits
+
+    expected = intrinsic(loss=loss, steps=5)(images, 0)
+    assert torch.equal(intrinsic(writes, loss=loss, steps=5)(images, 0), expected)
+    assert torch.equal(images, kept)
+
+
 def test_errors():
     for options, text in (
         ({"steps": 0}, r"IntrinsicMask: expected steps in \[1, 67108864\], got 0"),

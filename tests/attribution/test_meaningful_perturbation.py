@@ -118,3 +118,5 @@ def test_errors():
         MeaningfulPerturbation(patch_model, 0.0)
     with pytest.raises(ValueError, match="expected jitter below the sides 12 and 10 of the image, got 10"):
         meaningful(jitter=10)(make_images(1, SHAPE), 0)
+    with pytest.raises(ValueError, match=r"expected target in \[0, 3\), got 3"):
+        meaningful(start="disc")(make_images(1, SHAPE), 3)

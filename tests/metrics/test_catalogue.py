@@ -24,6 +24,22 @@ def test_names_roles_and_words():
         assert entry.needs == needs, name
 
 
+HIGHER = (
+    *("fidelity", "insertion", "lerf", "symmetric_relevance_gain", "percentile_gap", "road", "road_combined", "sensitivity_n"),
+    *("completeness", "soundness", "average_gain", "average_increase", "pointing_game", "relevance_mass", "relevance_rank"),
+    *("mask_agreement", "sparseness"),
+)
+LOWER = (
+    *("deletion", "morf", "infidelity", "average_drop", "max_sensitivity", "model_randomisation", "complexity"),
+    "mask_detectability",
+)
+
+
+def test_which_way_is_better():
+    expected = dict.fromkeys(HIGHER, "higher") | dict.fromkeys(LOWER, "lower") | {"geometry_gap": "none"}
+    assert {name: make_metrics([name], MetricChoices())[0].info.direction for name in METRICS} == expected
+
+
 def test_every_public_metric_is_listed():
     public = {name for name in metrics.__all__ if inspect.isclass(getattr(metrics, name)) and name not in NOT_LISTED}
     names = {getattr(metrics, name).info.name for name in public}

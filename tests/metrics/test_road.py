@@ -11,7 +11,7 @@ from saliency_ext.metrics import ROAD, MaskDetectability, PercentileGap, ROADCom
 from saliency_ext.metrics.catalogue import MetricChoices, make_metrics
 from saliency_ext.metrics.mask_detectability import energy_order
 from saliency_ext.ops import linear_infill, rank
-from saliency_ext.probing import GivenFractions
+from saliency_ext.probing import GivenFractions, StratifiedSteps
 from tests.metrics.probe_cases import check_company_changes_no_bit, linear, make_model, run, tensors
 
 SMOOTH = NoisyLinear(0.0)
@@ -158,3 +158,5 @@ def test_undefined_where_nothing_can_be_told() -> None:
         MaskDetectability(0.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="MaskDetectability: expected ties to be one of 'random', 'index', 'last_index', got"):
         MaskDetectability(ImageMean(), ties="first")
+    with pytest.raises(TypeError, match="MaskDetectability: expected schedule to give the same counts to all images, got Strat"):
+        MaskDetectability(ImageMean(), StratifiedSteps())

@@ -236,6 +236,19 @@ def test_what_is_changed_must_be_contiguous(backend: Backend) -> None:
         mask_step_(*read, state, arguments["out"], resizing=arguments["resizing"], rule=arguments["rule"])
 
 
+@pytest.mark.parametrize("name", ["places", "next_places", "values", "counts", "mask", "out", "resizing"])
+def test_everything_lies_on_the_device_of_the_inputs(name: str) -> None:
+    arguments = TestMaskStep().arguments((2, 1, 4, 4), torch.float32, generator())
+    if name == "resizing":
+        arguments[name] = arguments[name]._replace(across=arguments[name].across.to("meta"))
+    else:
+        arguments[name] = arguments[name].to("meta")
+    read = (arguments[key] for key in ("gradient", "inputs", "infill", "places", "next_places"))
+    words = "resizing.across" if name == "resizing" else name
+    with pytest.raises(ValueError, match=f"mask_step_: expected {words} on the device of inputs"):
+        mask_step_(*read, state_of(arguments), arguments["out"], resizing=arguments["resizing"], rule=arguments["rule"])
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
