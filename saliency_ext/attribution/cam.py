@@ -55,10 +55,15 @@ class CamMethod(Method):
         self.layer = layer
         self.relu = relu
         self.grid = checked_grid(name, grid)
-        self.target: TargetLayer | None = None
+        self._target: TargetLayer | None = None
         self._targets: dict[tuple[int, ...], TargetLayer] = {}
         # Whether a map is signed depends on relu: this method's own info hides that of its class.
         vars(self)["info"] = replace(self.info, signed=self.evidence and not relu)
+
+    @property
+    def target(self) -> TargetLayer | None:
+        """The layer of the last call; None before the first."""
+        return self._target
 
     @property
     def layer_name(self) -> str | None:
@@ -71,7 +76,7 @@ class CamMethod(Method):
             if shape not in self._targets:
                 name = type(self).__name__
                 self._targets[shape] = target_layer(self.model, inputs, self.layer, grid=self.grid, function=name)
-            self.target = target = self._targets[shape]
+            self._target = target = self._targets[shape]
             parts = zip(*(torch.split(whole, self.max_batch) for whole in (inputs, classes, sample_ids)), strict=True)
             coarse = torch.cat([self._coarse(images, asked, ids, target) for images, asked, ids in parts]).to(inputs.dtype)
         if self.relu:

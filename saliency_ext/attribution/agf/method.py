@@ -110,10 +110,12 @@ class AGF(Method):
             if not isinstance(value, bool):
                 bad_type("AGF", switch, "to be a bool", type(value).__name__)
         self.dtype = dtype
-        self._terms = Terms(**switches)
+        self.flat = flat
+        self.terms = Terms(**switches)
         with evaluation_mode(model):
             self._network = Network(model)
-        self._plan = make_plan(self._network, () if flat else full, self._terms.uses_gradient)
+        self._plan = make_plan(self._network, () if flat else full, self.terms.uses_gradient)
+        self.full = None if full is None else tuple(full)
 
     @property
     def convolutions(self) -> dict[str, str]:
@@ -168,7 +170,7 @@ class AGF(Method):
             other = self._features(self._records(neighbours)) if neighbours.ndim == 4 else ordinary(neighbours).to(own.dtype)
             require_shape("AGF.from_features", "neighbours", other, "(N, D)", own.shape)
             g = own - other
-            walk = Walk(self._network, self._plan, records, self._terms, keep=False)
+            walk = Walk(self._network, self._plan, records, self.terms, keep=False)
             return _saliency(walk.relevance(own * g, g), inputs.dtype)
 
     def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
@@ -182,7 +184,7 @@ class AGF(Method):
             head, logits = self._head(records)
             features = self._features(records)
             check_classes("AGF", classes, logits.shape[1])
-            walk = Walk(self._network, self._plan, records, self._terms, keep=classes.shape[1] > 1)
+            walk = Walk(self._network, self._plan, records, self.terms, keep=classes.shape[1] > 1)
             maps = []
             for asked in ordinary(classes).unbind(1):
                 g = logit_gradient(logits, asked) @ head.weight
