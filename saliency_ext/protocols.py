@@ -63,6 +63,11 @@ class MetricInfo:
     measures: str  # the property, in a few words
     reference: str
 
+    @property
+    def sign(self) -> int:
+        """What makes larger better when values are multiplied by it: 1, -1, or 0 where no direction is."""
+        return {"higher": 1, "lower": -1}.get(self.direction, 0)
+
 
 @dataclass(frozen=True)
 class MethodInfo:

@@ -13,8 +13,6 @@ from ..metrics.result import MetricResult
 from .condition import Row, failures, parse_condition
 from .outcome import CONDITION, DONE, CommandError, Outcome, refuse
 
-_SIGN = {"higher": 1, "lower": -1, "none": 0}
-
 
 def run(options: argparse.Namespace) -> Outcome:
     """Compares two finished runs, image by image where they have the same images."""
@@ -74,7 +72,7 @@ def _row(name: str, metric: str, first: MetricResult, second: MetricResult, both
     change = summarise((b - a)[valid], len(a))
     means = [float(values[valid].mean()) if bool(valid.any()) else float("nan") for values in (a, b)]
     numbers = {"first": means[0], "second": means[1], "change": change.mean, "change_low": change.low, "change_high": change.high}
-    return Row(name, metric, numbers, _verdict(change, _SIGN[first.info.direction]))
+    return Row(name, metric, numbers, _verdict(change, first.info.sign))
 
 
 def _verdict(change: Summary, sign: int) -> str:

@@ -15,11 +15,10 @@ from ..evaluation.kendall import agreement
 from ..evaluation.results import Results
 from ..evaluation.saved import read_results, read_run
 from ..metrics.catalogue import OWN_MINUS_OTHER, role_of
+from ..report.standing import can_be_ranked
 from .outcome import CommandError, Outcome, refuse
 
 MARKS = ("<!-- truth:begin -->", "<!-- truth:end -->")
-_SIGN = {"higher": 1.0, "lower": -1.0}
-_FEW_VALUES = 0.5  # a map with a value on a smaller share of the images is not ranked
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -41,9 +40,9 @@ def run(options: argparse.Namespace) -> Outcome:
 
 def gathered(results: Results, record: dict[str, Any]) -> dict[str, Any]:
     """All numbers as JSON takes them: means with intervals per map and metric, and the agreement of rankings; None for NaN."""
-    metrics = list(dict.fromkeys(metric for _, metric in results))
-    truths = [name for name in metrics if role_of(name) == "truth"]
-    orders = [name for name in metrics if role_of(name) == "order"]
+    metrics = {metric: results[name, metric].info for name, metric in results}
+    truths = [name for name, info in metrics.items() if role_of(info.name) == "truth"]
+    orders = [name for name, info in metrics.items() if role_of(info.name) == "order" and info.sign != 0]
     if not truths or not orders:
         refuse(
             "truth: expected a run with metrics that know the truth and metrics that remove pixels, got "
@@ -61,6 +60,7 @@ def gathered(results: Results, record: dict[str, Any]) -> dict[str, Any]:
         "steps": {name: made["metrics"][name].get("schedule", {}).get("steps") for name in orders},
         "draws": {name: count for name in methods if (count := _draws(made["methods"][name]))},
         "metrics": orders + truths,
+        "own_minus_other": [name for name in truths if metrics[name].name.endswith(OWN_MINUS_OTHER)],
         "maps": {
             name: {"control": name in controls} | {metric: _summary(results, name, metric) for metric in orders + truths}
             for name in methods + controls
@@ -82,11 +82,11 @@ def _summary(results: Results, name: str, metric: str) -> dict[str, float]:
 def _ranked(results: Results, methods: list[str], *metrics: str) -> tuple[torch.Tensor, ...]:
     """Values (n, M) of the methods that have enough under all metrics, larger = better."""
     found = {name: [results[name, metric] for metric in metrics] for name in methods}
-    enough = [name for name, rows in found.items() if all(row.valid.double().mean() >= _FEW_VALUES for row in rows)]
+    enough = [name for name, rows in found.items() if all(map(can_be_ranked, rows))]
     tables = []
     for place in range(len(metrics)):
         columns = [found[name][place] for name in enough]
-        values = [torch.where(each.valid, each.values.double(), math.nan) * _SIGN[each.info.direction] for each in columns]
+        values = [torch.where(each.valid, each.values.double(), math.nan) * each.info.sign for each in columns]
         tables.append(torch.stack(values, 1) if values else torch.empty(0, 0))
     return tuple(tables)
 
@@ -125,7 +125,7 @@ def as_markdown(content: dict[str, Any]) -> str:
 def _map_rows(content: dict[str, Any]) -> list[list[str]]:
     rows = [["map", *(_heading(metric) for metric in content["metrics"])]]
     for name, found in content["maps"].items():
-        cells = [_cell(found[metric], metric.endswith(OWN_MINUS_OTHER), content["images"]) for metric in content["metrics"]]
+        cells = [_cell(found[metric], metric in content["own_minus_other"], content["images"]) for metric in content["metrics"]]
         rows.append([f"{name} (control)" if found["control"] else name, *cells])
     return rows
 

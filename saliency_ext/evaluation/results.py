@@ -66,7 +66,7 @@ class Results:
         a, b = self[first, metric], self[second, metric]
         both = a.valid & b.valid
         difference = summarise((a.values - b.values)[both], len(both))
-        sign = {"higher": 1, "lower": -1, "none": 0}[a.info.direction]
+        sign = a.info.sign
         if sign * difference.low > 0 and sign * difference.high > 0:
             return Comparison(difference, first)
         if sign * difference.low < 0 and sign * difference.high < 0:

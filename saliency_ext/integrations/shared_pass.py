@@ -66,6 +66,8 @@ class Evaluator:
         """Scores batches for this metric of `saliency_ext.metrics` too, as long as somebody holds it."""
         named_metrics([metric])
         self._metrics[id(metric)] = metric
+        if self._last is not None:
+            self._last.left.pop(id(metric), None)  # of a dead metric whose id this one has got
 
     @property
     def engine(self) -> Engine:

@@ -14,7 +14,7 @@ _PAPER, _INK = 255, (27, 31, 36)
 
 
 def contact_sheet(example: Example, columns: int = 4) -> bytes:
-    """A PNG with the image and its maps, row by row, each on the scale of its own largest value.
+    """A PNG with the image and its maps, row by row, each on a scale of its own, see `method_scales`.
 
     Args:
         example: the image, its maps, and a caption.

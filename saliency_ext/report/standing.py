@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from ..evaluation.kendall import kendall_tau
+from ..metrics.result import MetricResult
 from .data import MetricLine, ReportData
 from .simultaneous import fewest_images, simultaneous_intervals
 
-SIGN = {"higher": 1, "lower": -1}
 _FEW_VALUES = 0.5  # a map with a value on a smaller share of the images is not compared
 
 
@@ -56,18 +56,22 @@ class Standing:
         return {name: found for name, found in unbeaten.items() if found}
 
 
+def can_be_ranked(result: MetricResult) -> bool:
+    """Whether a map has a value on half of the images, and on one at least."""
+    return int(result.valid.sum()) >= max(1, _FEW_VALUES * len(result.values))
+
+
 def standing(data: ReportData, metric: MetricLine) -> Standing | None:
     """The standing of all maps under one metric; None where no direction is better, or nothing was measured."""
-    if metric.info.direction not in SIGN:
+    if metric.info.sign == 0:
         return None
     found = {line.name: data.result(line.name, metric.name) for line in data.methods}
     rows = {name: row for name, row in found.items() if row is not None and len(row.values) == data.images}
-    enough_values = max(1, _FEW_VALUES * data.images)
-    compared = [name for name, row in rows.items() if row.valid.sum() >= enough_values]
+    compared = [name for name, row in rows.items() if can_be_ranked(row)]
     if not compared:
         return None
     common = torch.stack([rows[name].valid for name in compared]).all(0)
-    values = SIGN[metric.info.direction] * torch.stack([rows[name].values[common] for name in compared], 1)
+    values = metric.info.sign * torch.stack([rows[name].values[common] for name in compared], 1)
     means = values.mean(0)
     images, pairs = int(common.sum()), len(compared) * (len(compared) - 1) // 2
     return Standing(

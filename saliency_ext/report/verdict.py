@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from ..metrics.catalogue import OWN_MINUS_OTHER
 from .data import ReportData
 from .standing import Standing, kendall, standing
 
@@ -160,7 +161,7 @@ def _agreed(taus: dict[tuple[str, str], float]) -> list[tuple[str, str]]:
 def _cautions(data: ReportData) -> list[tuple[str, str]]:
     names = {line.info.name for line in data.metrics}
     found = []
-    if "soundness" not in names and not any(name.endswith("_own_minus_other") for name in names):
+    if "soundness" not in names and not any(name.endswith(OWN_MINUS_OTHER) for name in names):
         text = "No metric here asks whether a map is about its class: a map that marks all objects does well. Add soundness, or, "
         found.append(("caution", text + "where the truth is known, a score of own minus other object."))
     if not data.controls:

@@ -125,8 +125,13 @@ def make_scenes(split: str, indices: Tensor | int, *, seed: int = 0, recipe: Rec
     return Scenes(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Scenes)))
 
 
+def keyed_by(split: str, indices: Tensor) -> Tensor:
+    """Sample ids of scenes for keyed draws: no scene of one split has that of another."""
+    return indices + SPLITS.index(split) * _MOST
+
+
 def _draw(split: str, indices: Tensor, seed: int, recipe: Recipe) -> Scenes:
-    ids = indices + SPLITS.index(split) * _MOST
+    ids = keyed_by(split, indices)
     u = philox_uniform((1, 1, _DRAWS), ids, seed=seed, stream=_CHOICES)[:, 0, 0].double()
     count = torch.full((len(ids),), recipe.objects) if recipe.objects else 1 + (u[:, 0] < _TWO_OBJECTS).long()
     present = torch.stack([count > 0, count > 1, u[:, 1] < _DISTRACTOR], 1)

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from ..checks import require_choice
 from ..ops import philox_uniform
 from ..protocols import Forward
-from .pictures import SPLITS
 from .placement import Distance
 from .planted import RectangleModel
 from .recipe import Recipe
-from .scenes import CLASSES, NAMED_TWICE, SIDE, Scenes, make_scenes
+from .scenes import CLASSES, NAMED_TWICE, SIDE, Scenes, keyed_by, make_scenes
 from .truth import box_masks, own_region
 
 RELATIONS = ("one", "two", "part", "absent")
@@ -132,7 +131,7 @@ def make_slice(name: str, split: str, indices: Tensor | int, *, seed: int = 0) -
     recipe, says = _RECIPES[name]
     scenes = make_scenes(split, indices, seed=seed, recipe=recipe)
     ids = torch.arange(indices) if isinstance(indices, int) else indices.cpu()
-    coins = philox_uniform((1, 1, 8), ids + SPLITS.index(split) * (1 << 40), seed=seed, stream=_COIN)[:, 0, 0]
+    coins = philox_uniform((1, 1, 8), keyed_by(split, ids), seed=seed, stream=_COIN)[:, 0, 0]
     if name == "upper_half":
         return _upper_half(name, says, scenes)
     if name == "coarse_fine":

@@ -8,7 +8,9 @@ from saliency_ext.commands.data import class_number, load_data, picture_files
 from saliency_ext.commands.models import LoadedModel
 from saliency_ext.commands.outcome import CommandError
 from saliency_ext.commands.preprocessing import Preprocessing, channels
-from saliency_ext.testbed.scenes import CLASSES
+from saliency_ext.testbed.recipe import Recipe
+from saliency_ext.testbed.scenes import CLASSES, ENTITY_OF_CLASS, make_scenes
+from saliency_ext.testbed.truth import box_masks
 
 PREPARED = Preprocessing((8, 6), 10, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5), "a test")
 
@@ -90,6 +92,13 @@ def test_scenes():
     sample = data.samples[1]
     assert sample["image"].shape == (3, 64, 64) and sample["truth"].any() and not (sample["truth"] & data.others[1]).all()
     assert data.others.any(2).any(1).all(), "every scene has another object"
+    scenes = make_scenes("test", 6, seed=3, recipe=Recipe(objects=2))
+    own, other = box_masks(scenes.boxes[:, 0]), box_masks(scenes.boxes[:, 1])
+    for index, entities in enumerate(scenes.entities):
+        second = ENTITY_OF_CLASS[data.samples[index]["label"]] == entities[1]
+        about, beside = (other, own) if second else (own, other)
+        assert torch.equal(data.samples[index]["truth"], about[index]), "the truth is the box of the digit asked about"
+        assert torch.equal(data.others[index], beside[index])
     assert data.names[1] == f"scene 1: {CLASSES[sample['label']]}"
     with pytest.raises(CommandError, match="bring their own labels, got 'predicted'"):
         load_data(None, model("testbed"), limit=6, target="predicted", seed=3)

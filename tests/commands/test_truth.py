@@ -62,6 +62,32 @@ def test_means_intervals_controls_and_agreement():
     assert "deletion" in text.split("Kendall's tau between")[1] and "+1.00 [" in text
 
 
+def test_a_metric_that_comes_twice_keeps_its_role():
+    """The second of a kind has a number behind its name; what it is, its info says."""
+    rows, one = {}, table()
+    for name in ("good", "weak", "random"):
+        for metric in ("deletion", "pointing_game", "pointing_game_own_minus_other"):
+            rows[name, metric] = rows[name, f"{metric}_2"] = one[name, metric]
+    about = record("random")
+    about["fingerprint"]["metrics"] |= {f"{name}_2": of for name, of in about["fingerprint"]["metrics"].items()}
+    content = gathered(Results(rows, Counters()), about)
+    assert list(content["agreement"]) == ["deletion", "deletion_2"] and content["steps"]["deletion_2"] == 5
+    assert list(content["agreement"]["deletion"]) == content["metrics"][2:] and len(content["metrics"]) == 6
+    assert content["own_minus_other"] == ["pointing_game_own_minus_other", "pointing_game_own_minus_other_2"]
+    assert "pointing game: own - other 2" in as_text(content).splitlines()[0]
+    assert (
+        "| weak | 0.525 | 0.525 | 0.250 | 0.250 | 0.250 [" in as_markdown(content) and as_markdown(content).count("[0.000, ") == 2
+    )
+
+
+def test_a_metric_without_a_direction_ranks_nothing():
+    neutral = MetricInfo("mine", "none", "", "", "")
+    rows = {pair: table()[pair] for pair in table()}
+    rows |= {(name, "mine"): result(neutral, [1.0, 2.0, 3.0, 4.0]) for name in ("good", "weak", "flat", "random")}
+    content = gathered(Results(rows, Counters()), record("random"))
+    assert list(content["agreement"]) == ["deletion"] and "mine" not in content["metrics"]
+
+
 def test_the_table_of_a_readme_is_replaced():
     content = gathered(table(), record("random"))
     text = f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter"

@@ -5,7 +5,7 @@ import io
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from saliency_ext.report import Example
 from saliency_ext.report.pictures import colour_bar, data_uri, method_scales, overlay, peak, png, shrunk
@@ -89,3 +89,16 @@ def test_contact_sheet_holds_every_map_enlarged():
     sheet = Image.open(io.BytesIO(contact_sheet(Example("what", picture, maps))))
     assert sheet.size == (10 + 4 * 202, 2 * 30 + 10 + 2 * 222)  # two rows of four, each 192 pixels wide
     assert sheet.getpixel((100, 100)) == (128, 128, 128), "the image comes first, as it is"
+
+
+def test_under_the_blue_end_of_the_sheets_bar_stands_against_it():
+    picture = torch.full((16, 16, 3), 128, dtype=torch.uint8)
+    sheet = Image.open(io.BytesIO(contact_sheet(Example("what", picture, {"a": torch.ones(16, 16)}))))
+    bar = 257  # pixels wide, from 10 on
+    left, right = (sheet.getpixel((x, sheet.height - 30)) for x in (11, 10 + bar - 2))
+    assert left[2] > left[0] + 80 and right[0] > right[2] + 80, "blue on the left, red on the right"
+    for start, text in ((10, "against it"), (10 + bar - 38, "for it")):
+        box = (start, sheet.height - 18, start + 70, sheet.height)
+        expected = Image.new("RGB", (70, 18), (255, 255, 255))
+        ImageDraw.Draw(expected).text((0, 0), text, fill=(27, 31, 36), font=ImageFont.load_default(13))
+        assert sheet.crop(box).tobytes() == expected.tobytes(), text
