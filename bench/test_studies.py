@@ -1,8 +1,12 @@
 """The arithmetic of the studies, on numbers that can be checked by hand."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
+from .studies import choices
 from .studies.rise_masks import ANCHOR, masks_needed, spearman, summary
 
 
@@ -31,3 +35,23 @@ def test_summary_counts_how_many_times_fewer() -> None:
     row = found["variant"]
     assert (row["times_fewer"], row["times_fewer_low"], row["times_fewer_high"]) == pytest.approx((8.0, 8.0, 8.0))
     assert found["plain, random"]["times_fewer"] == pytest.approx(1.0)
+
+
+def test_choices_keeps_the_study_that_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both studies are asked for, then one of them; numbers are rounded, and no partial file is left."""
+    asked: list[list[str]] = []
+
+    def study(words: list[str]) -> int:
+        asked.append(words)
+        place = Path(words[words.index("--out") + 1])
+        (place / "findings.json").write_text(json.dumps({"title": f"{words[1]} {len(asked)}", "number": 0.123456789}))
+        return 0
+
+    monkeypatch.setattr(choices, "command", study)
+    out = tmp_path / "new" / "choices.json"
+    assert choices.main(["--out", str(out), "--images", "12"]) == 0
+    assert choices.main(["--out", str(out), "--images", "12", "--only", "hyperparameters"]) == 0
+    found = json.loads(out.read_text())["studies"]
+    assert {name: each["title"] for name, each in found.items()} == {"infill": "infill 1", "hyperparameters": "hyperparameters 3"}
+    assert found["infill"]["number"] == 0.12346 and [words[3] for words in asked] == ["12", "4", "4"]
+    assert [each.name for each in out.parent.iterdir()] == ["choices.json"]

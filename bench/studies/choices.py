@@ -14,6 +14,7 @@ from typing import Any
 from saliency_ext.cli import main as command
 
 from ..machine import metadata
+from ..report import write_json
 
 _OUT = Path(__file__).parents[1] / "results" / "choices.json"
 _INFILLS = "mean,black,white,blur,noise,learned"
@@ -42,7 +43,7 @@ def main(words: list[str] | None = None) -> int:
             findings = json.loads((Path(folder) / "findings.json").read_text())
         seconds = {"seconds": round(time.monotonic() - wall), "processor_seconds": round(time.process_time() - work)}
         content["studies"][question] = {"command": "saliency-ext " + " ".join(asked), **seconds, **findings}
-    options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(options.out, content)
     return 0
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from ..evaluation.intervals import Summary
 from ..evaluation.rows import pyarrow
 
+TOO_FEW = "too few images to tell"
+
 
 @dataclass(frozen=True)
 class Matrix:
@@ -106,18 +108,34 @@ class Findings:
         Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
 
 
-def said(summary: Summary, digits: int = 2) -> str:
-    """A mean with its interval, as in a sentence.
+def said(value: float | Summary, digits: int = 2) -> str:
+    """A number, or a mean with its interval, as in a sentence.
 
     Example:
         >>> said(Summary(0.5, 0.25, 0.75, 10, 0)), said(Summary(0.5, float("nan"), float("nan"), 1, 0))
         ('0.50 [0.25, 0.75]', '0.50 (no interval: too few images)')
     """
-    if not math.isfinite(summary.mean):
+    mean = value.mean if isinstance(value, Summary) else value
+    if not math.isfinite(mean):
         return "not measured"
+    text = f"{mean:.{digits}f}"
+    if not isinstance(value, Summary):
+        return text
+    if not math.isfinite(value.low):
+        return f"{text} (no interval: too few images)"
+    return f"{text} [{value.low:.{digits}f}, {value.high:.{digits}f}]"
+
+
+def judged(summary: Summary, *, above: str, below: str, neither: str) -> str:
+    """Which words fit an interval: it lies above 0, below 0, or holds it; without an interval nothing can be told.
+
+    Example:
+        >>> judged(Summary(0.5, 0.25, 0.75, 10, 0), above="better", below="worse", neither="not told apart")
+        'better'
+    """
     if not math.isfinite(summary.low):
-        return f"{summary.mean:.{digits}f} (no interval: too few images)"
-    return f"{summary.mean:.{digits}f} [{summary.low:.{digits}f}, {summary.high:.{digits}f}]"
+        return TOO_FEW
+    return above if summary.low > 0 else below if summary.high < 0 else neither
 
 
 def _plain(value: float | Summary) -> object:

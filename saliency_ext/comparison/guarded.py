@@ -87,7 +87,6 @@ class GuardedMasked(Guarded):
 
 
 def guarded(infill: Infill) -> Guarded:
-    """The infill, guarded; one that already is, as it is."""
-    if isinstance(infill, Guarded):
-        return infill
-    return GuardedMasked(infill) if isinstance(infill, MaskedInfill) else Guarded(infill)
+    """The infill in a guard of its own, also if it already has one: failures of another use are not those of this one."""
+    own = infill.infill if isinstance(infill, Guarded) else infill
+    return GuardedMasked(own) if isinstance(own, MaskedInfill) else Guarded(own)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 BLOCK = 3  # cells along a side of a block
+CELL = 8  # pixels along a side of a cell, unless said otherwise
 _ORIENTATIONS = 9
 _EPS, _MOST = 1e-5, 0.2
 

@@ -15,7 +15,7 @@ from ..models.targets import Target
 from ..probing import EqualFractions
 from ..protocols import Forward, Infill
 from .agreement import rank_agreement
-from .findings import Finding, Findings, said
+from .findings import TOO_FEW, Finding, Findings, judged, said
 from .guarded import guarded
 from .infill_findings import square
 from .material import Material, score_rows, similarity_rows
@@ -60,7 +60,8 @@ def hyperparameter_study(
     for name, variants in families.items():
         if len(variants) < 2:
             bad_value("hyperparameter_study", f"families[{name!r}]", "at least two variants to compare", len(variants))
-    if not families or len(set(steps)) < 2:
+    steps = tuple(dict.fromkeys(steps))
+    if not families or len(steps) < 2:
         bad_value("hyperparameter_study", "families and steps", "at least one family, and two numbers of steps", f"{steps}")
     material = Material.of(model, inputs, target, None, max_batch)
     maps: dict[str, Tensor] = {}
@@ -104,20 +105,25 @@ def _choice(name: str, usual: str, choice: str, labels: list[str], found: Simila
         f"Rank correlation with the usual map ({usual}): {'; '.join(f'{label} {said(value)}' for label, value in near.items())}."
     )
     if math.isfinite(floor.mean):
-        verdict += f" Another seed: {said(floor)}; an unrelated image: {said(chance)}. "
-        below = [label for label in labels if _below(found, usual, label)]
-        verdict += f"Beyond the noise of the seed: {', '.join(below)}." if below else "None is beyond the noise of the seed."
+        verdict += f" Another seed: {said(floor)}; an unrelated image: {said(chance)}. {_beyond_noise(found, usual, labels)}"
     else:
-        verdict += f" An unrelated image: {said(chance)}; the method has no seed."
+        verdict += f" An unrelated image: {said(chance)}; no noise floor was measured."
     numbers: dict[str, float | Summary] = {**near, "another seed": floor, "an unrelated image": chance}
     return Finding(f"{name}: does {choice} matter?", verdict, numbers)
 
 
-def _below(found: Similarities, usual: str, label: str) -> bool:
-    """Whether a variant is further from the usual map than another seed is, image by image."""
-    places = found.names.index(usual), found.names.index(label)
-    gap = found.noise_floor["spearman"][places[0]] - found.values["spearman"][places]
-    return summarise(gap[gap.isfinite()], len(gap)).low > 0
+def _beyond_noise(found: Similarities, usual: str, labels: list[str]) -> str:
+    """Which variants are further from the usual map than another seed is, image by image."""
+    here = found.names.index(usual)
+    beyond, not_beyond = "beyond the noise of the seed", "not beyond it"
+    told: dict[str, list[str]] = {beyond: [], not_beyond: [], TOO_FEW: []}
+    for label in labels:
+        gap = found.noise_floor["spearman"][here] - found.values["spearman"][here, found.names.index(label)]
+        apart = summarise(gap[gap.isfinite()], len(gap))
+        told[judged(apart, above=beyond, below=not_beyond, neither=not_beyond)].append(label)
+    if told[not_beyond] == labels:
+        return f"None is {beyond}."
+    return " ".join(f"{words.capitalize()}: {', '.join(of)}." for words, of in told.items() if of)
 
 
 def _with_matrix(finding: Finding, name: str, found: Similarities) -> Finding:
@@ -134,7 +140,7 @@ def _steps(scores: Mapping[str, Tensor], settings: list[str], maps: list[str]) -
     verdict = (
         f"Rankings under two step sizes have a Kendall's tau of {said(fidelity.mean_tau)} (Fidelity) and "
         f"{said(found['mif'].mean_tau)} (MIF); {said(fidelity.flips)} of the pairs of maps change their order under Fidelity, "
-        f"where other images would change {fidelity.flips_other_images:.2f}."
+        f"where other images would change {said(fidelity.flips_other_images)}."
     )
     numbers: dict[str, float | Summary] = {}
     for area, each in found.items():

@@ -7,12 +7,13 @@ from torch import Tensor
 
 from ..evaluation.intervals import Summary, bootstrap_means, interval, summarise
 from .agreement import disagreement, more_stable, rank_agreement, self_advantage
-from .findings import Finding, Matrix, Trace, said
+from .findings import TOO_FEW, Finding, Matrix, Trace, judged, said
 from .material import AREAS
 from .neutrality import NEUTRALITY, Neutrality
 from .similarity import Similarities
 
 _SHOWN = "spearman"
+_SAME = 0.999  # a rank correlation from which maps are as good as equal
 
 
 def neutral_finding(found: Neutrality) -> Finding:
@@ -33,8 +34,12 @@ def neutral_finding(found: Neutrality) -> Finding:
     )
     gap = found.values["N6"][order[1]] - found.values["N6"][order[0]]
     apart = summarise(gap[gap.isfinite()], len(gap))
-    told = "which can be told apart" if apart.low > 0 else "which cannot be told apart"
-    verdict += f"; next is {found.names[order[1]]}, by {said(apart, 3)} more, {told}."
+    if apart.images:
+        unsure = "which cannot be told apart"
+        told = judged(apart, above="which can be told apart", below=unsure, neither=unsure)
+        verdict += f"; next is {found.names[order[1]]}, by {said(apart, 3)} more, {told}."
+    else:
+        verdict += "; no other infill has values on the same images."
     flattest = found.names[int(found.values["N3"].nanmean(1).nan_to_num(-1.0).argmax())]
     verdict += f" Alone, the model is least decided about {flattest}."
     return Finding(question, verdict, numbers, [matrix], [_reliability(found)])
@@ -58,14 +63,9 @@ def maps_finding(name: str, found: Similarities) -> Finding:
     verdict = f"Two infills give maps with a rank correlation of {said(between)}; an unrelated image gives {said(chance)}"
     if math.isfinite(floor.mean):
         verdict += f", the same infill with another seed {said(floor)}. "
-        verdict += (
-            "The infill changes the maps more than the seed does."
-            if between.high < floor.low
-            else "That is not clearly below the noise floor of the seed."
-        )
     else:
-        verdict += "; it has no seed, so without the infill nothing would change. "
-        verdict += "The infill changes the maps." if between.high < 0.999 else "The infill hardly matters."
+        verdict += "; no noise floor was measured. "
+    verdict += _beyond_noise(between, floor)
     numbers: dict[str, float | Summary] = {}
     for measure in found.values:
         kinds = {"between infills": found.summary(measure)}
@@ -81,16 +81,28 @@ def maps_finding(name: str, found: Similarities) -> Finding:
     return Finding(f"Do maps of {name} depend on the infill?", verdict, numbers, matrices)
 
 
+def _beyond_noise(between: Summary, floor: Summary) -> str:
+    """Whether two infills differ more than two seeds, or at all where there is no noise floor."""
+    measured = math.isfinite(floor.mean)
+    if not math.isfinite(between.low) or (measured and not math.isfinite(floor.low)):
+        return f"{TOO_FEW.capitalize()}."
+    if not measured:
+        return "The infill changes the maps." if between.high < _SAME else "The infill hardly matters."
+    if between.high < floor.low:
+        return "The infill changes the maps more than the seed does."
+    return "That is not clearly below the noise floor of the seed."
+
+
 def order_findings(scores: Mapping[str, Tensor], settings: list[str], maps: list[str]) -> list[Finding]:
     """Flips, stability of the difference, disagreement of the two orders."""
     found = {area: rank_agreement(scores[area], settings, maps) for area in AREAS}
     flips, names = found["fidelity"].flips, tuple(settings)
-    images_alone = found["fidelity"].flips_other_images
+    images_alone, decided = said(found["fidelity"].flips_other_images), said(found["fidelity"].decided_flips)
     first = Finding(
         "Does the order of two maps survive another metric infill?",
         f"Under Fidelity {said(flips)} of the pairs of maps change their order when only the metric's infill changes; other "
-        f"images of the kind would flip {images_alone:.2f}, and {found['fidelity'].decided_flips:.2f} flip although both orders "
-        f"are beyond doubt. Under MIF alone it is {said(found['mif'].flips)}.",
+        f"images of the kind would flip {images_alone}, and {decided} flip although both orders are beyond doubt. "
+        f" Under MIF alone it is {said(found['mif'].flips)}.",
         {
             f"{area}, {kind}": value
             for area, each in found.items()
@@ -103,7 +115,7 @@ def order_findings(scores: Mapping[str, Tensor], settings: list[str], maps: list
         [square(f"Kendall's tau of the rankings under two infills: {area}", names, each.tau) for area, each in found.items()],
     )
     tau, rho = more_stable(scores["fidelity"], scores["mif"])
-    said_so = "more stable" if rho.low > 0 else "less stable" if rho.high < 0 else "not told apart in stability"
+    said_so = judged(rho, above="more stable", below="less stable", neither="not told apart in stability")
     each_rho = ", ".join(f"{area} {said(found[area].mean_rho)}" for area in ("mif", "lif", "fidelity"))
     second = Finding(
         "Does Fidelity rank methods more stably across infills than MIF alone?",
@@ -127,8 +139,8 @@ def order_findings(scores: Mapping[str, Tensor], settings: list[str], maps: list
     )
     rates = [disagreement(scores["mif"][row], scores["lif"][row]) for row in range(len(settings))]
     alphas = {area: each.alpha for area, each in found.items()}
-    order = sorted(range(len(rates)), key=lambda row: rates[row].mean)
-    low, high = order[0], order[-1]
+    measured = [row for row, rate in enumerate(rates) if math.isfinite(rate.mean)] or [0]
+    low, high = (pick(measured, key=lambda row: rates[row].mean) for pick in (min, max))
     third = Finding(
         "Do MIF and LIF agree which map of an image is better?",
         f"They disagree about {said(rates[low])} of the pairs with {settings[low]}, {said(rates[high])} with {settings[high]}. "
@@ -145,7 +157,7 @@ def advantage_finding(generator: str, scores: Mapping[str, Tensor], settings: li
     columns = [maps.index(f"{generator}@{label}") for label in settings]
     found = {area: self_advantage(scores[area][:, columns].transpose(0, 1)) for area in AREAS}
     gain = found["fidelity"]
-    verdict = "it is favoured" if gain.low > 0 else "it is put at a disadvantage" if gain.high < 0 else "no clear advantage"
+    verdict = judged(gain, above="it is favoured", below="it is put at a disadvantage", neither="no clear advantage")
     text = (
         f"Matched less unmatched infill, Fidelity: {said(gain, 3)}: {verdict}. MIF alone, sign turned: {said(found['mif'], 3)}."
     )

@@ -14,10 +14,12 @@ from ..probing import Engine, EqualFractions
 from ..protocols import Forward, Infill
 from .findings import Findings
 from .guarded import guarded
+from .hog import BLOCK, CELL
 from .infill_findings import advantage_finding, maps_finding, neutral_finding, order_findings
 from .material import Material, score_rows, similarity_rows
 from .neutrality import NEUTRALITY, neutrality
 from .similarity import Similarities, pairwise_similarity
+from .ssim import usual_window
 
 # Makes the method of a name with an infill and a seed.
 Generator = Callable[[Infill, int], Method]
@@ -86,7 +88,9 @@ def infill_study(
         own = {label: material.maps(f"{name}@{label}", make(infill, seed)) for label, infill in safe.items()}
         again = None
         if name in seeded:
-            again = {label: material.maps(f"{name}@{label}", make(infill, seed + 1)) for label, infill in safe.items()}
+            again = {
+                label: material.maps(f"{name}@{label}, another seed", make(infill, seed + 1)) for label, infill in safe.items()
+            }
         groups[name] = pairwise_similarity(own, again=again, measures=_measures(inputs))
         maps |= {f"{name}@{label}": saliency for label, saliency in own.items()}
     maps |= {name: material.maps(name, method) for name, method in (others or {}).items()}
@@ -111,6 +115,6 @@ def infill_study(
 
 def _measures(inputs: Tensor) -> list[str]:
     """The measures that maps of this size allow."""
-    smallest = min(inputs.shape[2:])
-    small = {"ssim": 7, "hog": 24}
+    height, width = inputs.shape[2:]
+    smallest, small = min(height, width), {"ssim": usual_window(height, width), "hog": BLOCK * CELL}
     return [name for name in ("spearman", "pearson", "kendall", "ssim", "iou_10", "hog") if smallest >= small.get(name, 1)]

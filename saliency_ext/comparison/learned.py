@@ -1,7 +1,7 @@
 """A neutral image learned from the model itself: the smoothest input about which it is least decided."""
 
 from dataclasses import dataclass
-from math import log
+from math import inf, log
 
 import torch
 from torch import Tensor
@@ -40,17 +40,19 @@ def learn_neutral_image(
 ) -> LearnedImage:
     """The image b that minimises KL(p(b) to uniform) + smoothness * mean squared difference of neighbours, by Adam.
 
-    KL(p to uniform) = log K - H(p). The image of the smallest loss seen is returned, so it is never worse than the start.
+    KL(p to uniform) = log K - H(p). The image of the smallest loss seen is returned, so it is never worse than the start; a loss
+    that is not finite ends the search.
 
     Args:
         forward: callable (1, C, H, W) -> logits (1, K), differentiable; an nn.Module is run in eval mode and restored.
         start: (C, H, W) float32 or float64 in model input space, such as zeros. Not modified.
         steps, rate: of Adam.
         smoothness: weight of the roughness; the sum over both directions of squared differences, per value.
-        low, high: the range of a pixel, if it has one.
+        low, high: the range of a pixel, if it has one; the start is brought into it.
 
     Raises:
-        TypeError, ValueError: which argument, what was expected. RuntimeError: the forward detaches its logits.
+        TypeError, ValueError: which argument, what was expected. RuntimeError: the forward detaches its logits, or they are not
+            finite at the start.
 
     Note:
         Deterministic; no gradient is left in the model. Cost: `steps` forwards and backwards of one image. Works under no_grad.
@@ -68,10 +70,15 @@ def learn_neutral_image(
     require_number(_FUNCTION, "smoothness", smoothness)
     if not isinstance(start, Tensor) or start.ndim != 3 or not start.is_floating_point():
         bad_value(_FUNCTION, "start", "of shape (C, H, W), floating", tuple(getattr(start, "shape", ())))
+    for argument, value in (("low", low), ("high", high)):
+        if value is not None:
+            require_number(_FUNCTION, argument, value, low=-inf)
+    if low is not None and high is not None and low > high:
+        bad_value(_FUNCTION, "low", f"<= high = {high:g}", low)
     losses: list[float] = []
     divergences: list[float] = []
     with differentiable(forward):
-        image = start.detach().clone()[None].requires_grad_()
+        image = _within(start.detach().clone()[None], low, high).requires_grad_()
         best = image.detach().clone()
         mean, square = torch.zeros_like(best), torch.zeros_like(best)
         for step in range(steps + 1):
@@ -83,6 +90,12 @@ def learn_neutral_image(
             log_p = logits.log_softmax(1)
             divergence = log(logits.shape[1]) + (log_p.exp() * log_p).sum()
             loss = divergence + smoothness * ops.total_variation(image, kind="squared").sum() / image.numel()
+            if not bool(loss.isfinite()):
+                if losses:
+                    break
+                raise RuntimeError(
+                    f"{_FUNCTION}: expected finite logits at the start, got a loss of {float(loss.detach())}; give another start"
+                )
             losses.append(float(loss.detach()))
             divergences.append(float(divergence.detach()))
             if losses[-1] <= min(losses):
@@ -94,6 +107,10 @@ def learn_neutral_image(
                     square.mul_(_BETAS[1]).add_((1 - _BETAS[1]) * gradient**2)
                     first, second = mean / (1 - _BETAS[0] ** (step + 1)), square / (1 - _BETAS[1] ** (step + 1))
                     image.sub_(rate * first / (second.sqrt() + _EPS))
-                    if low is not None or high is not None:
-                        image.clamp_(low, high)
+                    _within(image, low, high)
     return LearnedImage(best[0], losses, (divergences[0], divergences[at]))
+
+
+def _within(image: Tensor, low: float | None, high: float | None) -> Tensor:
+    """Clamped in place, where there is a range."""
+    return image if low is None and high is None else image.clamp_(low, high)

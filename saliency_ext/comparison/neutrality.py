@@ -26,7 +26,7 @@ from ..ops.rank import checked_sample_ids
 from ..probing import DenseMasks, Engine, EqualFractions, Plan, RandomOrder, RankMasks
 from ..probing.curve import area_under
 from ..protocols import Forward, Infill
-from .guarded import INFILL_FAILED, Guarded, guarded
+from .guarded import INFILL_FAILED, Guarded, GuardedMasked, guarded
 from .squares import away_from
 
 _FUNCTION = "neutrality"
@@ -50,8 +50,8 @@ class Neutrality:
 
     Attributes:
         names: B infills.
-        values: measure -> (B, N) float64, NaN where the status says there is none, where no truth was given (N8), or where no
-            square away from the object fits (N6).
+        values: measure -> (B, N) float64, NaN where the status says there is none, where no truth was given or it is
+            empty (N8), or where no square away from the object fits (N6).
         curves: (B, N, S) mean over draws of the largest probability with a share of random pixels filled. fractions: (S,).
         status: per infill N statuses: "ok", "infill_failed", "nonfinite_input" or "nonfinite_score".
         reasons: infill -> sample id -> why it failed.
@@ -97,7 +97,7 @@ def neutrality(
         target: (N,) classes, one class, or "predicted".
         infills: name -> infill. One that raises for a sample leaves that sample without values.
         truth: (N, H, W) bool, the object. None: N6 fills squares anywhere, N8 has no value.
-        prior: (K,) class probabilities of the training data. None: the mean of the model's answers to these images.
+        prior: (K,) class probabilities of the training data. None: the mean of the model's finite answers to these images.
         area: share of the image that a square of N6 covers, in (0, 1].
         squares: of N6, per image.
         steps: of the curve of N7.
@@ -138,12 +138,13 @@ def neutrality(
     safe = with_zeros(images, good.to(images.device))
     logits = runner.logits(safe).cpu().double()
     classes = resolve_target(target, logits).cpu()
-    expected = _prior(prior, logits[good])
+    expected = _prior(prior, logits[good & finite_rows(logits)])
 
     names, counts = tuple(guards), schedule.counts(images.shape[2] * images.shape[3])
     fractions = torch.tensor(counts, dtype=torch.float64) / max(counts[-1], 1)
     values = {name: torch.full((len(names), len(images)), torch.nan, dtype=torch.float64) for name in NEUTRALITY}
     curves = torch.full((len(names), len(images), len(counts)), torch.nan, dtype=torch.float64)
+    scored = torch.ones(len(names), len(images), dtype=torch.bool)
     for start in range(0, len(images), _CHUNK):
         part = slice(start, start + _CHUNK)
         own = None if objects is None else objects[part]
@@ -153,13 +154,14 @@ def neutrality(
         for row, guard in enumerate(guards.values()):
             alone, squared, curve = asked.of(guard, runner, logits.shape[1])
             found = _measured(alone, squared, clean, classes[part], expected)
-            found["N6"] = torch.where(fits, found["N6"], torch.nan)
             found["N7"] = area_under(curve, fractions, "trapezoid")
+            scored[row, part] = (found["N2"] + found["N6"] + found["N7"]).isfinite()
+            found["N6"] = torch.where(fits, found["N6"], torch.nan)
             found["N8"] = _distance(safe[part], own, guard, asked.ids)
             for measure, numbers in found.items():
                 values[measure][row, part] = numbers
             curves[row, part] = curve
-    status = [_status(guard, ids.tolist(), good, values["N2"][row]) for row, guard in enumerate(guards.values())]
+    status = [_status(guard, ids.tolist(), good, scored[row]) for row, guard in enumerate(guards.values())]
     lost = torch.tensor([[each != OK for each in row] for row in status], dtype=torch.bool).view(len(names), len(images))
     values = {name: numbers.masked_fill(lost, torch.nan) for name, numbers in values.items()}
     reasons = {name: dict(guard.failed) for name, guard in guards.items() if guard.failed}
@@ -207,10 +209,16 @@ def _measured(alone: Tensor, squared: Tensor, clean: Tensor, classes: Tensor, pr
 
 
 def _distance(inputs: Tensor, truth: Tensor | None, infill: Guarded, ids: Tensor) -> Tensor:
-    """N8 (N,): NaN without an object."""
+    """N8 (N,): NaN without an object. What an infill that reads the mask makes of the object is what it puts in its place."""
     if truth is None:
         return torch.full((len(inputs),), torch.nan, dtype=torch.float64)
-    drawn = [(inputs - infill.fill(inputs, ids, draw)).abs().mean(1).double().cpu() for draw in range(infill.draws)]
+    object_, drawn = truth.to(inputs.device)[None], []
+    for draw in range(infill.draws):
+        if isinstance(infill, GuardedMasked):
+            filled = infill.fill_removed(inputs, object_, ids, draw)[0]
+        else:
+            filled = infill.fill(inputs, ids, draw)
+        drawn.append((inputs - filled).abs().mean(1).double().cpu())
     return (torch.stack(drawn).mean(0) * truth).sum((1, 2)) / truth.sum((1, 2))
 
 
@@ -230,10 +238,9 @@ def _guards(infills: Mapping[str, Infill]) -> dict[str, Guarded]:
     return {name: guarded(checked_infill(_FUNCTION, infill)) for name, infill in infills.items()}
 
 
-def _status(guard: Guarded, ids: list[int], good: Tensor, sample: Tensor) -> list[str]:
+def _status(guard: Guarded, ids: list[int], good: Tensor, scored: Tensor) -> list[str]:
     found = []
     for index, name in enumerate(ids):
-        scored = bool(sample[index].isfinite())
-        broken = INFILL_FAILED if name in guard.failed else OK if scored else NONFINITE_SCORE
+        broken = INFILL_FAILED if name in guard.failed else OK if scored[index] else NONFINITE_SCORE
         found.append(broken if good[index] else NONFINITE_INPUT)
     return found

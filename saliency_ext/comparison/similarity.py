@@ -12,7 +12,7 @@ from ..evaluation.intervals import Summary, summarise
 from ..evaluation.maps import RESAMPLE, resampled
 from ..finite import finite_rows, with_zeros
 from ..metrics.result import DEGENERATE_MAP, NONFINITE_MAP, OK
-from .hog import BLOCK
+from .hog import BLOCK, CELL
 from .measures import MEASURES, Options, Stack, all_pairs, each_pair, features
 from .ssim import usual_window
 
@@ -72,7 +72,7 @@ def pairwise_similarity(
     measures: Sequence[str] = DEFAULT_MEASURES,
     resample: str | None = None,
     window: int | None = None,
-    cell: int = 8,
+    cell: int = CELL,
     grid: int = 14,
 ) -> Similarities:
     """How alike every two maps are, image by image, with the two references that say what such a number means.

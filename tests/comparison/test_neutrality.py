@@ -191,7 +191,53 @@ def test_a_guard_changes_no_pixel() -> None:
     assert torch.equal(guard.fill(inputs, ids, 1), infill.fill(inputs, ids, 1))
     assert (guard.name, guard.key, guard.parameters, guard.draws) == (infill.name, infill.key, infill.parameters, infill.draws)
     assert not isinstance(guard, MaskedInfill) and isinstance(guarded(Imputing(0.5)), MaskedInfill)
-    assert isinstance(guard, Guarded) and not guard.failed and guarded(guard) is guard
+    assert isinstance(guard, Guarded) and not guard.failed
+
+
+def test_a_guard_knows_the_failures_of_its_own_use_alone() -> None:
+    """The same ids are other images the next time: a guard that is given again starts anew."""
+    used = guarded(FailsFor(0.4))
+    used.fill(images(), torch.arange(3))
+    assert list(used.failed) == [1]
+    again = guarded(used)
+    assert again.infill is used.infill and not again.failed
+    used.failed[0] = "of another use"
+    assert neutrality(two_classes, images(), 0, {"fails": used}).status == [["ok", "infill_failed", "ok"]]
+
+
+def breaks_on(bright: float):
+    """A model whose logits are NaN for images that are brighter."""
+    return lambda x: two_classes(x) + torch.where(x.mean((1, 2, 3)) > bright, torch.nan, 0.0)[:, None]
+
+
+def test_an_image_that_the_model_cannot_answer_costs_itself_alone() -> None:
+    inputs = images()
+    inputs[1] += 2
+    found = neutrality(breaks_on(1.5), inputs, 0, {"grey": Constant(0.4)})
+    alone = neutrality(breaks_on(1.5), inputs[[0, 2]], 0, {"grey": Constant(0.4)}, sample_ids=torch.tensor([0, 2]))
+    assert found.status == [["ok", "nonfinite_score", "ok"]]
+    for measure in ("N1", "N4", "N6", "N7"):
+        assert found.values[measure][0, 1].isnan(), measure
+        assert found.values[measure][0, [0, 2]].tolist() == pytest.approx(alone.values[measure][0].tolist()), measure
+    assert found.values["N4"][0, 0].isfinite()  # the prior is made of the answers there are
+
+
+def test_a_filled_square_without_an_answer_is_no_ok() -> None:
+    """Clean, the pure infill and the steps of the curve have answers; a dark square of a fifth of the image has none."""
+    odd = lambda x: two_classes(x) + torch.where((x < 0).float().mean((1, 2, 3)).sub(0.2).abs() < 0.1, torch.nan, 0.0)[:, None]  # noqa: E731
+    found = neutrality(odd, images(), 0, {"dark": Constant(-1.0)}, area=0.2, steps=2)
+    assert found.status == [["nonfinite_score"] * 3] and found.values["N1"].isnan().all()
+    assert neutrality(odd, images(), 0, {"dark": Constant(-1.0)}, area=0.5, steps=2).status == [["ok"] * 3]
+
+
+def test_an_infill_that_reads_the_mask_hides_what_it_imputes() -> None:
+    """N8 is |x - 0.5| in the object, what `fill_removed` puts there, and not |x - 0.9|, the fill without a mask."""
+    inputs, truth, ids = images(), box_truth(), torch.tensor([4, 5, 6])
+    found = neutrality(two_classes, inputs, 0, {"imputes": Imputing(0.9)}, truth=truth, sample_ids=ids)
+    inside = ((inputs - 0.5).abs().mean(1) * truth).sum((1, 2)) / truth.sum((1, 2))
+    assert found.values["N8"][0].tolist() == pytest.approx(inside.tolist(), abs=1e-6)
+    empty = neutrality(two_classes, inputs, 0, {"imputes": Imputing(0.9)}, truth=torch.zeros_like(truth), sample_ids=ids)
+    assert empty.values["N8"].isnan().all() and empty.status == [["ok"] * 3]
 
 
 # ---- the learned image
@@ -213,7 +259,29 @@ def test_a_learned_image_is_undecided_and_smooth() -> None:
     assert rough.image.diff(dim=1).abs().mean() > found.image.diff(dim=1).abs().mean()
 
 
+def test_a_learned_image_stays_in_its_range_from_the_start_on() -> None:
+    """Zeros are the smallest loss without a range: they must not be returned where a pixel is at least 0.25."""
+    found = learn_neutral_image(two_classes, torch.zeros(2, 3, 3), steps=5, low=0.25, high=0.5)
+    assert found.image.min() >= 0.25 and found.image.max() <= 0.5
+    assert learn_neutral_image(two_classes, torch.zeros(2, 3, 3), steps=5).image.abs().max() == 0
+    above = learn_neutral_image(two_classes, torch.ones(2, 3, 3), steps=1, rate=1e-9, high=0.5)
+    assert above.image.max() <= 0.5
+
+
+def test_a_loss_that_is_not_finite_ends_the_search() -> None:
+    with pytest.raises(RuntimeError, match="learn_neutral_image: expected finite logits at the start, got a loss of nan; give"):
+        learn_neutral_image(breaks_on(0.5), torch.ones(2, 3, 3))
+    down = lambda x: two_classes(x) + torch.where(x.mean((1, 2, 3)) < 0.7, torch.nan, 0.0)[:, None]  # noqa: E731
+    found = learn_neutral_image(down, torch.ones(2, 3, 3), steps=50)
+    assert 1 < len(found.losses) < 51 and all(math.isfinite(loss) for loss in found.losses)
+    assert found.image.isfinite().all() and found.divergence[1] < found.divergence[0]
+
+
 def test_learning_refuses_what_it_cannot_use() -> None:
+    with pytest.raises(ValueError, match="learn_neutral_image: expected low <= high = 0, got 1"):
+        learn_neutral_image(two_classes, torch.zeros(2, 3, 3), low=1.0, high=0.0)
+    with pytest.raises(ValueError, match="learn_neutral_image: expected high >= -inf and finite, got nan"):
+        learn_neutral_image(two_classes, torch.zeros(2, 3, 3), high=math.nan)
     with pytest.raises(ValueError, match=r"learn_neutral_image: expected start of shape \(C, H, W\), floating"):
         learn_neutral_image(two_classes, torch.zeros(1, 2, 3, 3))
     with pytest.raises(RuntimeError, match="do not depend differentiably"):

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from saliency_ext.attribution import RISE, Gradient, Occlusion
-from saliency_ext.comparison import Findings, hyperparameter_study, infill_study
+from saliency_ext.comparison import Findings, hyperparameter_study, infill_study, pairwise_similarity
+from saliency_ext.comparison.infill_study import _measures as infill_measures
 from saliency_ext.evaluation.intervals import Summary
 from saliency_ext.infill import Constant, OtherImage, UniformNoise
 
@@ -142,9 +143,47 @@ def test_hyperparameters_beside_the_noise_of_the_seed() -> None:
     copy, masks, steps = found.findings
     assert copy.numbers["copy = same"].mean == 1.0 and "None is beyond the noise of the seed" in copy.verdict
     assert masks.numbers["masks = 199"].mean > masks.numbers["another seed"].mean > -1
-    assert "masks = 20" in masks.verdict and len(masks.matrices) == 2
+    assert "Beyond the noise of the seed: masks = 20. Not beyond it: masks = 199." in masks.verdict and len(masks.matrices) == 2
     assert "step size" in steps.question and -1 <= steps.numbers["fidelity, tau"].mean <= 1
     assert {row["setting"] for row in found.tables["scores"]} == {"2 steps", "4 steps"}
+
+
+def test_hyperparameters_without_a_noise_floor_or_with_one_image_decide_nothing() -> None:
+    model = net()
+    families = {"occlusion": {name: Occlusion(model, Constant(0.5), window=w) for name, w in (("usual", 8), ("window = 16", 16))}}
+    again = {"occlusion": Occlusion(model, Constant(0.5), window=9)}
+    without = hyperparameter_study(model, images(), 0, families, infill=Constant(0.5), steps=(2, 4, 2))
+    assert without.findings[0].verdict.endswith("; no noise floor was measured.")
+    assert [row["setting"] for row in without.tables["scores"] if row["metric"] == "mif" and row["image"] == 0] == [
+        *["2 steps"] * 2,
+        *["4 steps"] * 2,
+    ]  # a number of steps that is given twice counts once
+    one = hyperparameter_study(model, images(1), 0, families, infill=Constant(0.5), again=again, steps=(2, 4))
+    assert one.findings[0].verdict.endswith(". Too few images to tell: window = 16.") and "nan" not in one.told()
+
+
+def test_both_seeds_of_a_generator_are_counted_apart() -> None:
+    """The second seed fails: that is said of it, and the first has its maps."""
+
+    def method(seed: int):
+        def maps(inputs: Tensor, target: Tensor) -> Tensor:
+            if seed == 1:
+                raise RuntimeError("no maps with this seed")
+            return inputs.mean(1)
+
+        return maps
+
+    infills = {"grey": Constant(0.5), "black": Constant(0.0)}
+    found = infill_study(net(), images(), 0, infills, {"rise": lambda infill, seed: method(seed)}, steps=2)
+    assert found.statuses == [(f"rise@{name}, another seed", "method_failed", 5) for name in infills]
+
+
+@pytest.mark.parametrize("side", [6, 7, 23, 24, 128])
+def test_small_images_are_compared_by_what_their_size_allows(side: int) -> None:
+    maps = {name: torch.rand(2, side, side, generator=torch.Generator().manual_seed(seed)) for seed, name in enumerate("ab")}
+    measures = infill_measures(torch.zeros(2, 3, side, side))
+    assert (("ssim" in measures), ("hog" in measures)) == (side >= 7, side >= 24)
+    assert all(values.isfinite().all() for values in pairwise_similarity(maps, measures=measures).values.values())
 
 
 def test_refusals() -> None:
