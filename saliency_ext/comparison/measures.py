@@ -62,9 +62,14 @@ class Stack:
         return flat / flat.abs().amax(2, keepdim=True)
 
     @cached_property
+    def ranks(self) -> Tensor:
+        """(n, M, P) int32, 0 = the highest pixel, pixels that tie by their index."""
+        return self.each(ops.rank)
+
+    @cached_property
     def descending(self) -> Tensor:
         """(n, M, P) int64, the pixels from the highest to the lowest."""
-        order = self.each(ops.rank).long()
+        order = self.ranks.long()
         return torch.empty_like(order).scatter_(2, order, torch.arange(order.shape[2]).expand_as(order))
 
     def each(self, function: Callable[[Tensor], Tensor], maps: Tensor | None = None) -> Tensor:
@@ -87,10 +92,9 @@ def features(measure: str, stack: Stack) -> Features:
         size = (min(stack.options.grid, height), min(stack.options.grid, width))
         pooled = functional.adaptive_avg_pool2d(stack.maps.flatten(0, 1)[:, None], size)[:, 0]
         ranks = centred_ranks(pooled).float().view(*stack.maps.shape[:2], -1)
-        one, other = torch.triu_indices(ranks.shape[2], ranks.shape[2], 1)
-        return _directed((ranks[..., one] - ranks[..., other]).sign_())  # whole numbers, exact in float32
+        return _directed(_orders(ranks))
     if measure == "spearman":
-        return _directed(stack.each(centred_ranks).double())
+        return _directed(stack.each(lambda maps: centred_ranks(maps, stack.ranks.flatten(0, 1))).double())
     if measure == "hog":
         return _directed(_centred(stack.each(lambda maps: oriented_gradients(maps, stack.options.cell), stack.scaled)))
     return _directed(stack.largest_one if measure == "cosine" else _centred(stack.largest_one))
@@ -99,7 +103,7 @@ def features(measure: str, stack: Stack) -> Features:
 def all_pairs(measure: str, of: Features, options: Options) -> Tensor:
     """(n, M, M) of every two maps of an image, image by image: a matrix product of another shape may round otherwise."""
     if measure in ("ssim", "ssim_abs"):
-        return torch.stack([all_ssim(maps, maps, options.window, same=True) for maps in of[0]])
+        return all_ssim(of[0], options.window)
     if measure in _SHARES:
         common = torch.stack([_common(*image) for image in zip(*of[:3], strict=True)])
         size = of[3]
@@ -113,10 +117,9 @@ def all_pairs(measure: str, of: Features, options: Options) -> Tensor:
 def each_pair(measure: str, one: Features, other: Features, options: Options) -> Tensor:
     """(n, M) of each map with the one at its place among others."""
     if measure in ("ssim", "ssim_abs"):
-        return torch.stack([each_ssim(a, b, options.window) for a, b in zip(one[0], other[0], strict=True)])
+        return each_ssim(one[0], other[0], options.window)
     if measure in _SHARES:
-        belongs = [above + part[..., None] * (tied & ~above) for above, tied, part, _ in (one, other)]
-        common = torch.minimum(*belongs).sum(2)
+        common = _common_of_each(one, other)
         return common / (one[3] + other[3] - common)
     if measure == "centre_distance":
         return torch.hypot(*(one[0] - other[0]).unbind(2))
@@ -138,6 +141,17 @@ def _highest(stack: Stack, share: float) -> Features:
     return above, tied, part, torch.full_like(part, count)
 
 
+def _orders(ranks: Tensor) -> Tensor:
+    """(n, M, C (C - 1) / 2) signs of the differences of every two of C values (n, M, C); whole numbers, exact in float32.
+
+    Each value less those that follow it, as on a ring, 1, 2, ... places further: half a turn meets every pair once.
+    """
+    count = ranks.shape[2]
+    ring = torch.cat([ranks, ranks], 2).unfold(2, count, 1)[:, :, 1 : count // 2 + 1]  # (n, M, C / 2, C), no copy
+    signs = (ranks[:, :, None] - ring).sign_()
+    return signs.flatten(2)[..., : count * (count - 1) // 2]
+
+
 def _centres(scaled: Tensor) -> Tensor:
     """(n, M, 2) centre of mass: row and column in pixels, each pixel weighing what it is above the smallest."""
     height, width = scaled.shape[2:]
@@ -154,6 +168,13 @@ def _common(above: Tensor, tied: Tensor, part: Tensor) -> Tensor:
     surely, undecided = above.double(), tied.double()
     mixed = (surely @ undecided.T) * part
     return surely @ surely.T + mixed + mixed.T + torch.minimum(part[:, None], part) * (undecided @ undecided.T)
+
+
+def _common_of_each(one: Features, other: Features) -> Tensor:
+    """(n, M) pixels that each map has in common with the one at its place."""
+    if bool((one[2] == 1).all()) and bool((other[2] == 1).all()):
+        return ((one[0] | one[1]) & (other[0] | other[1])).sum(2).double()
+    return torch.minimum(*(above + part[..., None] * (tied & ~above) for above, tied, part, _ in (one, other))).sum(2)
 
 
 def _grams(first: Tensor, second: Tensor) -> Tensor:

@@ -33,11 +33,12 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     return torch.where(finite, correlation, torch.nan)
 
 
-def centred_ranks(maps: Tensor) -> Tensor:
+def centred_ranks(maps: Tensor, known: Tensor | None = None) -> Tensor:
     """(N, P) int32, twice the mean rank less P - 1 of maps (N, H, W): whole numbers that sum to 0, larger for larger values.
 
-    Of pixels that tie, the order by index and the order by index from the end add up to the same for all.
+    Of pixels that tie, the order by index and the order by index from the end add up to the same for all. known: the former,
+    `ops.rank` of the maps as (N, P), where it is at hand.
     """
-    first = ops.rank(maps, nan="last").flatten(1)
+    first = ops.rank(maps, nan="last").flatten(1) if known is None else known
     last = ops.rank(maps.flip(1, 2), nan="last").flatten(1).flip(1)
     return (first.shape[1] - 1) - (first + last)
