@@ -7,10 +7,10 @@ from typing import Any
 from ..infill import Blur, Constant, DatasetMean, GaussianNoise, Harmonic, ImageMean, NoisyLinear, Shuffle
 from ..metrics.catalogue import METRICS, OWN_MINUS_OTHER, MetricChoices, make_metrics
 from ..metrics.presets import PRESETS, preset
+from ..models import PreprocessSpec
 from ..protocols import Infill
 from .data import Data
 from .outcome import known, refuse
-from .preprocessing import Preprocessing
 from .shared import Shared
 
 DEFAULT_METRICS = ("fidelity", "deletion", "insertion")
@@ -27,12 +27,12 @@ class InfillEntry:
     """What a removed pixel becomes: a line that says it, and how it is made."""
 
     summary: str
-    make: Callable[[Preprocessing, int], Infill]
+    make: Callable[[PreprocessSpec, int], Infill]
 
 
-def _noisy_linear(prepared: Preprocessing, seed: int) -> Infill:
+def _noisy_linear(prepared: PreprocessSpec, seed: int) -> Infill:
     """With the published noise, 0.01 of a range of [0, 1]."""
-    return NoisyLinear([0.01 / s for s in prepared.std], seed)
+    return NoisyLinear([0.01 / s for s in prepared.unit_std], seed)
 
 
 INFILLS = {
@@ -49,13 +49,13 @@ INFILLS = {
 }
 
 
-def make_infill(name: str, preprocessing: Preprocessing, seed: int) -> Infill:
+def make_infill(name: str, preprocessing: PreprocessSpec, seed: int) -> Infill:
     """The infill of a name."""
     known("--infill", [name], INFILLS)
     return INFILLS[name].make(preprocessing, seed)
 
 
-def chosen_metrics(names: Sequence[str] | None, data: Data, prepared: Preprocessing, shared: Shared) -> list[Any]:
+def chosen_metrics(names: Sequence[str] | None, data: Data, prepared: PreprocessSpec, shared: Shared) -> list[Any]:
     """Metrics by name; "preset:NAME" stands for those of a preset, "truth" for all that need one. None: the usual ones."""
     if names is None:
         names = [*DEFAULT_METRICS, *(TRUTH_METRICS if data.has_truth else ())]
@@ -76,9 +76,9 @@ def chosen_metrics(names: Sequence[str] | None, data: Data, prepared: Preprocess
     return found
 
 
-def _preset(name: str, prepared: Preprocessing, shared: Shared) -> list[Any]:
+def _preset(name: str, prepared: PreprocessSpec, shared: Shared) -> list[Any]:
     known("--metrics preset", [name], PRESETS)
-    options: dict[str, Any] = {"infill": shared.infill, "mean": prepared.mean, "std": prepared.std}
+    options: dict[str, Any] = {"infill": shared.infill, "mean": prepared.unit_mean, "std": prepared.unit_std}
     wanted = PRESETS[name].__annotations__
     required = {option for option in options if option in wanted and option not in (PRESETS[name].__kwdefaults__ or {})}
     return preset(name, **{option: options[option] for option in required})

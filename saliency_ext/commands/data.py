@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..models import PreprocessSpec
 from ..testbed.recipe import Recipe
 from ..testbed.scenes import CLASSES, Scenes, make_scenes
 from ..testbed.truth import other_region, own_region
 from .models import TESTBED, LoadedModel
 from .outcome import refuse
-from .preprocessing import Preprocessing
+from .preprocessing import read_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 SCENES = 100  # where no limit is given
@@ -59,14 +60,14 @@ class SceneSamples:
 class PictureFolder:
     """Picture files as samples; one that cannot be read raises when it is asked for."""
 
-    def __init__(self, paths: Sequence[Path], preprocessing: Preprocessing, labels: Sequence[int] | None) -> None:
+    def __init__(self, paths: Sequence[Path], preprocessing: PreprocessSpec, labels: Sequence[int] | None) -> None:
         self._paths, self._preprocessing, self._labels = paths, preprocessing, labels
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        item: dict[str, Any] = {"image": self._preprocessing.inputs(self._preprocessing.picture(self._paths[index]))}
+        item: dict[str, Any] = {"image": self._preprocessing.inputs(read_picture(self._paths[index], self._preprocessing))}
         return item if self._labels is None else item | {"label": self._labels[index]}
 
 
@@ -139,13 +140,13 @@ def picture_files(folder: Path) -> list[Path]:
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
-def picture_bank(folder: Path, preprocessing: Preprocessing) -> Tensor | None:
+def picture_bank(folder: Path, preprocessing: PreprocessSpec) -> Tensor | None:
     """Pictures spread evenly over a folder, as inputs (M, C, H, W); those that cannot be read are left out."""
     paths = picture_files(folder)
     found = []
     for place in torch.linspace(0, max(len(paths) - 1, 0), min(BANK, len(paths))).round().long().tolist():
         try:
-            found.append(preprocessing.inputs(preprocessing.picture(paths[place])))
+            found.append(preprocessing.inputs(read_picture(paths[place], preprocessing)))
         except Exception:  # of many kinds; the study records it
             continue
     return torch.stack(found) if found else None

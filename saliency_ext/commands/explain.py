@@ -17,6 +17,7 @@ from .extras import require_packages
 from .methods import DEFAULT_METHODS, METHODS, Sampling, chosen_methods
 from .models import TESTBED, LoadedModel, asked_model
 from .outcome import Outcome, refuse
+from .preprocessing import read_picture
 from .shared import Shared
 
 _BATCH = 64
@@ -55,7 +56,7 @@ def read_image(path: str | None, model: LoadedModel, seed: int) -> tuple[str, to
             refuse("IMAGE: expected the file of an image for a model of your own, got none")
         return "a testbed scene", make_scenes("test", 1, seed=seed, recipe=Recipe(objects=2)).inputs[0]
     try:
-        return Path(path).name, model.preprocessing.inputs(model.preprocessing.picture(path))
+        return Path(path).name, model.preprocessing.inputs(read_picture(path, model.preprocessing))
     except Exception as error:  # Pillow raises many kinds for a file that is no picture
         refuse(f"IMAGE: cannot read {path!r} as a picture: {error}")
 

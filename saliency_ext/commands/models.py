@@ -1,21 +1,22 @@
-"""The model of a run, from where it is said to be. Each partner library is imported here alone, when it is asked for."""
+"""The model of a run, from where it is said to be. Libraries of models are reached through `integrations`, when asked for."""
 
 import argparse
 import importlib
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..models import logits_of
+from ..integrations import timm, torchvision, transformers
+from ..integrations.loaded import Loaded
+from ..models import PreprocessSpec
+from ..models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from ..testbed.scenes import CLASSES, MEAN, SIDE, STD
 from .outcome import refuse
-from .preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, channels
+from .preprocessing import channels
 
 TESTBED = "testbed"
 _KINDS = f"{TESTBED}, {TESTBED}:transformer, transformers:FOLDER, timm:NAME, torchvision:NAME or python:MODULE:FUNCTION"
@@ -27,20 +28,8 @@ class LoadedModel:
 
     spec: str
     forward: nn.Module
-    preprocessing: Preprocessing
+    preprocessing: PreprocessSpec
     labels: tuple[str, ...] | None
-
-
-class LogitsOf(nn.Module):
-    """A model that returns an object with logits, as one that returns the logits."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """(N, K)."""
-        return logits_of(self.model(inputs), len(inputs))
 
 
 def asked_model(options: argparse.Namespace) -> LoadedModel:
@@ -62,7 +51,7 @@ def load_model(
     Args:
         spec: "testbed[:NET]", "transformers:FOLDER", "timm:NAME", "torchvision:NAME" or "python:MODULE:FUNCTION".
         device: where to; None: CUDA if there is one, else the CPU.
-        size, mean, std: in place of what the model says of its inputs.
+        size, mean, std: in place of what the model says of its inputs; mean and std of pixels in [0, 1].
 
     Raises:
         CommandError: it cannot be loaded; says what is missing.
@@ -78,9 +67,12 @@ def load_model(
     if kind not in loaders or (kind != TESTBED and not rest):
         refuse(f"--model: expected {_KINDS}, got {spec!r}")
     loaded = loaders[kind](rest)
-    chosen = {"size": (size, size) if size else None, "shorter": size, "mean": mean, "std": std}
-    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
-    prepared = replace(loaded.preprocessing, **given, source="as asked") if given else loaded.preprocessing
+    prepared = loaded.preprocessing
+    if size is not None:
+        prepared = replace(prepared, size=(size, size), shorter=size, source="as asked")
+    if mean is not None or std is not None:
+        mean, std = mean or prepared.unit_mean, std or prepared.unit_std
+        prepared = replace(prepared, mean=mean, std=std, range=(0.0, 1.0), source="as asked")
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         forward = loaded.forward.to(place).eval()
@@ -96,73 +88,30 @@ def _testbed(name: str) -> LoadedModel:
         net = load_net(name or "residual")
     except (ValueError, OSError, ImportError) as error:
         refuse(f"--model {TESTBED}: {error}")
-    return LoadedModel("", net, Preprocessing((SIDE, SIDE), SIDE, MEAN, STD, "the testbed's nets"), CLASSES)
+    return LoadedModel("", net, PreprocessSpec(MEAN, STD, (SIDE, SIDE), shorter=SIDE, source="the testbed's nets"), CLASSES)
 
 
 def _transformers(path: str) -> LoadedModel:
-    library = _partner("transformers")
-    folder = Path(path).expanduser()
-    if not (folder / "config.json").is_file():
-        refuse(f"--model transformers: expected a folder with config.json, as save_pretrained writes it, got {str(folder)!r}")
-    try:
-        model = library.AutoModelForImageClassification.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
-        refuse(f"--model transformers: cannot load {str(folder)!r}: {error}")
-    names = getattr(model.config, "id2label", None) or {}
-    labels = tuple(str(names[index]) for index in sorted(names)) or None
-    return LoadedModel("", LogitsOf(model), _preprocessor(folder, getattr(model.config, "image_size", None)), labels)
-
-
-def _preprocessor(folder: Path, image_size: int | None) -> Preprocessing:
-    """From preprocessor_config.json: read as text, as the library's own reader wants torchvision."""
-    path = folder / "preprocessor_config.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        size, crop = found.get("size", image_size or 224), found.get("crop_size")
-        crop = crop if found.get("do_center_crop") else None
-        both = _sides(crop or size)
-        shorter = _sides(size)[0] if crop or (isinstance(size, dict) and "shortest_edge" in size) else None
-        mean, std = found.get("image_mean") or (0.5,) * 3, found.get("image_std") or (0.5,) * 3
-        if found.get("do_normalize") is False:
-            mean, std = (0.0,) * 3, (1.0,) * 3
-        return Preprocessing(both, shorter, tuple(map(float, mean)), tuple(map(float, std)), path.name if found else "assumed")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        refuse(f"--model transformers: cannot read {path}: {error}; give --size, --mean and --std in a folder without it")
-
-
-def _sides(size: Any) -> tuple[int, int]:
-    """Height and width from a number, {"height", "width"} or {"shortest_edge"}."""
-    if isinstance(size, dict) and "height" in size:
-        return int(size["height"]), int(size["width"])
-    edge = int(size["shortest_edge"] if isinstance(size, dict) else size)
-    return edge, edge
+    return _loaded("transformers", path, transformers.load)
 
 
 def _timm(name: str) -> LoadedModel:
-    library = _partner("timm")
-    try:
-        model = library.create_model(name, pretrained=True)
-    except Exception as error:  # of many kinds: no such name, no weights here, no network
-        refuse(f"--model timm: cannot load {name!r} with its weights: {type(error).__name__}: {error}")
-    found = importlib.import_module("timm.data").resolve_data_config({}, model=model)
-    height, width = found["input_size"][1:]
-    shorter = round(min(height, width) / found.get("crop_pct", 1.0))
-    return LoadedModel(
-        "", model, Preprocessing((height, width), shorter, tuple(found["mean"]), tuple(found["std"]), "timm"), None
-    )
+    return _loaded("timm", name, timm.load)
 
 
 def _torchvision(name: str) -> LoadedModel:
-    library = _partner("torchvision")
+    return _loaded("torchvision", name, torchvision.load)
+
+
+def _loaded(library: str, name: str, load: Callable[[str], Loaded]) -> LoadedModel:
+    """What a door to a library gives, or a refusal."""
     try:
-        weights = library.models.get_model_weights(name).DEFAULT
-        model = library.models.get_model(name, weights=weights)
-    except Exception as error:  # of many kinds, as above
-        refuse(f"--model torchvision: cannot load {name!r} with its weights: {type(error).__name__}: {error}")
-    found = weights.transforms()
-    crop, shorter = found.crop_size[0], found.resize_size[0]
-    prepared = Preprocessing((crop, crop), shorter, tuple(found.mean), tuple(found.std), "torchvision")
-    return LoadedModel("", model, prepared, tuple(weights.meta["categories"]))
+        return LoadedModel("", *load(name))
+    except ImportError as error:  # says what to install
+        refuse(f"--model {library}: {error}")
+    except Exception as error:  # of many kinds: no such name, no weights here, no network, a broken file
+        words = str(error) if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
+        refuse(f"--model {library}: cannot load {name!r}: {words}")
 
 
 def _python(rest: str) -> LoadedModel:
@@ -180,12 +129,6 @@ def _python(rest: str) -> LoadedModel:
     model = made if isinstance(made, nn.Module) else made()
     if not isinstance(model, nn.Module):
         refuse(f"--model python: expected {module_name}:{attribute} to give a torch.nn.Module, got {type(model).__name__}")
-    prepared = Preprocessing((224, 224), 256, IMAGENET_MEAN, IMAGENET_STD, "assumed; say --size, --mean, --std")
+    assumed = "assumed; say --size, --mean, --std"
+    prepared = PreprocessSpec(IMAGENET_MEAN, IMAGENET_STD, (224, 224), shorter=256, source=assumed)
     return LoadedModel("", model, prepared, None)
-
-
-def _partner(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except Exception as error:  # also what a broken installation raises while it is imported
-        refuse(f"--model {name}: cannot import it: {type(error).__name__}: {error}; pip install {name}")

@@ -1,6 +1,5 @@
-"""From a picture file to what a model reads: size, crop and normalisation, stated in one place."""
+"""From a picture file to the pixels that a model's inputs are made of, and numbers per channel from the command line."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,65 +7,26 @@ import numpy
 import torch
 from torch import Tensor
 
+from ..models import PreprocessSpec
 from .outcome import refuse
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How pictures become inputs: RGB in [0, 1], resized, cropped in the middle, (picture - mean) / std per channel.
-
-    size: (height, width) in pixels of the inputs. shorter: what the shorter side is resized to before the crop; None: both sides
-    are resized to the size, whatever the aspect. source: who says so.
-    """
-
-    size: tuple[int, int]
-    shorter: int | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    source: str
-
-    def __str__(self) -> str:
-        height, width = self.size
-        fit = (
-            f"resized to {height} x {width}"
-            if self.shorter is None
-            else f"shorter side {self.shorter}, middle {height} x {width}"
-        )
-        mean, std = (", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
-        return f"{fit}; mean {mean}; std {std} ({self.source})"
-
-    def picture(self, path: str | Path) -> Tensor:
-        """The picture as the model's window on it: (H, W, 3) uint8. Raises what Pillow raises for a file that is none."""
-        image_module, operations = _pillow()
-        with image_module.open(path) as file:
-            upright = operations.exif_transpose(file).convert("RGB")
-        height, width = self.size
-        if self.shorter is None:
-            resized = upright.resize((width, height), image_module.Resampling.BICUBIC)
-        else:
-            factor = max(self.shorter / min(upright.size), width / upright.width, height / upright.height)
-            fitted = (max(width, round(upright.width * factor)), max(height, round(upright.height * factor)))
-            scaled = upright.resize(fitted, image_module.Resampling.BICUBIC)
-            left, top = (scaled.width - width) // 2, (scaled.height - height) // 2
-            resized = scaled.crop((left, top, left + width, top + height))
-        return torch.from_numpy(numpy.array(resized))
-
-    def inputs(self, picture: Tensor) -> Tensor:
-        """What the model reads: (3, H, W) float32 from (H, W, 3) uint8."""
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
-        return (picture.movedim(-1, 0).float() / 255 - mean) / std
-
-    def shown(self, inputs: Tensor) -> Tensor:
-        """Back to a picture (H, W, 3) uint8, from inputs (3, H, W)."""
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
-        pixels = (inputs.detach().cpu().float().nan_to_num(0) * std + mean) * 255
-        return pixels.round().clamp(0, 255).byte().movedim(0, -1)
-
-    def colour(self, value: float) -> tuple[float, ...]:
-        """A grey level in [0, 1] in model input space."""
-        return tuple((value - m) / s for m, s in zip(self.mean, self.std, strict=True))
+def read_picture(path: str | Path, spec: PreprocessSpec) -> Tensor:
+    """The picture as the model's window on it: (H, W, 3) uint8. Raises what Pillow raises for a file that is none."""
+    image_module, operations = _pillow()
+    with image_module.open(path) as file:
+        upright = operations.exif_transpose(file).convert("RGB")
+    method = image_module.Resampling[spec.interpolation.upper()]
+    height, width = spec.size
+    if spec.shorter is None:
+        resized = upright.resize((width, height), method)
+    else:
+        factor = max(spec.shorter / min(upright.size), width / upright.width, height / upright.height)
+        fitted = (max(width, round(upright.width * factor)), max(height, round(upright.height * factor)))
+        scaled = upright.resize(fitted, method)
+        left, top = (scaled.width - width) // 2, (scaled.height - height) // 2
+        resized = scaled.crop((left, top, left + width, top + height))
+    return torch.from_numpy(numpy.array(resized))
 
 
 def channels(text: str | None, name: str) -> tuple[float, ...] | None:

@@ -8,12 +8,12 @@ from saliency_ext.commands.data import Data
 from saliency_ext.commands.methods import DEFAULT_METHODS, METHODS, Sampling, chosen_methods
 from saliency_ext.commands.models import LoadedModel
 from saliency_ext.commands.outcome import CommandError
-from saliency_ext.commands.preprocessing import Preprocessing
 from saliency_ext.commands.shared import Shared
 from saliency_ext.infill import Constant
 from saliency_ext.metrics.presets import PRESETS
+from saliency_ext.models import PreprocessSpec
 
-PREPARED = Preprocessing((16, 16), 16, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5), "a test")
+PREPARED = PreprocessSpec((0.5, 0.4, 0.3), (0.2, 0.25, 0.5), (16, 16), shorter=16)
 SHARED = Shared(Constant(0.0), 5, "logit", 7, 4)
 PICTURES = Data([], [], "predicted", False, None, None, "")
 SCENES = Data([], [], "given", True, torch.ones(2, 16, 16, dtype=torch.bool), None, "")

@@ -7,12 +7,13 @@ from PIL import Image
 from saliency_ext.commands.data import class_number, load_data, picture_files
 from saliency_ext.commands.models import LoadedModel
 from saliency_ext.commands.outcome import CommandError
-from saliency_ext.commands.preprocessing import Preprocessing, channels
+from saliency_ext.commands.preprocessing import channels, read_picture
+from saliency_ext.models import PreprocessSpec
 from saliency_ext.testbed.recipe import Recipe
 from saliency_ext.testbed.scenes import CLASSES, ENTITY_OF_CLASS, make_scenes
 from saliency_ext.testbed.truth import box_masks
 
-PREPARED = Preprocessing((8, 6), 10, (0.5, 0.4, 0.3), (0.2, 0.25, 0.5), "a test")
+PREPARED = PreprocessSpec((0.5, 0.4, 0.3), (0.2, 0.25, 0.5), (8, 6), shorter=10)
 
 
 def model(spec="python:x:y", labels=None, prepared=PREPARED):
@@ -104,15 +105,19 @@ def test_scenes():
         load_data(None, model("testbed"), limit=6, target="predicted", seed=3)
 
 
+def plain(size, shorter=None, **options):
+    return PreprocessSpec((0.0,) * 3, (1.0,) * 3, size, shorter=shorter, **options)
+
+
 def test_the_middle_is_cropped_and_the_aspect_kept(tmp_path):
     wide = Image.new("RGB", (40, 10))
     wide.paste((0, 255, 0), (15, 0, 25, 10))
     wide.save(tmp_path / "wide.png")
-    window = Preprocessing((10, 10), 10, (0.0,) * 3, (1.0,) * 3, "").picture(tmp_path / "wide.png")
+    window = read_picture(tmp_path / "wide.png", plain((10, 10), 10))
     assert window.shape == (10, 10, 3) and (window == torch.tensor([0, 255, 0], dtype=torch.uint8)).all()
-    squeezed = Preprocessing((10, 10), None, (0.0,) * 3, (1.0,) * 3, "").picture(tmp_path / "wide.png")
+    squeezed = read_picture(tmp_path / "wide.png", plain((10, 10)))
     assert squeezed[0, 0, 1] == 0 and squeezed[0, 5, 1] > 200
-    tall = Preprocessing((30, 10), 10, (0.0,) * 3, (1.0,) * 3, "").picture(tmp_path / "wide.png")
+    tall = read_picture(tmp_path / "wide.png", plain((30, 10), 10))
     assert tall.shape == (30, 10, 3), "a window that is taller than the picture is filled, too"
 
 
@@ -120,7 +125,7 @@ def test_the_middle_is_cropped_and_the_aspect_kept(tmp_path):
 def test_every_kind_of_picture_becomes_rgb(tmp_path, mode, colour):
     suffix = "tiff" if mode == "CMYK" else "png"
     path = picture(tmp_path / f"x.{suffix}", colour, mode=mode)
-    assert PREPARED.picture(path).shape == (8, 6, 3)
+    assert read_picture(path, PREPARED).shape == (8, 6, 3)
 
 
 def test_a_turned_photograph_stands_upright(tmp_path):
@@ -129,15 +134,18 @@ def test_a_turned_photograph_stands_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3  # to be turned by 180 degrees
     image.save(tmp_path / "turned.png", exif=exif)
-    shown = Preprocessing((20, 20), None, (0.0,) * 3, (1.0,) * 3, "").picture(tmp_path / "turned.png")
+    shown = read_picture(tmp_path / "turned.png", plain((20, 20)))
     assert shown[0].sum() == 0 and shown[-1].float().mean() == 255
 
 
-def test_shown_is_the_way_back():
-    pixels = torch.randint(0, 256, (8, 6, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    assert torch.equal(PREPARED.shown(PREPARED.inputs(pixels)), pixels)
-    assert PREPARED.colour(0.5) == pytest.approx((0.0, 0.4, 0.4))
-    assert "shorter side 10, middle 8 x 6; mean 0.5, 0.4, 0.3" in str(PREPARED)
+@pytest.mark.parametrize(("name", "middle"), [("nearest", {0, 255}), ("bilinear", {64, 191}), ("bicubic", {53, 202})])
+def test_the_interpolation_is_the_one_that_is_stated(tmp_path, name, middle):
+    two = Image.new("RGB", (2, 1))
+    two.putpixel((1, 0), (255, 255, 255))
+    two.save(tmp_path / "two.png")
+    found = read_picture(tmp_path / "two.png", plain((1, 4), interpolation=name))[0, :, 0]
+    # a quarter of a pixel from one centre: cubic weights 1.5 x^3 - 2.5 x^2 + 1 of 0.75 and 0.25, 0.227 / 1.094 = 53 / 255
+    assert {int(found[1]), int(found[2])} == middle
 
 
 def test_numbers_per_channel():
