@@ -9,15 +9,15 @@ import torch
 
 
 @contextmanager
-def evaluation_mode(forward: Callable[..., Any]) -> Iterator[None]:
+def evaluation_mode(forward: Callable[..., Any], *, warn: bool = True) -> Iterator[None]:
     """Puts an nn.Module into eval mode without gradients; each submodule's own mode is restored, also after an exception.
 
-    Warns if the model was in training mode: batch statistics would couple the images, and running it would change them. A
-    plain callable is left alone.
+    Warns if the model was in training mode, unless that is known: batch statistics would couple the images, and running it
+    would change them. A plain callable is left alone.
     """
     modules = list(forward.modules()) if isinstance(forward, torch.nn.Module) else []
     training = [module for module in modules if module.training]
-    if training:
+    if training and warn:
         warnings.warn("the model is in training mode; it is run in eval mode and restored", RuntimeWarning, stacklevel=3)
     try:
         for module in training:
