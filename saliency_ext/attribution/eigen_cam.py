@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type
+from ..finite import finite_rows, with_zeros
 from ..models.layers import Layer, TargetLayer
 from ..models.tokens import Grid
 from ..protocols import Forward, MethodInfo
@@ -68,10 +69,12 @@ class EigenCAM(CamMethod):
 
     def _coarse(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor, target: TargetLayer) -> Tensor:
         with self._forward(inputs, classes, target) as (_, maps, _logits):
-            cells = maps.double().flatten(2).transpose(1, 2)
+            good = finite_rows(maps)  # a decomposition fails for the whole batch if one matrix is not finite
+            cells = with_zeros(maps, good).double().flatten(2).transpose(1, 2)
             if self.center:
                 cells = cells - cells.mean(1, keepdim=True)
             component = first_component(cells).view(len(maps), 1, *maps.shape[2:])
+            component = torch.where(good.view(-1, 1, 1, 1), component, torch.nan)
             return component.expand(-1, classes.shape[1], -1, -1)
 
 

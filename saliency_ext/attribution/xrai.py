@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value, require_integer, require_number
+from ..finite import finite_rows, with_zeros
 from ..infill.image_extreme import ImageExtreme
 from ..protocols import Explainer, Forward, MethodInfo
 from ..segmentation import felzenszwalb
@@ -48,7 +49,8 @@ class XRAI(Method):
     taken; the order of regions follows the mean, so a large good region loses to a small better one.
 
     Raises:
-        TypeError, ValueError: an option out of range; a pixel attribution of another shape, or not finite.
+        TypeError, ValueError: an option out of range; a pixel attribution of another shape. A map whose pixel attribution is not
+            finite is NaN, and leaves the others alone.
 
     Example:
         >>> import torch
@@ -95,13 +97,12 @@ class XRAI(Method):
         side = math.sqrt(inputs.shape[2] * inputs.shape[3]) / 224 if self.scale_aware else 1.0
         min_size, min_gain = round(self.min_size * side**2), max(1, round(self.min_gain * side**2))
         pixels = self.pixel_attribution(inputs, classes, sample_ids=sample_ids).detach().cpu().double()
-        if not pixels.isfinite().all():
-            bad_value("XRAI", "the pixel attribution", "finite", "infinite values or NaN")
         images = inputs.cpu()
+        images, good = with_zeros(images, finite_rows(images)), pixels.flatten(2).isfinite().all(2)
         levels = [felzenszwalb(images, scale / 2 * side, self.sigma * side, min_size) for scale in self.scales]
         maps = torch.empty_like(pixels)
         for n, labels in enumerate(zip(*levels, strict=True)):
             masks = torch.cat([dilated_segments(level, self.dilation * side) for level in labels])
             for t, attribution in enumerate(pixels[n]):
-                maps[n, t] = grow_regions(attribution, masks, min_gain)[0]
+                maps[n, t] = grow_regions(attribution, masks, min_gain)[0] if good[n, t] else torch.nan
         return maps.to(inputs.device, inputs.dtype)

@@ -158,7 +158,7 @@ class AverageGain(_SeenThroughTheMap):
 
     The counterpart of `AverageDrop`: where one is positive the other is 0, and a map that hides nothing has neither. Direction:
     higher is better. Unit: share of the missing probability; with "difference" probability. Range: [0, 1]. Polarity: larger
-    saliency = more relevant. Trap: where p is near 1 a gain of rounding size counts fully: see the extras.
+    saliency = more relevant. Traps: where p is near 1 a gain of rounding size counts fully: see the extras.
 
     extras: clean (p), seen (o).
 

@@ -22,6 +22,8 @@ class Complexity:
     pixels. Range: [0, ln(H W)]; 0 where one pixel has it all, ln(H W) where all |saliency| are equal (a constant map other than
     0). Polarity: none, signs are ignored. A factor changes nothing, an added constant does.
 
+    Traps: says nothing about the model: one arbitrary pixel is as simple as can be.
+
     Note:
         Deterministic; a map's score does not depend on its batch (rows of up to 2^15 pixels). Not comparable across sizes of
         maps: replicating each pixel s x s times adds 2 ln s; a frame of zeros adds nothing.

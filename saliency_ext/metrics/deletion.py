@@ -20,7 +20,8 @@ class Deletion(CurveMetric):
     ties at random; see `CurveMetric` for the choices.
 
     Note:
-        Cannot tell whether a map is about the class or merely about contrast: compare with controls and with `Fidelity`.
+        Traps: cannot tell whether a map is about the class or merely about contrast, nor lost evidence from mere damage: compare
+        with controls and with `Fidelity`.
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(

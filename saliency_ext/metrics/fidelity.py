@@ -47,8 +47,8 @@ class Fidelity(CurveMetric):
     references auc_random, mrg, lrg. curves: mif, lif, artifact; with references random (their mean).
 
     Note:
-        What F cannot correct: scattered and solid masks of one size may disturb the model differently; `GeometryGap` shows how
-        much. References cost 2 S further masked inputs per image each, whatever the number of maps.
+        Traps: F cannot correct that scattered and solid masks of one size may disturb the model differently; `GeometryGap` shows
+        how much. References cost 2 S further masked inputs per image each, whatever the number of maps.
     """
 
     references: int = 0

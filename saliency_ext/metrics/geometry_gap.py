@@ -21,6 +21,8 @@ class GeometryGap(CurveMetric):
     (artifacts depend on how many pixels are gone, not on which) is less in doubt for this model and infill. Unit: that of the
     score. It does not read the map: it is a property of model, image and infill, the same for every map.
 
+    Traps: real maps lie between scattered and solid, so it is a bound in spirit, not in proof.
+
     Args:
         draws: masks of either kind per image and fraction.
 

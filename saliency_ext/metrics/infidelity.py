@@ -60,6 +60,8 @@ class Infidelity(ProbeMetric):
     extras: raw, normalised, normalised_any_sign, factor (mean s d / mean s^2, the best factor of any sign; 0 for a zero map).
 
     Note:
+        Traps: a perfect order with the wrong scale between regions scores badly: it judges sums, not order. Squares that remove
+        most of an object measure damage too.
         Where no square moves the score, normalised is 0/0: NaN; if it was asked for, the status is undefined. Cost: one masked
         input per distinct square, image and draw of the infill, whatever the number of maps. Memory: one number per square and
         image, and two narrow matrices. Deterministic; neither batch nor chunk nor other maps change a bit.

@@ -16,6 +16,9 @@ class Insertion(CurveMetric):
 
     AUC = trapezoid over the true fraction t of f(infill with the t n most relevant pixels of the image). Higher is better.
     Unit: that of the score. With the infill of `LeRF` it is that curve read backwards, so the two share all probes.
+
+    Traps: the first pixels stand alone on the infill, which is no image the model knows: an infill that already looks like the
+    class lifts every map. Scattered pixels on a blur can be read early, so blurs flatter scattered maps.
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(

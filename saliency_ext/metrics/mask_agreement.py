@@ -45,8 +45,8 @@ class MaskAgreement:
         ValueError: no fractions, or out of (0, 1]; unknown summary; seed out of range.
 
     Note:
-        Deterministic; independent of the batch if sample ids are given. One sort of the map for all fractions. The mean depends
-        on the fractions: report them.
+        Deterministic; independent of the batch if sample ids are given. One sort of the map for all fractions. Traps: the mean
+        depends on the fractions: report them. A segmentation is no explanation: a model may use less, or what lies beside it.
 
     Example:
         >>> import torch

@@ -35,7 +35,8 @@ class MaskDetectability:
 
     Note:
         No forward; one filled image and a sort per fraction; memory: one filled copy of the images. Deterministic. The first
-        draw of the infill is looked at.
+        draw of the infill is looked at. Traps: 0 is no proof that a network cannot see the mask; on images without detail nothing
+        can be told, and the value says little.
 
     Example:
         >>> import torch

@@ -42,7 +42,7 @@ class MaxSensitivity(ExplainerMetric):
         methods of this library draw alike for an image and its noisy copy. For one with random draws of its own, the value
         contains their noise. An image of one colour has no range and no noise: 0.
         A zero map has no relative change: 0 if it stays zero, else NaN, status undefined.
-        Trap: low is not good by itself: a map that ignores the image has 0. If the model's answer changes under the noise, so
+        Traps: low is not good by itself: a map that ignores the image has 0. If the model's answer changes under the noise, so
         should the map.
 
     Example:

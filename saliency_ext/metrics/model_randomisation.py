@@ -48,6 +48,9 @@ class ModelRandomisation(ExplainerMetric):
     curves: cascade (N, blocks + 1), from nothing drawn (1) to everything, over the share of layers drawn, also for "all"; or
     independent (N, blocks), over the share of layers down to the block. parameters: layers, the names in each block.
 
+    Traps: low is no proof: a map of noise, drawn anew by each model, has 0 as well. Maps of ReLU nets whose drawn weights die are
+    constant, and have no correlation.
+
     Note:
         The method must be made on the very module that is evaluated: parameters are changed in place, and every parameter and
         buffer is put back to the bit, also after an exception. Where no map changes at all, a RuntimeWarning says so (and the

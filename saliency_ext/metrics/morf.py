@@ -46,7 +46,10 @@ class _OrderedCurve(CurveMetric):
 class MoRF(_OrderedCurve):
     """Most relevant first: the curve of `Deletion`, lower is better as area; as AOPC higher is better [Samek 2017].
 
-    AOPC needs the clean image as its first point: use a schedule that begins with 0.
+    value = area under f(image without its t n most relevant pixels) over t;  as AOPC mean over steps of f(image) - f(at t)
+
+    AOPC needs the clean image as its first point: use a schedule that begins with 0. Traps: as `Deletion`; an AOPC over few early
+    steps and one over all of them rank methods differently.
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(
@@ -64,7 +67,12 @@ class MoRF(_OrderedCurve):
 
 @dataclass(frozen=True)
 class LeRF(_OrderedCurve):
-    """Least relevant first: higher is better as area (irrelevant pixels may go), lower as AOPC [Samek 2017]."""
+    """Least relevant first: higher is better as area (irrelevant pixels may go), lower as AOPC [Samek 2017].
+
+    value = area under f(image without its t n least relevant pixels) over t;  as AOPC mean over steps of f(image) - f(at t)
+
+    Traps: the least relevant pixels of a signed map speak against the target, and without them the score may even rise.
+    """
 
     info: ClassVar[MetricInfo] = MetricInfo(
         "lerf", "higher", "area under the score over [0, 1]", "irrelevance of what is ranked last", "Samek 2017"

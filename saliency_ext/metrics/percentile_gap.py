@@ -37,6 +37,9 @@ class PercentileGap(ProbeMetric):
 
     extras: auc_morf, auc_lerf (plain means), kept_nothing. curves: morf, lerf over the share KEPT.
 
+    Traps: maps with many equal values, such as those behind a ReLU, keep nothing at most percentiles in one order: compare such
+    maps with `Fidelity`.
+
     Note:
         Deterministic; no tie rule is needed. Cost: twice as many masked inputs as percentiles. Deviation: LeRF negates the map
         where the published code takes 1 - map, whose rounding can make ties.

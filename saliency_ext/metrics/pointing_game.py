@@ -37,7 +37,7 @@ class PointingGame:
         ValueError: tolerance out of [0, 2^20].
 
     Note:
-        Deterministic. Reads only the order of the map, and of that only its maximum: a map can be wrong everywhere else. The hit
+        Deterministic. Traps: of the order of the map only the maximum is read: a map can be wrong everywhere else. The hit
         rate of a random point is the area share of the grown truth; print it beside the score. Time O(N H W min(H, tolerance)).
 
     Example:

@@ -24,6 +24,8 @@ class RelevanceMass:
     truth. Polarity: larger saliency = more relevant. A positive factor changes nothing, an added constant does: a map that was
     rescaled to [0, 1] has another mass.
 
+    Traps: favours maps of few pixels; evidence beside the object, which the model may well use, counts as wrong.
+
     Note:
         Deterministic; a map's score does not depend on its batch (rows of up to 2^15 pixels). Reads the
         values, not only the order. Memory: a few float64 copies of the map.

@@ -31,7 +31,7 @@ class RelevanceRank:
         ValueError: seed out of range.
 
     Note:
-        Deterministic, the same on CPU and CUDA; independent of the batch if sample ids are given. Sensitive to ties: a map with
+        Deterministic, the same on CPU and CUDA; independent of the batch if sample ids are given. Traps: ties: a map with
         fewer than K nonzero pixels is in part scored by chance. Time and memory of one `ops.rank`.
 
     Example:

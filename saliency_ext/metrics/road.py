@@ -35,8 +35,9 @@ class ROAD(CurveMetric):
     curves: morf_accuracy, lerf_accuracy, morf_probability, lerf_probability. extras: auc_morf, auc_lerf.
 
     Note:
-        Cost: two masked inputs per fraction and draw of the infill, and one imputation each. Deterministic. Connected regions
-        become visible blurs, which `MaskDetectability` measures.
+        Cost: two masked inputs per fraction and draw of the infill, and one imputation each. Deterministic. Traps: connected
+        regions become visible blurs, which `MaskDetectability` measures; the fractions have no ends, so what the first 10 % hold
+        counts in one point.
 
     References:
         Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022.
@@ -73,7 +74,10 @@ class ROAD(CurveMetric):
 class ROADCombined(PercentileGap):
     """Mean over percentiles of (LeRF - MoRF) / 2, p % of the pixels KEPT in both orders, the rest imputed [Gildenblat 2021].
 
+    value = mean over p of (lerf(p) - morf(p)) / 2
+
     `PercentileGap`, with `NoisyLinear()` unless another infill is given: all its choices, and its quirks, are described there.
+    Traps: as there, and as `ROAD`.
     """
 
     infill: Infill = field(default_factory=NoisyLinear)

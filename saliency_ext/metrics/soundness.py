@@ -27,8 +27,8 @@ class Soundness(MaskedProbability):
     constant: such a label is sound for a wrong reason), tie_share. curves: masked_worst (of the label with the least beta).
 
     Note:
-        A random map is quite sound, and on an easy model fairly complete: read the pair, beside controls. A plain map (not one
-        per label) is used for every label: parameters say class_blind.
+        Traps: a random map is quite sound, and on an easy model fairly complete: read the pair, beside controls. A plain map
+        (not one per label) is used for every label: parameters say class_blind.
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(

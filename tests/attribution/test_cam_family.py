@@ -185,6 +185,15 @@ def test_eigen_cam_is_the_first_singular_vector(model, center):
         torch.testing.assert_close(found[n, 0], up(coarse), rtol=1e-4, atol=1e-5)
 
 
+def test_a_nan_stays_in_its_image():
+    net, inputs = vgg_like(), images()
+    expected = EigenCAM(net)(inputs, 0)
+    broken = inputs.clone()
+    broken[0, 0, 1, 1] = torch.nan
+    found = EigenCAM(net)(broken, 0)
+    assert found[0].isnan().all() and torch.equal(found[1:], expected[1:])
+
+
 def test_the_sign_of_a_component():
     draw = torch.Generator().manual_seed(0)
     for rows, columns in ((3, 5), (5, 3), (4, 4), (1, 6), (6, 1)):
