@@ -26,6 +26,7 @@ from torch import Tensor
 from saliency_ext.attribution import GradCAM, InputXGradient, IntegratedGradients, LayerCAM
 from saliency_ext.disambiguation import PairFinder, PairResult, preset, proof_json, read_proof, verify
 from saliency_ext.evaluation.describe import tensor_digest
+from saliency_ext.evaluation.intervals import NORMAL_95
 from saliency_ext.infill import Blur, DatasetMean, GaussianNoise, ImageExtreme
 from saliency_ext.segmentation import grid
 from saliency_ext.testbed.load import load_net
@@ -38,7 +39,6 @@ PAIRS = {"easy": 64, "close": 40, "overlap": 40, "same_digit": 40, "low_contrast
 TRUE = {"one": "shared", "two": "distinct", "absent": "pair_undefined"}
 INFILLS = {"mean": DatasetMean(), "blur": Blur(4.0), "noise": GaussianNoise(0.0, 1.0, seed=0)}
 CELLS = 6
-_Z = 1.959963984540054
 
 
 class Remembered:
@@ -79,9 +79,9 @@ def wilson(hits: int, count: int) -> list[float]:
     """95 % interval of a share."""
     if count == 0:
         return [math.nan, math.nan]
-    share, z2 = hits / count, _Z**2
+    share, z2 = hits / count, NORMAL_95**2
     middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = _Z * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
+    half = NORMAL_95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
     return [middle - half, middle + half]
 
 

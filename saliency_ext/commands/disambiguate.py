@@ -25,21 +25,16 @@ def run(options: argparse.Namespace) -> Outcome:
     model = asked_model(options)
     name, inputs = read_image(options.image, model, options.seed)
     infills = [make_infill(each, model.preprocessing, options.seed) for each in dict.fromkeys([options.infill, *options.others])]
-    finder = PairFinder(
-        model.forward,
-        infills[0],
-        partial(grid, cells=options.cells),
-        rules=preset(options.rules)["rules"],
-        others=infills[1:],
-        max_batch=options.max_batch or _BATCH,
-    )
+    choices = preset(options.rules) | {"infill": infills[0], "others": infills[1:]}
     images = inputs[None].to(next(model.forward.parameters(), inputs).device)
-    try:
-        pairs = finder(images, f"top-{options.top}")[0]
-    except (TypeError, ValueError) as error:
-        refuse(f"disambiguate: {error}")
     out = Path(options.out)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        segmenter = partial(grid, cells=options.cells)
+        finder = PairFinder(model.forward, segmenter=segmenter, max_batch=options.max_batch or _BATCH, **choices)
+        pairs = finder(images, f"top-{options.top}")[0]
+    except (OSError, TypeError, ValueError) as error:
+        refuse(f"disambiguate: {error}")
     lines = [f"{name}: {len(pairs)} pairs of the top {options.top} labels"]
     for pair in pairs:
         lines.append(_line(model, pair))

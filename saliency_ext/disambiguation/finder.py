@@ -139,7 +139,8 @@ class PairFinder:
         Args:
             inputs: (N, C, H, W) float32 or float64, in model input space. Not modified.
             labels: (N, T) classes, different within an image, or "top-5" for any number >= 2.
-            segments: instead of the segmenter's, for example of `mask_partition`.
+            segments: instead of the segmenter's, for example of `mask_partition`. Labels, segments and sample_ids may be on any
+                device: they are moved to that of the inputs.
             sample_ids: (N,) int64 identities that key random infills; 0 .. N-1 if not given.
 
         Returns:
@@ -149,9 +150,10 @@ class PairFinder:
         images = require_tensor(name, "inputs", inputs).detach()
         require_dtype(name, "inputs", images, (torch.float32, torch.float64), "convert with .float() and normalise")
         require_ndim(name, "inputs", images, "(N, C, H, W)")
-        ids = torch.arange(len(images), device=images.device) if sample_ids is None else sample_ids
+        ids = torch.arange(len(images)) if sample_ids is None else sample_ids
         checked_sample_ids(name, ids)
         require_shape(name, "sample_ids", ids, "(N,)", images.shape[:1])
+        ids = ids.to(images.device)
         if len(images) == 0:
             return []
         good = finite_rows(images)
@@ -162,28 +164,33 @@ class PairFinder:
             segments = partition(images, self.segmenter, most=self.most, min_pixels=self.min_pixels)
         require_shape(name, "segments.labels", segments.labels, "(N, H, W)", (len(images), *images.shape[2:]))
         clean = clean_scores(logits, classes)
-        redactions = Redactions(self._engine, images, classes, ids, segments.labels, self.infill, clean)
+        redactions = Redactions(self._engine, images, classes, ids, segments.labels.to(images.device), self.infill, clean)
         table = Table(self.rules, classes.cpu(), clean, good.cpu())
         gains = self._gains(redactions, table.needed(), segments.counts)
         table.check_gains(gains)
         infills = [redactions, *(redactions.under(other) for other in self.others)]
-        spared = torch.tensor(segments.spared) > 0
-        found = judge(self.rules, infills, gains, table.judged(), spared=spared, minimise=self.minimise)
+        found = judge(
+            self.rules,
+            infills,
+            gains,
+            table.judged(),
+            absent=torch.arange(gains.shape[2]) >= segments.counts.cpu()[:, None],
+            spared=torch.tensor(segments.spared) > 0,
+            minimise=self.minimise,
+        )
         return table.results(found, infills, segments, fingerprint_of(self.model))
 
     def _gains(self, redactions: Redactions, needed: Tensor, counts: Tensor) -> Tensor:
-        """Mean attribution of each segment for each label (N, T, M) float64; -inf for segments that an image does not have."""
+        """Mean attribution of each segment for each label (N, T, M) float64; 0 for segments that an image does not have."""
         most = max(int(counts.max()), 1)
-        shape = (*redactions.classes.shape, most)
-        absent = torch.arange(most) >= counts.cpu()[:, None]
-        gains = torch.zeros(shape, dtype=torch.float64)
+        gains = torch.zeros((*redactions.classes.shape, most), dtype=torch.float64)
         rows = needed.nonzero().flatten()
         if len(rows):
             at = rows.to(redactions.inputs.device)
             maps = self.attribution(redactions.inputs[at], redactions.classes[at], sample_ids=redactions.sample_ids[at])
             labels = redactions.segments[at]
             gains[rows] = segment_sums(maps, labels, most) / segment_sizes(labels, most).clamp(min=1)[:, None]
-        return gains.masked_fill(absent[:, None], -torch.inf)
+        return gains
 
 
 def _checked_labels(classes: Tensor, count: int) -> Tensor:

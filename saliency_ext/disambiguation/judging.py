@@ -38,21 +38,29 @@ class Evidence:
 
 
 def judge(
-    rules: Rules, infills: Sequence[Redactions], gains: Tensor, pairs: Pairs, *, spared: Tensor, minimise: bool
+    rules: Rules,
+    infills: Sequence[Redactions],
+    gains: Tensor,
+    pairs: Pairs,
+    *,
+    absent: Tensor,
+    spared: Tensor,
+    minimise: bool,
 ) -> list[list[Evidence]]:
     """The evidence found for each pair: none, one kind or both.
 
     Args:
         rules: thresholds and algorithm.
         infills: redactions of N images; the first infill is searched under, the others are asked about what was found.
-        gains: (N, T, M) float64 on the host, mean attribution of each segment for each label; -inf: no such segment.
+        gains: (N, T, M) float64 on the host, mean attribution of each segment for each label; finite for the labels of the pairs.
         pairs: P of them.
+        absent: (N, M) bool, which segments an image does not have.
         spared: (N,) bool, whether some pixels are in no segment.
         minimise: prune what was found.
     """
     if len(pairs.image) == 0:
         return []
-    traces = _Traces(rules, infills[0], gains, pairs)
+    traces = _Traces(rules, infills[0], gains, absent, pairs)
     first, second, separate = traces.apart()
     separate = traces.holding(separate, (first, second), DISTINCT)
     common, together = traces.common((first | second) & separate[:, None], spared)
@@ -68,9 +76,10 @@ def judge(
 class _Traces:
     """The redactions of one search: a trace per label of an image serves all its pairs."""
 
-    def __init__(self, rules: Rules, main: Redactions, gains: Tensor, pairs: Pairs) -> None:
+    def __init__(self, rules: Rules, main: Redactions, gains: Tensor, absent: Tensor, pairs: Pairs) -> None:
         self._rules, self._main, self._gains, self._pairs = rules, main, gains, pairs
-        image, labels, orders = pairs.image, gains.shape[1], ranked(gains)
+        image, labels, orders = pairs.image, gains.shape[1], ranked(gains, absent[:, None])
+        self._absent = absent[image]
         places = torch.stack([image * labels + pairs.first, image * labels + pairs.second])
         asked, at = torch.unique(places, return_inverse=True)
         traces = main.retention(asked // labels, prefixes(orders.flatten(0, 1)[asked]))
@@ -82,7 +91,7 @@ class _Traces:
         rules, pairs = self._rules, self._pairs
         if rules.distinct == "prefix_difference":
             return prefix_difference(rules, self._orders, self._left)
-        own = owners(rules, (self._gains[pairs.image, pairs.first], self._gains[pairs.image, pairs.second]))
+        own = owners(rules, (self._gains[pairs.image, pairs.first], self._gains[pairs.image, pairs.second]), self._absent)
         orders = (ownership_orders(self._orders[0], own[0]), ownership_orders(self._orders[1], own[1]))
         return ownership(rules, orders, own, (self._along(orders[0]), self._along(orders[1])))
 
@@ -97,8 +106,7 @@ class _Traces:
             second = self.holding(proposed & ~holds, (wider,), SHARED)
             common, holds = torch.where(second[:, None], wider, common), holds | second
         if rules.inseparable:
-            image = self._pairs.image
-            holds = holds & ~((common | self._gains[image, 0].isinf()).all(1) & ~spared[image])
+            holds = holds & ~((common | self._absent).all(1) & ~spared[self._pairs.image])
             holds = holds & ~self._separable(common, holds & parted(rules, self._left))
         return common, holds
 

@@ -67,8 +67,8 @@ class Table:
         return torch.tensor([OK in statuses for statuses in self._status])
 
     def check_gains(self, gains: Tensor) -> None:
-        """Marks pairs of labels whose attribution is not finite; -inf is a segment that the image does not have."""
-        broken = (gains.isnan() | (gains == torch.inf)).any(2)
+        """Marks pairs of labels whose attribution is not finite."""
+        broken = (~gains.isfinite()).any(2)
         for statuses, bad in zip(self._status, broken, strict=True):
             for at, pair in enumerate(self._pairs):
                 if statuses[at] == OK and bad[pair].any():

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,20 +10,15 @@ from torch import Tensor
 
 from ..checks import bad_value
 from ..evaluation.describe import digest
-from ..infill import Blur, Constant, DatasetMean, GaussianNoise, ImageExtreme, ImageMean, RiseBlur, Shuffle, UniformNoise
-from ..protocols import Infill
 from .proof import Proof, Shown, mask_names
+from .proof_infill import check_describable, infill_from
 
 FORMAT, VERSION = "saliency_ext pair proof", 1
 LARGEST = 4 << 20  # bytes of a file
-_PIXELS, _INFILLS, _DRAWS = 1 << 24, 8, 16
+_PIXELS, _INFILLS = 1 << 24, 8
 _TEXT = 200
-# What a proof may be under: infills that a few plain numbers describe.
-INFILLS: dict[str, Callable[..., Infill]] = {
-    "blur": Blur, "constant": Constant, "dataset_mean": DatasetMean, "gaussian_noise": GaussianNoise,
-    "image_extreme": ImageExtreme, "image_mean": ImageMean, "rise_blur": RiseBlur, "shuffle": Shuffle,
-    "uniform_noise": UniformNoise,
-}  # fmt: skip
+# What Python raises for numbers that are too large and for nesting that is too deep, beside what our own checks raise.
+_HOSTILE = (TypeError, ValueError, OverflowError, RecursionError)
 
 
 def proof_json(proof: Proof) -> str:
@@ -34,7 +28,8 @@ def proof_json(proof: Proof) -> str:
     no signature.
 
     Raises:
-        ValueError: an infill that a few plain numbers do not describe (other images), or with more than 16 draws.
+        ValueError: an infill that a few plain numbers do not describe (other images), or with numbers that a reader refuses:
+            more than 16 draws, a blur wider than the image, a size above 1e6, a solver finer than 1e-6.
 
     Example:
         >>> import torch
@@ -42,9 +37,7 @@ def proof_json(proof: Proof) -> str:
         [1, 2, 1]
     """
     for shown in proof.shown:
-        if shown.infill.name not in INFILLS or shown.infill.draws > _DRAWS:
-            expected = f"to be one of {', '.join(INFILLS)}, with at most {_DRAWS} draws"
-            bad_value("proof_json", "the proof's infill", expected, f"{shown.infill.name} with {shown.infill.draws}")
+        check_describable("proof_json", shown.infill, tuple(proof.masks[0].shape))  # type: ignore[arg-type]
     content: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
@@ -89,10 +82,8 @@ def read_proof(source: str | Path) -> Proof:
         _refuse("the text", f"of at most {LARGEST} characters", len(text))
     try:
         content = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        if str(error).startswith("read_proof:"):
-            raise
-        _refuse("the text", "to be JSON", f"{type(error).__name__}: {str(error)[:_TEXT]}")
+    except _HOSTILE as error:
+        _refuse_for(error, "the text", "to be JSON")
     fields = {
         "format", "version", "kind", "labels", "delta", "score", "shape", "masks", "shown", "clean", "sample_id", "model",
         "image", "partition", "digest",
@@ -102,9 +93,12 @@ def read_proof(source: str | Path) -> Proof:
         _refuse(
             "format and version", f"{FORMAT!r}, {VERSION}", f"{str(content['format'])[:_TEXT]!r}, {str(content['version'])[:9]}"
         )
-    if content["digest"] != _digest({key: value for key, value in content.items() if key != "digest"}):
-        _refuse("the proof", "as it was written", "a digest that differs: the file was changed")
-    return _proof(content)
+    try:
+        if content["digest"] != _digest({key: value for key, value in content.items() if key != "digest"}):
+            _refuse("the proof", "as it was written", "a digest that differs: the file was changed")
+        return _proof(content)
+    except _HOSTILE as error:
+        _refuse_for(error, "its fields", "to make a proof")
 
 
 def _proof(content: dict[str, Any]) -> Proof:
@@ -116,35 +110,24 @@ def _proof(content: dict[str, Any]) -> Proof:
     _list("shown", content["shown"], None, _INFILLS)
     for name, part in content["model"].items() if isinstance(content["model"], dict) else [("model", None)]:
         _text(f"model.{str(name)[:_TEXT]}", part)
-    try:
-        return Proof(
-            _text("kind", content["kind"]),
-            tuple(_integer("labels", label, 0, 2**31 - 1) for label in _list("labels", content["labels"], 2)),  # type: ignore[arg-type]
-            tuple(mask_from_runs(content["masks"][name], shape[0], shape[1], f"masks.{name}") for name in names),
-            _number("delta", content["delta"]),
-            _text("score", content["score"]),
-            tuple(_shown(each, len(names)) for each in content["shown"]),
-            _numbers("clean", content["clean"], (2, 2)),
-            _integer("sample_id", content["sample_id"], 0, 2**48 - 1),
-            content["model"],
-            _text("image", content["image"]),
-            _text("partition", content["partition"]),
-        )
-    except (TypeError, ValueError) as error:
-        if str(error).startswith("read_proof:"):
-            raise
-        _refuse("its fields", "to make a proof", str(error)[:_TEXT])
+    return Proof(
+        _text("kind", content["kind"]),
+        tuple(_integer("labels", label, 0, 2**31 - 1) for label in _list("labels", content["labels"], 2)),  # type: ignore[arg-type]
+        tuple(mask_from_runs(content["masks"][name], shape[0], shape[1], f"masks.{name}") for name in names),
+        _number("delta", content["delta"]),
+        _text("score", content["score"]),
+        tuple(_shown(each, len(names), (shape[0], shape[1])) for each in content["shown"]),
+        _numbers("clean", content["clean"], (2, 2)),
+        _integer("sample_id", content["sample_id"], 0, 2**48 - 1),
+        content["model"],
+        _text("image", content["image"]),
+        _text("partition", content["partition"]),
+    )
 
 
-def _shown(each: Any, sets: int) -> Shown:
+def _shown(each: Any, sets: int, size: tuple[int, int]) -> Shown:
     _keys("shown", each, {"infill", "parameters", "retention"})
-    name = _text("shown.infill", each["infill"])
-    if name not in INFILLS or not isinstance(each["parameters"], dict):
-        _refuse("shown.infill", f"one of {', '.join(INFILLS)}, with parameters", repr(name))
-    options = {key: tuple(value) if isinstance(value, list) else value for key, value in each["parameters"].items()}
-    infill = INFILLS[name](**options)
-    if infill.draws > _DRAWS:
-        _refuse("shown.parameters.draws", f"at most {_DRAWS}", infill.draws)
+    infill = infill_from("read_proof", _text("shown.infill", each["infill"]), each["parameters"], size)
     return Shown(infill, _numbers("shown.retention", each["retention"], (sets, 2, 2)))
 
 
@@ -243,3 +226,10 @@ def _text(field: str, value: Any) -> str:
 
 def _refuse(field: str, expected: str, got: object) -> NoReturn:
     bad_value("read_proof", field, expected, got)
+
+
+def _refuse_for(error: Exception, field: str, expected: str) -> NoReturn:
+    """Passes our own refusals on, and puts all others into our words."""
+    if str(error).startswith("read_proof:"):
+        raise error
+    _refuse(field, expected, f"{type(error).__name__}: {str(error)[:_TEXT]}")

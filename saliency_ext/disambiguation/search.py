@@ -8,9 +8,12 @@ from .rules import Rules
 NEVER = -1
 
 
-def ranked(gains: Tensor) -> Tensor:
-    """Segments (..., M) in decreasing order of gain; ties: the lower number first, so labels of equal gains agree."""
-    return (-gains).argsort(dim=-1, stable=True)
+def ranked(gains: Tensor, absent: Tensor) -> Tensor:
+    """Segments (..., M) in decreasing order of gain; ties: the lower number first, so labels of equal gains agree.
+
+    absent: bool, broadcasts to the gains: numbers that no segment of the image has, which come last.
+    """
+    return (-gains).masked_fill(absent, torch.inf).argsort(dim=-1, stable=True)
 
 
 def prefixes(orders: Tensor) -> Tensor:
@@ -80,17 +83,18 @@ def parted(rules: Rules, left: tuple[Tensor, Tensor]) -> Tensor:
     return steps[0].any(1) | steps[1].any(1)
 
 
-def owners(rules: Rules, gains: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+def owners(rules: Rules, gains: tuple[Tensor, Tensor], absent: Tensor) -> tuple[Tensor, Tensor]:
     """Which segments (P, M) bool each label of a pair owns: those with the larger share of the label's best gain.
 
-    A label whose best gain is not positive owns nothing: dividing by it would turn the order round.
+    A label whose best gain is not positive owns nothing: dividing by it would turn the order round. absent (P, M) bool: numbers
+    that no segment has; nobody owns them.
     """
-    shares = []
+    shares, real = [], []
     for gain in gains:
-        best = gain.amax(1, keepdim=True)
+        best = gain.masked_fill(absent, -torch.inf).amax(1, keepdim=True)
         shares.append(torch.where(best > 0, gain / best.where(best > 0, 1), -torch.inf))
-    real = [gain.isfinite() & share.isfinite() for gain, share in zip(gains, shares, strict=True)]  # -inf: no such segment
-    ties = shares[0] == shares[1] if rules.ties == "first" else torch.zeros_like(real[0])
+        real.append((best > 0) & ~absent)
+    ties = shares[0] == shares[1] if rules.ties == "first" else torch.zeros_like(absent)
     return ((shares[0] > shares[1]) | ties) & real[0], (shares[1] > shares[0]) & real[1]
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..ops import philox_uniform
 
 _RESAMPLES = 2000
-_NORMAL_95 = 1.959963984540054
+NORMAL_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -58,5 +58,5 @@ def unpaired(first: Tensor, second: Tensor, total: int) -> Summary:
     if count < 2:
         return summarise(first - second, total)
     mean = float((first - second).mean())
-    half = _NORMAL_95 * math.sqrt(float(first.var() + second.var()) / count)
+    half = NORMAL_95 * math.sqrt(float(first.var() + second.var()) / count)
     return Summary(mean, mean - half, mean + half, count, total - count)

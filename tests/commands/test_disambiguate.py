@@ -10,8 +10,13 @@ import torch
 from PIL import Image
 
 from saliency_ext import cli
+from saliency_ext.commands.choices import INFILLS, make_infill
 from saliency_ext.commands.disambiguate import picture
-from saliency_ext.disambiguation import read_proof
+from saliency_ext.commands.preprocessing import IMAGENET_MEAN as MEAN
+from saliency_ext.commands.preprocessing import IMAGENET_STD as STD
+from saliency_ext.commands.preprocessing import Preprocessing
+from saliency_ext.disambiguation import PairFinder, preset, read_proof
+from saliency_ext.disambiguation.proof_infill import check_describable
 
 NET = """
 import torch
@@ -59,6 +64,35 @@ def test_a_picture_end_to_end(here, capsys):
         assert shown.startswith("valid: to this model class ") and "checked under constant in 1 forward pass(es)" in shown
         masks = len(read_proof(path).masks)
         assert Image.open(path.with_suffix(".png")).width == (masks + 1) * 192 + masks * 8
+
+
+@pytest.mark.parametrize("name", sorted(INFILLS))
+def test_every_infill_of_the_command_line_can_be_in_a_proof(name):
+    """Else a search would end in an error after all its forwards."""
+    check_describable("test", make_infill(name, Preprocessing((224, 224), 224, MEAN, STD, ""), 3), (224, 224))
+
+
+@pytest.mark.parametrize("infill", ["harmonic", "noisy_linear"])
+def test_infills_that_look_at_the_pixels_around(here, infill, capsys):
+    assert cli.main([*RUN, "--infill", infill, "--others", "black"]) == 0
+    assert "pairs of the top 4 labels" in capsys.readouterr().out
+
+
+def test_a_preset_is_applied_whole(here, capsys, monkeypatch):
+    """Its thresholds, and also: no pruning, no segments of fewer than 5 pixels; only the infill is that of the command."""
+    made = []
+    monkeypatch.setattr("saliency_ext.commands.disambiguate.PairFinder", lambda *a, **k: made.append(k) or PairFinder(*a, **k))
+    for name in ("default", "pairs2024_own"):
+        assert cli.main([*RUN, "--rules", name]) == 0
+        wanted = preset(name)
+        assert {key: made[-1][key] for key in wanted if key != "infill"} == {k: v for k, v in wanted.items() if k != "infill"}
+        assert made[-1]["infill"].name == "constant"
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_search(here, capsys):
+    (here / "taken").write_text("")
+    assert cli.main([*RUN, "--out", "taken"]) == 2
+    assert "disambiguate: [Errno 17] File exists: 'taken'" in capsys.readouterr().err
 
 
 def test_what_verify_says_of_other_things(here, capsys):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import pytest
 import torch
 
-from saliency_ext.disambiguation import PairFinder, Rules, mask_partition, preset
+from saliency_ext.disambiguation import PairFinder, Rules, mask_partition, partition, preset
 from saliency_ext.disambiguation.search import owners
 from saliency_ext.infill import Constant, ImageMean
 from saliency_ext.segmentation import grid
@@ -194,11 +196,12 @@ def test_logits_count_where_they_are_asked_for():
 
 def test_ties_of_ownership():
     """Equal shares: the first label owns them as published; else neither, so that the order of labels does not matter."""
-    gains = torch.tensor([[4.0, 2.0, 1.0, -torch.inf]], dtype=torch.float64), torch.tensor([[8.0, 2.0, 3.0, -torch.inf]]).double()
+    gains = torch.tensor([[4.0, 2.0, 1.0, 9.0]], dtype=torch.float64), torch.tensor([[8.0, 2.0, 3.0, 99.0]]).double()
+    absent = torch.tensor([[False, False, False, True]])
     for ties, first in (("first", [True, True, False, False]), ("neither", [False, True, False, False])):
-        owned = owners(Rules(distinct="ownership", ties=ties), gains)
+        owned = owners(Rules(distinct="ownership", ties=ties), gains, absent)
         assert owned[0].tolist() == [first] and owned[1].tolist() == [[False, False, True, False]]
-    nothing = owners(Rules(ties="first"), (-gains[0].abs(), gains[1]))
+    nothing = owners(Rules(ties="first"), (-gains[0].abs(), gains[1]), absent)
     assert not nothing[0].any(), "a label without positive evidence owns nothing"
 
 
@@ -218,9 +221,62 @@ def test_bad_images_are_marked_and_the_others_finish():
     assert [row[0].verdict for row in found] == ["distinct", "undecided", "distinct"]
 
 
-def test_a_map_that_is_not_finite():
-    found = finder(apart(4.0), attribution=lambda x, classes: torch.full((len(x), 6, 6), math.nan))(ones(), PAIR)[0][0]
-    assert (found.verdict, found.status) == ("undecided", "nonfinite_map")
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_map_that_is_not_finite(value):
+    """One bad pixel in the map of one label: the pairs of that label are marked, the others are judged."""
+    model = apart(4.0)
+
+    def maps(x, classes):
+        found = model.attribution(x, classes)
+        found[classes == 1, 0, 0] = value
+        return found
+
+    found = finder(model, Rules(floor=0.0), attribution=maps)(ones(), torch.tensor([[0, 1, 2]]))[0]
+    assert [pair.status for pair in found] == ["nonfinite_map", "ok", "nonfinite_map"]
+    assert found[0].verdict == "undecided"
+
+
+def test_images_with_fewer_segments_are_as_they_are_alone():
+    """Two segments beside nine: the numbers that an image lacks are neither redacted nor anyone's own."""
+    model, rules = apart(4.0), Rules(distinct="ownership", past_own=True, ties="first", inseparable=False)
+    few = (torch.arange(6)[None, :, None] > 1).long().expand(1, 6, 6).clone()
+    few[0, :2, :2] = 2
+    labels = torch.cat([CELLS(ones()), few])
+    search = finder(model, rules)
+    both = search(ones(2), PAIR.expand(2, 2), segments=partition(ones(2), labels))
+    alone = [search(ones(), PAIR, segments=partition(ones(), own[None]))[0] for own in labels]
+    assert [row[0].verdict for row in both] == [row[0].verdict for row in alone] == ["distinct", "distinct"]
+    for together, single in zip(both, alone, strict=True):
+        masks = zip(together[0].proofs[0].masks, single[0].proofs[0].masks, strict=True)
+        assert all(torch.equal(a, b) for a, b in masks)
+
+
+class Watched(torch.Tensor):
+    """A tensor that remembers where it was sent."""
+
+    sent: ClassVar[list[torch.device]] = []
+
+    def to(self, *where, **options):
+        Watched.sent += [each for each in where if isinstance(each, torch.device)]
+        return super().to(*where, **options)
+
+
+@pytest.mark.parametrize("which", ["labels", "sample_ids", "segments"])
+def test_what_comes_with_the_images_is_moved_to_them(which):
+    given = {"labels": PAIR, "sample_ids": torch.tensor([0]), "segments": partition(ones(), CELLS)}
+    part = given["segments"]
+    Watched.sent = []
+    given[which] = (
+        replace(part, labels=part.labels.as_subclass(Watched)) if which == "segments" else given[which].as_subclass(Watched)
+    )
+    assert finder(apart(4.0))(ones(), **given)[0][0].verdict == "distinct"
+    assert torch.device("cpu") in Watched.sent
+
+
+def test_labels_and_ids_on_the_host_images_on_a_device(cuda):
+    model = apart(4.0).cuda()
+    given = {"labels": PAIR, "sample_ids": torch.tensor([5]), "segments": partition(ones(), CELLS)}
+    assert finder(model)(ones().cuda(), **given)[0][0].verdict == "distinct"
 
 
 def test_one_segment_proves_nothing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import math
 from dataclasses import replace
@@ -11,10 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from saliency_ext.disambiguation import Rules, proof_json, read_proof, verify, write_proof
+from saliency_ext.disambiguation import PairFinder, Rules, proof_json, read_proof, verify, write_proof
 from saliency_ext.disambiguation.proof_file import LARGEST, _digest, mask_from_runs, run_lengths
-from saliency_ext.infill import Blur, Constant, GaussianNoise, OtherImage
-from tests.disambiguation.planted import Planted, finder, ones, planted
+from saliency_ext.infill import Blur, Constant, GaussianNoise, Harmonic, NoisyLinear, OtherImage
+from tests.disambiguation.planted import CELLS, Planted, finder, ones, planted
 
 PAIR = torch.tensor([[0, 1]])
 APART = {(0, 1): 4.0, (1, 5): 4.0}
@@ -152,6 +153,11 @@ def test_a_file_and_back(distinct, tmp_path):
     assert verify(model, ones()[0], again).valid
 
 
+def under(infill: str, **parameters) -> dict:
+    """The field `shown` with an infill."""
+    return {"shown": [{"infill": infill, "parameters": parameters, "retention": [[[10.0] * 2] * 2] * 2}]}
+
+
 def changed(proof, digest: bool = True, **fields) -> str:
     """The text with fields replaced; with a digest that fits, as a forger would write it."""
     content = json.loads(proof_json(proof)) | fields
@@ -183,6 +189,19 @@ HOSTILE = [
     ({"model": []}, "model.model text"),
     ({"image": "x" * 201}, "image text of at most 200 characters"),
     ({"score": "loss"}, "'probability', 'logit', 'both'"),
+    (under("blur", sigma=1e9), r"shown.parameters.sigma in \[-6, 6\], got 1000000000"),
+    (under("blur", sigma=10**400), r"shown.parameters.sigma in \[-6, 6\], got 1000"),
+    (under("blur", sigma=[1.0] * 2000), "shown.parameters.sigma of at most 1024 numbers, got 2000"),
+    (under("blur", sigma=-1.0), "its fields to make a proof, got ValueError: Blur: expected sigma >= 0"),
+    (under("constant", value=1e7), r"shown.parameters.value in \[-1e\+06, 1e\+06\]"),
+    (under("constant", value=[[0.0]]), "shown.parameters.value made of numbers, got list"),
+    (under("constant", value=[0.0] * 2000), "shown.parameters.value of at most 1024 numbers"),
+    (under("noisy_linear", tolerance=1e-12), "shown.parameters.tolerance >= 1e-06, got 1e-12"),
+    (under("harmonic", tolerance=0), "shown.parameters.tolerance >= 1e-06, got 0"),
+    (under("shuffle", seed=2**70), "shown.parameters.seed in"),
+    (under("shuffle", seed=0, draws=10**6), "shown.parameters.draws <= 16, got 1000000"),
+    ({"delta": 10**400}, "its fields to make a proof, got OverflowError"),
+    ({"clean": [[10**400, 1.0], [1.0, 1.0]]}, "its fields to make a proof, got OverflowError"),
     ({"extra": 1}, "the proof with the keys .* got also 'extra'"),
     ({"version": 2}, "format and version"),
 ]
@@ -219,13 +238,43 @@ def test_hostile_text_is_refused(distinct, tmp_path):
             read_proof(tmp_path / "bad.json")
 
 
+def test_nesting_that_is_just_not_too_deep_to_read_is_refused_in_words(distinct):
+    """Writing it again, for the digest, takes a few frames more than reading it."""
+    good = proof_json(distinct[1])
+
+    def readable(depth: int) -> bool:
+        try:
+            return bool(json.loads("[" * depth + "]" * depth)) or True
+        except RecursionError:
+            return False
+
+    too_deep = bisect.bisect_left(range(1 << 18), True, key=lambda depth: not readable(depth + 1)) + 1
+    for depth in range(too_deep - 60, too_deep + 3):
+        with pytest.raises(ValueError, match="read_proof: expected"):
+            read_proof(good.replace('"model": {', '"model": {"deep": ' + "[" * depth + "]" * depth + ", "))
+
+
 def test_infills_that_numbers_describe(distinct):
     _, proof = distinct
-    for infill in (Blur(2.0), GaussianNoise((0.0, 1.0), 1.0, 2**40, 4)):
+    for infill in (Blur(2.0), GaussianNoise((0.0, 1.0), 1.0, 2**40, 4), Harmonic(1e-4), NoisyLinear([0.01, 0.02, 0.03], 2**62)):
         assert read_proof(proof_json(replace(proof, shown=(replace(proof.shown[0], infill=infill),)))).shown[0].infill == infill
     bank = replace(proof.shown[0], infill=OtherImage(torch.zeros(2, 1, 6, 6), seed=0))
     with pytest.raises(ValueError, match="proof_json: expected the proof's infill to be one of blur, .* got other_image"):
         proof_json(replace(proof, shown=(bank,)))
+    for infill, said in ((Blur(7.0), r"sigma in \[-6, 6\], got 7"), (GaussianNoise(0.0, 1.0, 0, 17), "draws <= 16, got 17")):
+        with pytest.raises(ValueError, match=f"proof_json: expected shown.parameters.{said}"):
+            proof_json(replace(proof, shown=(replace(proof.shown[0], infill=infill),)))
+
+
+@pytest.mark.parametrize("infill", [Harmonic(), NoisyLinear(0.01, seed=3)])
+def test_a_proof_under_an_infill_that_looks_at_the_pixels_around(infill):
+    """Cell 1 is bright in a dark image, so what is around fills it with dark: found, written, read and checked."""
+    model, image = planted(4, APART), torch.zeros(1, 1, 6, 6)
+    image[..., :2, 2:4] = image[..., 2:4, 4:] = 1.0
+    image += 0.001 * torch.arange(36.0).view(6, 6)
+    proof = PairFinder(model, infill, CELLS, attribution=model.attribution)(image, PAIR)[0][0].proofs[0]
+    again = read_proof(proof_json(proof))
+    assert again.shown[0].infill == infill and verify(model, image[0], again).valid
 
 
 def test_a_retention_without_a_meaning_is_null(distinct):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import pytest
 import torch
 
@@ -22,7 +24,7 @@ def test_what_is_published():
 
 def test_intervals_of_shares():
     """At 0 of n the interval is [0, z2 / (n + z2)], at n of n its mirror image; 5 of 10 is symmetric about a half."""
-    z2 = 1.959963984540054**2
+    z2 = NormalDist().inv_cdf(0.975) ** 2
     assert wilson(0, 10) == pytest.approx([0.0, z2 / (10 + z2)])
     assert wilson(10, 10) == pytest.approx([10 / (10 + z2), 1.0])
     assert sum(wilson(5, 10)) == pytest.approx(1.0)
