@@ -5,7 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: demo test lint bench wheel picture clean
+.PHONY: demo test lint bench docs wheel picture clean
 .DEFAULT_GOAL := demo
 
 # Goes on where it was stopped; report/index.html is the page to open.
@@ -28,6 +28,10 @@ lint: $(VENV)/.installed
 # JSON under bench/results, table on the screen.
 bench: $(VENV)/.installed
 	$(PY) -m bench
+
+# The site, in build/site: docs/*.md, a card per metric and method, the API. Nothing is fetched.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build -q
 
 # A wheel in dist/, installed into a fresh environment and used there.
 wheel: $(VENV)/.installed

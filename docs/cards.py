@@ -1,0 +1,108 @@
+"""What the cards of metrics and methods show: `python docs/cards.py` measures it and writes docs/cards.json.
+
+A metric: its value for maps that are known to be good, upside down and blind, on scenes of the testbed, and which rules of the
+conformance kit hold for it. A method: which rules hold for it.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saliency_ext import evaluate
+from saliency_ext.attribution import Centre, GradCAM, Method, RandomControl
+from saliency_ext.attribution.catalogue import METHODS, MethodChoices, make_methods
+from saliency_ext.conformance import Table, check_explainer, check_metric
+from saliency_ext.infill import Constant
+from saliency_ext.metrics.catalogue import METRICS, MetricChoices, make_metrics
+from saliency_ext.ops import philox_normal
+from saliency_ext.segmentation import grid
+from saliency_ext.testbed.load import load_net
+from saliency_ext.testbed.scenes import make_scenes
+from saliency_ext.testbed.truth import own_region
+
+FILE = Path(__file__).with_name("cards.json")
+IMAGES = 8
+KINDS = {"deletion": "deletion", "morf": "deletion", "insertion": "insertion", "lerf": "insertion", "fidelity": "fidelity"}
+MAPS = ("grad_cam", "grad_cam, negated", "centre", "random")
+
+
+def reference_values(names: Iterable[str] = tuple(METRICS)) -> dict[str, dict[str, float | None]]:
+    """Metric -> map -> mean over the first scenes of the test split, with the choices of `saliency-ext evaluate`."""
+    net, scenes = load_net("residual"), make_scenes("test", torch.arange(IMAGES))
+    maps = {"grad_cam": GradCAM(net), "grad_cam, negated": _Negated(GradCAM(net)), "centre": Centre(), "random": RandomControl(0)}
+    truth = own_region(scenes, scenes.labels, "box")
+    found: dict[str, dict[str, float | None]] = {}
+    for asks_methods in (False, True):  # the negated map is none that could be asked again
+        own = [name for name in names if (METRICS[name].needs == "method") is asks_methods]
+        given = {name: method for name, method in maps.items() if isinstance(method, Method) or not asks_methods}
+        results = (
+            evaluate(net, scenes.inputs, scenes.labels, given, make_metrics(own, MetricChoices()), truth=truth) if own else {}
+        )
+        for name in own:
+            means = {each: float(results[each, name].values.nanmean()) for each in given}
+            found[name] = {each: None if math.isnan(value) else float(f"{value:.4g}") for each, value in means.items()}
+    return {name: found[name] for name in names}
+
+
+class _Negated:
+    def __init__(self, method: Callable[..., Tensor]) -> None:
+        self.method = method
+
+    def __call__(self, inputs: Tensor, target: Any) -> Tensor:
+        return -self.method(inputs, target)
+
+
+def rules_of_metric(name: str) -> Table | None:
+    """The conformance of a metric; None where it must ask a method, which the kit does not bring."""
+    entry = METRICS[name]
+    if entry.needs == "method":
+        return None
+
+    def call(model: Any, inputs: Tensor, target: Tensor, maps: Tensor) -> Tensor:
+        truth = torch.zeros(len(inputs), *inputs.shape[2:], dtype=torch.bool)
+        truth[:, 2:7, 3:8] = True
+        metric = make_metrics([name], MetricChoices(infill=Constant(0.0)))
+        given = truth if entry.needs == "truth" else None
+        return evaluate(model, inputs, target, maps, metric, truth=given, check_forward=False)["map", name].values
+
+    return check_metric(call, KINDS.get(name, "other"), name)
+
+
+def rules_of_method(name: str) -> Table:
+    """The conformance of a method, with few draws."""
+
+    def make(model: Any) -> Callable[..., Tensor]:
+        def method(inputs: Tensor, target: Tensor) -> Tensor:
+            bank = philox_normal(tuple(inputs.shape[1:]), torch.arange(4), seed=1)  # as large as the images of a rule
+            choices = MethodChoices(segmenter=partial(grid, cells=3), bank=bank)
+            return make_methods([name], model, choices)[name](inputs, target)
+
+        return method
+
+    return check_explainer(make, name)
+
+
+def plain(table: Table | None) -> list[list[str]] | None:
+    """Rule and, where it does not hold, what was seen."""
+    return None if table is None else [[row.rule, row.seen if not row.holds else ""] for row in table.rows]
+
+
+def measured() -> dict[str, Any]:
+    """All of it."""
+    return {
+        "images": IMAGES,
+        "maps": list(MAPS),
+        "values": reference_values(),
+        "metrics": {name: plain(rules_of_metric(name)) for name in METRICS},
+        "methods": {name: plain(rules_of_method(name)) for name in METHODS},
+    }
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps(measured(), indent=1) + "\n")

@@ -1,0 +1,213 @@
+"""Pages that are made, not written: a card per metric and method, the benchmarks, the API. A hook of mkdocs."""
+
+import importlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from bench.readme import committed, table
+from saliency_ext.attribution.catalogue import METHODS
+from saliency_ext.metrics.catalogue import METRICS, MetricChoices, make_metrics
+
+ROOT = Path(__file__).resolve().parent.parent
+CARDS = json.loads((ROOT / "docs/cards.json").read_text())
+TRUTH = json.loads((ROOT / "saliency_ext/testbed/ground_truth.json").read_text())
+PACKAGES = (
+    *("ops", "infill", "segmentation", "probing", "attribution", "metrics", "evaluation", "comparison", "disambiguation"),
+    *("conformance", "testbed", "protocols"),
+)
+ROLES = {
+    "order": "of the order of the pixels",
+    "pair": "of one half of a pair: read both",
+    "truth": "against known truth",
+    "sanity": "of sanity: fails for maps that cannot be right",
+    "form": "of the form of a map: says nothing about the model",
+    "model": "of the model: the same for every map",
+}
+NEEDS = {"": "model, images and maps", "truth": "also the true region", "method": "also the method, which it asks again"}
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Puts the made pages into the navigation, where the file names their folders."""
+    made = {folder: [page for page in made_pages() if page.startswith(folder)] for folder in ("metrics/", "methods/", "api/")}
+    for item in config.nav or []:
+        for title, value in list(item.items()):
+            item[title] = made.get(value, value) if isinstance(value, str) else value
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds the made pages."""
+    for page, text in made_pages().items():
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def made_pages() -> dict[str, str]:
+    """Path -> markdown."""
+    pages = {"metrics/index.md": _metrics(), "methods/index.md": _methods(), "benchmarks.md": _benchmarks()}
+    pages |= {f"metrics/{name}.md": metric_card(name) for name in METRICS}
+    pages |= {f"methods/{name}.md": method_card(name) for name in METHODS}
+    return {"api/index.md": _api_index()} | pages | {f"api/{name}.md": _api(name) for name in PACKAGES}
+
+
+def metric_card(name: str) -> str:
+    """Meaning, direction, unit, definition, reference values, rules, tests."""
+    entry, kind = METRICS[name], type(make_metrics([name], MetricChoices())[0])
+    facts = [
+        ("direction", {"none": "none: not a score"}.get(kind.info.direction, f"{kind.info.direction} is better")),
+        ("unit", kind.info.unit),
+        ("measures", kind.info.measures),
+        ("a metric", ROLES[entry.role]),
+        ("needs", NEEDS[entry.needs]),
+        ("source", kind.info.reference),
+    ]
+    values = [(each, _number(value)) for each, value in CARDS["values"][name].items()]
+    return "\n\n".join(
+        [
+            f"# {kind.__name__}",
+            entry.meaning,
+            _facts(facts),
+            "## Definition",
+            f"::: {kind.__module__}.{kind.__name__}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}",
+            "## Reference values",
+            f"Means over the first {CARDS['images']} scenes of the testbed's test split, its residual net, and the choices of "
+            "`saliency-ext evaluate`. `grad_cam` finds the object there; `centre` and `random` know nothing.",
+            _table(("map", name), values),
+            "## What holds",
+            _rules(CARDS["metrics"][name], "The conformance kit brings no method, so it does not check this one."),
+            "## Tests",
+            _tests(kind.__name__, "metrics"),
+        ]
+    )
+
+
+def method_card(name: str) -> str:
+    """What it does, cost, definition, what it scored on the testbed, rules, tests."""
+    entry = METHODS[name]
+    kind = _class_of(name)
+    facts = [
+        ("family", entry.info.family),
+        ("sign", "negative = evidence against the target" if entry.info.signed else "no evidence against the target is shown"),
+        ("cost per image and target", f"{entry.info.cost} (F: forward, B: backward, T: targets)"),
+        ("source", entry.info.reference or "this library"),
+    ]
+    measured = TRUTH["maps"].get(name)
+    scores = (
+        [(each.replace("_", " "), _interval(value)) for each, value in measured.items() if each != "control"] if measured else []
+    )
+    shown = (
+        _table(("metric", "mean, with a 95 % interval"), scores)
+        if scores
+        else "Not among the methods of the committed comparison: `saliency-ext evaluate --methods " + name + "` measures it."
+    )
+    return "\n\n".join(
+        [
+            f"# {kind.__name__}",
+            entry.summary[0].upper() + entry.summary[1:] + ".",
+            _facts(facts),
+            "## Definition",
+            f"::: {kind.__module__}.{kind.__name__}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}",
+            "## On the testbed",
+            f"{TRUTH['images']} scenes with two objects, the residual net. *Own minus other* is the score on the object that is "
+            "asked about minus the score on the other one: a map that ignores the question has 0.",
+            shown,
+            "## What holds",
+            _rules(CARDS["methods"][name], ""),
+            "## Tests",
+            _tests(kind.__name__, "attribution"),
+        ]
+    )
+
+
+def _class_of(name: str) -> type:
+    module = importlib.import_module("saliency_ext.attribution")
+    kinds = [getattr(module, each) for each in module.__all__]
+    return next(each for each in kinds if isinstance(each, type) and getattr(getattr(each, "info", None), "name", None) == name)
+
+
+def _metrics() -> str:
+    rows = []
+    for name, entry in METRICS.items():
+        info = make_metrics([name], MetricChoices())[0].info
+        rows.append(
+            (f"[{name}]({name}.md)", {"none": "-"}.get(info.direction, info.direction), info.measures, entry.needs or "-")
+        )
+    return "# Metrics\n\nOne card each.\n\n" + _table(("metric", "better", "measures", "needs also"), rows)
+
+
+def _methods() -> str:
+    rows = [(f"[{name}]({name}.md)", e.info.family, e.summary, e.info.cost) for name, e in METHODS.items()]
+    return "# Methods\n\nOne card each. F: forward, B: backward, T: targets.\n\n" + _table(
+        ("method", "family", "what", "cost"), rows
+    )
+
+
+def _benchmarks() -> str:
+    block = re.sub(r"\[([^\]]*)\]\(bench[^)]*\)", r"`\1`", table(committed()))  # files of the repository, not of the site
+    return f"# Benchmarks\n\n{block}"
+
+
+def _api_index() -> str:
+    rows = [(f"[saliency_ext.{name}]({name}.md)", _first_line(f"saliency_ext.{name}")) for name in PACKAGES]
+    return "# API\n\nAll public names, with shapes, errors, determinism and memory.\n\n" + _table(("package", ""), rows)
+
+
+def _api(name: str) -> str:
+    module = importlib.import_module(f"saliency_ext.{name}")
+    public = getattr(module, "__all__", None) or [each for each in vars(module) if _is_public(module, each)]
+    parts = [f"# saliency_ext.{name}", _first_line(module.__name__)]
+    for each in public:
+        value = getattr(module, each)
+        if isinstance(value, type) or callable(value):
+            parts.append(f"::: saliency_ext.{name}.{each}\n    options: {{members: {str(_has_methods(value)).lower()}}}")
+    return "\n\n".join(parts)
+
+
+def _is_public(module: Any, name: str) -> bool:
+    return not name.startswith("_") and getattr(getattr(module, name), "__module__", "") == module.__name__
+
+
+def _has_methods(value: Any) -> bool:
+    return isinstance(value, type)
+
+
+def _first_line(module: str) -> str:
+    return (importlib.import_module(module).__doc__ or "").split("\n\n")[0].replace("\n", " ")
+
+
+def _rules(rows: list[list[str]] | None, missing: str) -> str:
+    if rows is None:
+        return missing
+    lines = [
+        f"- {'holds' if not seen else '**does not hold**'}: {rule}" + (f" (seen: {seen})" if seen else "") for rule, seen in rows
+    ]
+    return "Checked by `saliency_ext.conformance`:\n\n" + "\n".join(lines)
+
+
+def _tests(name: str, folder: str) -> str:
+    used = [p for p in sorted((ROOT / "tests").rglob("test_*.py")) if re.search(rf"\b{name}\b", p.read_text())]
+    own = [p for p in used if folder in p.parts] or used
+    return "\n".join(f"- `{path.relative_to(ROOT)}`" for path in own)
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- **{name}**: {value}" for name, value in facts)
+
+
+def _interval(value: dict[str, float]) -> str:
+    return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+
+def _number(value: float | None) -> str:
+    return "no value" if value is None else f"{value:.3g}"
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [tuple(header), tuple("---" for _ in header), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
