@@ -1,6 +1,7 @@
 """Pages that are made, not written: a card per metric and method, the benchmarks, the API. A hook of mkdocs."""
 
 import importlib
+import inspect
 import json
 import re
 from collections.abc import Iterable
@@ -74,7 +75,7 @@ def metric_card(name: str) -> str:
             entry.meaning,
             _facts(facts),
             "## Definition",
-            f"::: {kind.__module__}.{kind.__name__}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}",
+            _docstring(kind),
             "## Reference values",
             f"Means over the first {CARDS['images']} scenes of the testbed's test split, its residual net, and the choices of "
             "`saliency-ext evaluate`. `grad_cam` finds the object there; `centre` and `random` know nothing.",
@@ -112,7 +113,7 @@ def method_card(name: str) -> str:
             entry.summary[0].upper() + entry.summary[1:] + ".",
             _facts(facts),
             "## Definition",
-            f"::: {kind.__module__}.{kind.__name__}\n    options: {{show_root_heading: false, show_root_toc_entry: false}}",
+            _docstring(kind),
             "## On the testbed",
             f"{TRUTH['images']} scenes with two objects, the residual net. *Own minus other* is the score on the object that is "
             "asked about minus the score on the other one: a map that ignores the question has 0.",
@@ -123,6 +124,11 @@ def method_card(name: str) -> str:
             _tests(kind.__name__, "attribution"),
         ]
     )
+
+
+def _docstring(kind: type) -> str:
+    shown = "{members: false, show_root_heading: false, show_root_toc_entry: false}"
+    return f"::: {kind.__module__}.{kind.__name__}\n    options: {shown}"
 
 
 def _class_of(name: str) -> type:
@@ -164,17 +170,15 @@ def _api(name: str) -> str:
     parts = [f"# saliency_ext.{name}", _first_line(module.__name__)]
     for each in public:
         value = getattr(module, each)
-        if isinstance(value, type) or callable(value):
-            parts.append(f"::: saliency_ext.{name}.{each}\n    options: {{members: {str(_has_methods(value)).lower()}}}")
+        if inspect.isclass(value) or inspect.isfunction(value):  # by its own path: a module may have the name of its function
+            parts.append(
+                f"::: {value.__module__}.{each}\n    options: {{heading: saliency_ext.{name}.{each}, toc_label: {each}}}"
+            )
     return "\n\n".join(parts)
 
 
 def _is_public(module: Any, name: str) -> bool:
     return not name.startswith("_") and getattr(getattr(module, name), "__module__", "") == module.__name__
-
-
-def _has_methods(value: Any) -> bool:
-    return isinstance(value, type)
 
 
 def _first_line(module: str) -> str:
