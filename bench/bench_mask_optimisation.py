@@ -17,7 +17,7 @@ from torch.nn import functional
 from saliency_ext import ops, reference
 from saliency_ext.attribution import ExtremalPerturbation, IntrinsicMask
 
-from .common import HEIGHT, PIXELS, WIDTH, Baseline, Case, Run, Setup, Task, max_difference
+from .common import HEIGHT, PIXELS, WIDTH, Baseline, Case, Setup, Task, max_difference
 from .report import write_json
 from .timing import Timer, paired
 
@@ -233,7 +233,7 @@ def main() -> None:
             warmup=1,
             check=max_difference,
             tolerance=baseline.tolerance or 0.0,
-            timer=_ProcessorTime(),
+            timer=Timer(clock=time.process_time),
         )
         row = {"op": case.op, "case": case.name, "baseline": baseline.name, "target": baseline.target, "max_error": error}
         row |= {"ratio": pair.ratio, "ratio_low": pair.low, "ratio_high": pair.high, "rounds": pair.rounds}
@@ -243,16 +243,6 @@ def main() -> None:
     complete = whole(options.images)
     print(complete)
     write_json(options.out, {"threads": 1, "time": "processor time", "rows": found, "whole": complete})
-
-
-class _ProcessorTime(Timer):
-    """Processor seconds per call."""
-
-    def __call__(self, function: Run, inner: int = 1) -> float:
-        start = time.process_time()
-        for _ in range(inner):
-            function()
-        return (time.process_time() - start) / inner
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,36 @@ def committed() -> list[dict[str, Any]]:
 
 
 def table(contents: Sequence[dict[str, Any]]) -> str:
-    """The rows that have a target, as markdown: ratios with their intervals."""
-    meta = contents[0]["meta"]
+    """The rows that have a target, as markdown: ratios with their intervals. An op in two files is that of the first."""
     lines = [
-        f"Measured by `make bench` on {meta['device_name']}, {meta['threads']} threads, torch {meta['torch']}, "
-        f"{meta['date'][:10]}: median of paired ratios in one process, with a 95 % interval. All rows, ceilings and memory: "
-        "[bench/results](bench/results); the rules: [bench/README.md](bench/README.md). No GPU was measured.",
+        f"Measured by {'; by '.join(map(_source, contents))}: median of paired ratios in one process, with a 95 % interval. All "
+        "rows, ceilings and memory: [bench/results](bench/results); the rules: [bench/README.md](bench/README.md). No GPU was "
+        "measured.",
         "",
         "| op | case | against | times faster | aimed for |",
         "|---|---|---|---|---|",
     ]
-    for row in (row for content in contents for row in content["rows"]):
-        if row.get("target") is None or row["status"] != "timed":
+    for row in _rows(contents):
+        if row.get("target") is None or row["status"] != "timed" or row.get("disturbed"):  # such a row is not quoted
             continue
         interval = f"{_number(row['ratio'])} [{_number(row['ratio_low'])}, {_number(row['ratio_high'])}]"
         verdict = "" if row["met"] else " (missed)"
         lines.append(f"| {row['op']} | {row['case']} | {row['baseline']} | {interval} | {_number(row['target'])}{verdict} |")
     return "\n".join(lines)
+
+
+def _source(content: dict[str, Any]) -> str:
+    """What wrote a file, where and when."""
+    meta, ops = content["meta"], ",".join(dict.fromkeys(row["op"] for row in content["rows"]))
+    command = "make bench" if meta["complete"] else f"python -m bench --only {ops}"
+    return f"`{command}` on {meta['device_name']}, {meta['threads']} threads, torch {meta['torch']}, {meta['date'][:10]}"
+
+
+def _rows(contents: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    seen: set[str] = set()
+    for content in contents:
+        yield from (row for row in content["rows"] if row["op"] not in seen)
+        seen |= {row["op"] for row in content["rows"]}
 
 
 def rewritten(text: str, block: str) -> str:

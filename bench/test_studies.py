@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from .studies import choices
-from .studies.rise_masks import ANCHOR, masks_needed, spearman, summary
+from .studies.rise_masks import ANCHOR, masks_needed, summary
+from .studies.soundness_tv import interval
 
 
 def test_masks_needed_is_between_its_neighbours_on_a_logarithmic_scale() -> None:
@@ -17,14 +17,6 @@ def test_masks_needed_is_between_its_neighbours_on_a_logarithmic_scale() -> None
     assert masks_needed(curve, 0.9) == pytest.approx(256.0)
     assert masks_needed(curve, 0.1) == 16.0  # no smaller run was made: at least this many times fewer
     assert masks_needed(curve, 0.95) == 256.0  # not reached
-
-
-def test_spearman_reads_ranks_only() -> None:
-    """The same order is 1, the opposite one -1; 1 - 6 sum d^2 / (n (n^2 - 1)) for one swap of neighbours among four: 0.8."""
-    values = torch.tensor([1.0, 2.0, 3.0, 4.0])
-    assert spearman(values, values.exp()) == pytest.approx(1.0)
-    assert spearman(values, -values) == pytest.approx(-1.0)
-    assert spearman(values, torch.tensor([2.0, 1.0, 3.0, 4.0])) == pytest.approx(0.8)
 
 
 def test_summary_counts_how_many_times_fewer() -> None:
@@ -55,3 +47,10 @@ def test_choices_keeps_the_study_that_is_not_made_again(tmp_path: Path, monkeypa
     assert {name: each["title"] for name, each in found.items()} == {"infill": "infill 1", "hyperparameters": "hyperparameters 3"}
     assert found["infill"]["number"] == 0.12346 and [words[3] for words in asked] == ["12", "4", "4"]
     assert [each.name for each in out.parent.iterdir()] == ["choices.json"]
+
+
+def test_an_interval_is_of_the_values() -> None:
+    """Equal values have no width; others have their mean between two of them; the numbers are counted."""
+    assert interval([0.5] * 7) == pytest.approx({"mean": 0.5, "low": 0.5, "high": 0.5, "count": 7})
+    found = interval([0.0, 1.0] * 10)
+    assert 0.2 < found["low"] < found["mean"] == 0.5 < found["high"] < 0.8 and found["count"] == 20

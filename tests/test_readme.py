@@ -29,6 +29,33 @@ def test_the_table_is_the_committed_json():
     assert table(contents).count("\n") > 10
 
 
+def test_the_caption_names_every_run_and_no_op_comes_twice():
+    def content(date, complete, *rows):
+        meta = {"device_name": "CPU", "threads": 1, "torch": "2.13", "date": f"{date} 10:00 UTC", "complete": complete}
+        timed = {
+            "status": "timed",
+            "target": 1.0,
+            "ratio": 2.0,
+            "ratio_low": 1.9,
+            "ratio_high": 2.1,
+            "met": True,
+            "baseline": "x",
+        }
+        return {"meta": meta, "rows": [timed | {"op": op, "case": case} for op, case in rows]}
+
+    def disturbed(content, op):
+        content["rows"] = [row | ({"disturbed": True, "met": None} if row["op"] == op else {}) for row in content["rows"]]
+        return content
+
+    first = content("2026-01-02", True, ("rank", "a"), ("rank", "b"))
+    second = content("2026-03-04", False, ("rank", "a"), ("engine", "c"))
+    lines = table([first, second]).splitlines()
+    assert "by `make bench` on CPU, 1 threads, torch 2.13, 2026-01-02; by `python -m bench --only rank,engine` on" in lines[0]
+    assert "2026-03-04: median" in lines[0]
+    assert len(table([first, disturbed(second, "engine")]).splitlines()) == len(lines) - 1, "a disturbed row is not quoted"
+    assert [line.split(" | ")[:2] for line in lines[4:]] == [["| rank", "a"], ["| rank", "b"], ["| engine", "c"]]
+
+
 def test_the_picture_is_there_and_small():
     picture = ROOT / "docs/report.png"
     assert "](docs/report.png)" in README.split("\n## ")[1], "on the first screen"

@@ -1,1 +1,4 @@
-"""Studies: commands that answer one question about quality, with a committed JSON each. Not part of `python -m bench`."""
+"""Studies: commands that answer one question about quality each and write a JSON file; committed ones lie in `bench/results`.
+
+Not part of `python -m bench`.
+"""

@@ -20,6 +20,7 @@ from saliency_ext.attribution.rise_estimate import Estimator, MapEstimator
 from saliency_ext.attribution.rise_masks import MaskSampler
 from saliency_ext.attribution.rise_regression import RegressionEstimator
 from saliency_ext.infill import DatasetMean
+from saliency_ext.metrics.rank_correlation import rank_correlation
 from saliency_ext.probing import Engine, GridMasks, Plan
 from saliency_ext.testbed.load import load_net
 from saliency_ext.testbed.recipe import Recipe
@@ -59,12 +60,6 @@ def saliency(masks: Pool, weighting: str, first: int = 0, count: int | None = No
     return estimator.map(scores)
 
 
-def spearman(first: Tensor, second: Tensor) -> float:
-    """Correlation of the ranks of two maps."""
-    ranks = [values.flatten().argsort(stable=True).argsort().double() for values in (first, second)]
-    return float(torch.corrcoef(torch.stack(ranks))[0, 1])
-
-
 def runs_of(pools: dict[str, list[Pool]], sampling: str, size: int) -> list[tuple[Pool, int]]:
     """Pools and first masks of disjoint runs of a size."""
     if sampling == "sobol":
@@ -90,7 +85,7 @@ def measure(scenes: int) -> dict[str, dict[str, dict[int, list[list[float]]]]]:
                 maps = [saliency(masks, weighting, first, size) for masks, first in runs_of(pools, sampling, size)]
                 for name, reference in references.items():
                     row = found[name].setdefault(f"{weighting}, {sampling}", {}).setdefault(size, [])
-                    row.append([spearman(each, reference) for each in maps])
+                    row.append([float(rank_correlation(each[None], reference[None])) for each in maps])
         print(f"scene {n + 1} of {scenes}: {time.monotonic() - started:.0f} s", flush=True)
     return found
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from saliency_ext import TargetMaps, evaluate
 from saliency_ext.attribution import GradCAM, Gradient, GreyLevel, IntrinsicMask, Occlusion, RandomControl
+from saliency_ext.evaluation.intervals import summarise
 from saliency_ext.infill import DatasetMean
 from saliency_ext.metrics.presets import PRESETS
 from saliency_ext.testbed.load import load_net
@@ -91,11 +92,9 @@ def judged(model: Any, maps: Tensor, scenes: Scenes) -> dict[str, list[float]]:
 
 
 def interval(values: list[float]) -> dict[str, float]:
-    """Mean, and 95 % bootstrap interval over images (10,000 resamples, fixed seed)."""
-    sample = torch.tensor(values, dtype=torch.float64)
-    drawn = torch.randint(len(sample), (10_000, len(sample)), generator=torch.Generator().manual_seed(0))
-    low, high = sample[drawn].mean(1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return {"mean": float(sample.mean()), "low": low, "high": high, "count": len(values)}
+    """Mean with its 95 % interval over images, as every evaluation gives it."""
+    found = summarise(torch.tensor(values, dtype=torch.float64), len(values))
+    return {"mean": found.mean, "low": found.low, "high": found.high, "count": found.images}
 
 
 def dominated(rows: dict[str, dict[str, dict[str, float]]]) -> dict[str, list[str]]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from ..checks import bad_type, bad_value, require_integer, require_mask, require_shape
+from ..checks import bad_type, bad_value, require_integer, require_mask, require_shape, require_tensor
 from ..models.targets import Target
 from ..ops.rank import checked_sample_ids
 from ..probing import Engine
@@ -151,6 +151,8 @@ class Choices:
             require_shape(_STUDY, "target", self.target, "(N,)", (len(reader),))
         if self.names is not None and len(self.names) != len(reader):
             bad_value(_STUDY, "names", f"of length N = {len(reader)}", len(self.names))
+        if self.truth is not None:
+            require_tensor(_STUDY, "truth", self.truth)
         if self.truth is not None and reader.example is not None:
             like = torch.empty(len(reader), *reader.example.shape[2:], device="meta")
             require_mask(_STUDY, "truth", self.truth.to("meta"), like, "data")

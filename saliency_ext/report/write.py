@@ -4,8 +4,8 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
+from ..evaluation.files import write_atomically
 from ..evaluation.results import Results
 from ..protocols import MethodInfo
 from .data import TITLE, Example, ReportData, gather
@@ -85,15 +85,9 @@ def write_page(data: ReportData, path: str | Path) -> Path:
 
 def write_text(text: str, path: str | Path) -> Path:
     """Writes a page whole or not at all: an old file is replaced at once."""
-    target = Path(path)
+    target, content = Path(path), text.encode("utf-8")
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f"{target.name}.{uuid4().hex}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_atomically(target, lambda file: file.write(content))
     return target
 
 

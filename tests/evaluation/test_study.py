@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy
 import pytest
 import torch
 
@@ -295,6 +296,7 @@ def test_arguments_are_refused_by_name(tmp_path):
         ({"names": ["a"]}, ValueError, "expected names of length N = 11, got 1"),
         ({"target": torch.zeros(3, dtype=torch.int64)}, ValueError, r"expected target of shape \(N,\) = \(11,\), got \(3,\)"),
         ({"sample_ids": torch.zeros(11, dtype=torch.int64)}, ValueError, "expected sample_ids to be distinct"),
+        ({"truth": numpy.zeros((11, 6, 5), dtype=bool)}, TypeError, "expected truth to be a torch.Tensor, got ndarray; "),
         ({"truth": torch.zeros(11, 5, 6, dtype=torch.bool)}, ValueError, r"expected truth of shape \(N, H, W\) = \(11, 6, 5\)"),
         ({"methods": "gradient"}, TypeError, "expected methods to be name -> method, or a sequence"),
         ({"methods": [Gradient, Gradient]}, ValueError, "expected methods with different names, got 'gradient' twice"),

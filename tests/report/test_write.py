@@ -168,6 +168,20 @@ def test_a_failure_leaves_the_old_page(tmp_path, monkeypatch):
     assert target.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_full_disk_leaves_the_old_page(tmp_path, monkeypatch):
+    """The page is written as every other file of a run: flushed, then renamed."""
+    target = tmp_path / "index.html"
+    target.write_text("old")
+
+    def full(number):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("saliency_ext.evaluation.files.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_report(results(), target)
+    assert target.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
 def test_names_that_are_no_text_do_not_break_the_page():
     Page(render(data(samples=["\udce9.png"] * 40, facts={"file": "\udcff"})))
 
