@@ -1,8 +1,10 @@
 """The README tells the truth: its example runs, its table is the committed JSON, its commands exist."""
 
+import importlib
 import re
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from bench.readme import committed, rewritten, table
@@ -54,6 +56,25 @@ def test_the_caption_names_every_run_and_no_op_comes_twice():
     assert "2026-03-04: median" in lines[0]
     assert len(table([first, disturbed(second, "engine")]).splitlines()) == len(lines) - 1, "a disturbed row is not quoted"
     assert [line.split(" | ")[:2] for line in lines[4:]] == [["| rank", "a"], ["| rank", "b"], ["| engine", "c"]]
+
+
+# Bases, controls, and what comes back or goes in: the table tells of what a reader looks for.
+UNTOLD = {
+    "attribution": "Control Method MaskMethod SampledGradientMethod NoiseFloor OptimisedMasks SegmentMean RandomControl Centre "
+    "Edge GreyLevel RandomWeights as_method",
+    "metrics": "Case CurveMetric Metric MetricResult PRESETS preset AverageGain AverageIncrease",
+    "comparison": "MEASURES NEUTRALITY Agreement Finding Findings Guarded LearnedImage Matrix Neutrality Similarities Trace "
+    "guarded more_stable",
+}
+
+
+@pytest.mark.parametrize("package", UNTOLD)
+def test_the_table_names_what_a_package_offers(package):
+    row = next(line for line in README.splitlines() if line.startswith(f"| `saliency_ext.{package}`"))
+    told = set(re.findall(r"`(\w+)`", row))
+    public = set(importlib.import_module(f"saliency_ext.{package}").__all__)
+    assert public - told == set(UNTOLD[package].split())
+    assert told <= public, "what it names exists"
 
 
 def test_the_picture_is_there_and_small():

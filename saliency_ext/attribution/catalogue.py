@@ -5,7 +5,7 @@ To add one: a row below. Its name is that of its `info`.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from inspect import signature
 from typing import Any
 
 from torch import Tensor
@@ -46,7 +46,8 @@ class MethodChoices:
 
     infill: what a removed pixel becomes, in methods that remove pixels (but for meaningful and extremal perturbation, which
     blur); also the baseline of integrated gradients. segmenter: of LIME and KernelSHAP. bank: (M, C, H, W) images, for expected
-    gradients and intrinsic masks. seed: of all draws. max_batch: images per forward.
+    gradients and intrinsic masks. seed: of all draws. max_batch: images per forward. samples: at most so many draws (masks,
+    coalitions, noisy copies) per image in the methods whose cost they are; None: as many as each takes by itself.
     """
 
     infill: Infill = field(default_factory=DatasetMean)
@@ -54,6 +55,7 @@ class MethodChoices:
     bank: Tensor | None = None
     seed: int = 0
     max_batch: int = 64
+    samples: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,17 @@ def _row(kind: Any, summary: str, make: Callable[[Any, MethodChoices], Method] |
     return MethodEntry(kind.info.name, kind.info, summary, make or plain)
 
 
+def _draws(kind: Any, choices: MethodChoices) -> dict[str, Any]:
+    """The number of draws as the argument of a method, where fewer are wanted than it takes by itself."""
+    counted = "masks" if kind is RISE else "samples"
+    if choices.samples is None or counted not in (parameters := signature(kind).parameters):
+        return {}
+    fewer = min(choices.samples, parameters[counted].default)
+    return {counted: fewer + fewer % 2 if kind is KernelSHAP else fewer}  # Kernel SHAP draws pairs
+
+
 def _seeded(kind: Any) -> Callable[[Any, MethodChoices], Method]:
-    return lambda model, c: kind(model, seed=c.seed, max_batch=c.max_batch)
+    return lambda model, c: kind(model, seed=c.seed, max_batch=c.max_batch, **_draws(kind, c))
 
 
 def _removing(kind: Any) -> Callable[[Any, MethodChoices], Method]:
@@ -80,7 +91,7 @@ def _removing(kind: Any) -> Callable[[Any, MethodChoices], Method]:
 
 
 def _coalitions(kind: Any) -> Callable[[Any, MethodChoices], Method]:
-    return lambda model, c: kind(model, c.infill, c.segmenter, seed=c.seed, max_batch=c.max_batch)
+    return lambda model, c: kind(model, c.infill, c.segmenter, seed=c.seed, max_batch=c.max_batch, **_draws(kind, c))
 
 
 def _with_bank(kind: Any) -> Callable[[Any, MethodChoices], Method]:
@@ -88,7 +99,8 @@ def _with_bank(kind: Any) -> Callable[[Any, MethodChoices], Method]:
         if choices.bank is None:
             remedy = "pass images, in model input space, that stand for the data"
             bad_value("make_methods", "choices.bank", f"images (M, C, H, W) for {kind.info.name}", None, remedy)
-        made: Method = kind(model, choices.bank, seed=choices.seed, max_batch=choices.max_batch)
+        options = {"seed": choices.seed, "max_batch": choices.max_batch}
+        made: Method = kind(model, choices.bank, **options, **_draws(kind, choices))
         return made
 
     return make
@@ -113,7 +125,7 @@ _ENTRIES = (
     _row(
         RISE,
         "mean of random masks, weighted by the score of the image seen through them",
-        lambda model, c: RISE(model, c.infill, seed=c.seed, max_batch=c.max_batch),
+        lambda model, c: RISE(model, c.infill, seed=c.seed, max_batch=c.max_batch, **_draws(RISE, c)),
     ),
     _row(LIME, "a linear model of the score, fitted to images that lack some superpixels", _coalitions(LIME)),
     _row(KernelSHAP, "Shapley values of superpixels, estimated", _coalitions(KernelSHAP)),
@@ -156,14 +168,12 @@ def make_methods(names: Sequence[str], model: Forward, choices: MethodChoices) -
     for name in names:
         plain = name.removesuffix(RANDOM_WEIGHTS)
         require_choice("make_methods", "names", plain, tuple(METHODS))
-        make = METHODS[plain].make
-        if plain == name:
-            made[name] = make(model, choices)
-        else:
-            factory = partial(_call_with, make, choices)
-            made[name] = RandomWeights(factory, model, choices.seed)  # type: ignore[arg-type]  # checks its model itself
+        made[name] = make_method(METHODS[plain], model, choices, random_weights=plain != name)
     return made
 
 
-def _call_with(make: Callable[[Forward, MethodChoices], Method], choices: MethodChoices, model: Forward) -> Method:
-    return make(model, choices)
+def make_method(entry: MethodEntry, model: Any, choices: MethodChoices, *, random_weights: bool = False) -> Method:
+    """The method of a row; on a copy of the model with random weights if that is asked for."""
+    if random_weights:
+        return RandomWeights(lambda redrawn: entry.make(redrawn, choices), model, choices.seed)
+    return entry.make(model, choices)

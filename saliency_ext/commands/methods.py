@@ -1,6 +1,5 @@
 """Methods of a run from their names: those of the catalogue, two variants, and the controls."""
 
-import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,23 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..attribution import (
-    LIME,
-    RISE,
-    ExpectedGradients,
-    Gradient,
-    InputXGradient,
-    IntrinsicMask,
-    KernelSHAP,
-    Method,
-    RandomWeights,
-    SmoothGrad,
-    SmoothGradSquared,
-    VarGrad,
-)
-from ..attribution.catalogue import CONTROLS, RANDOM_WEIGHTS, MethodChoices, MethodEntry
+from ..attribution import ExpectedGradients, Gradient, InputXGradient, IntrinsicMask, Method
+from ..attribution.catalogue import CONTROLS, RANDOM_WEIGHTS, MethodChoices, MethodEntry, make_method
 from ..attribution.catalogue import METHODS as CATALOGUE
-from ..protocols import Forward
 from ..segmentation import slic
 from .models import LoadedModel
 from .outcome import known, refuse
@@ -71,11 +56,13 @@ def chosen_methods(
         wanted = list(dict.fromkeys([*wanted, *_redrawn(wanted), *CONTROLS]))
     drawn = sampling or Sampling()
     bank = drawn.bank() if any(name.removesuffix(RANDOM_WEIGHTS) in _OF_A_BANK for name in wanted) else None
-    choices = MethodChoices(shared.infill, partial(slic, segments=25), bank, seed=shared.seed, max_batch=shared.max_batch)
+    segmenter = partial(slic, segments=25)
+    choices = MethodChoices(shared.infill, segmenter, bank, shared.seed, shared.max_batch, drawn.samples)
     made: dict[str, Method] = {}
     for name in wanted:
         try:
-            made[name] = _made(name, model.forward, choices, drawn.samples)
+            plain = name.removesuffix(RANDOM_WEIGHTS)
+            made[name] = make_method(METHODS[plain], model.forward, choices, random_weights=plain != name)
         except (TypeError, ValueError, RuntimeError, ImportError) as error:
             if name in names or name.endswith(RANDOM_WEIGHTS):
                 refuse(f"--methods: {name} cannot be used on this model: {error}")
@@ -94,37 +81,3 @@ def _redrawn(names: Sequence[str]) -> list[str]:
         return []
     methods = [name for name in names if METHODS[name].info.family != "control"]
     return [f"{name}{RANDOM_WEIGHTS}" for name in sorted(methods, key=lambda name: not METHODS[name].info.signed)[:1]]
-
-
-def _made(name: str, model: Any, choices: MethodChoices, samples: int | None) -> Method:
-    plain = name.removesuffix(RANDOM_WEIGHTS)
-    make = partial(_make, plain, choices=choices, samples=samples)
-    return make(model) if plain == name else RandomWeights(make, model, choices.seed)
-
-
-def _make(name: str, model: Forward, *, choices: MethodChoices, samples: int | None) -> Method:
-    if samples is None or name not in _DRAWING:
-        return METHODS[name].make(model, choices)
-    kind, counted, arguments = _DRAWING[name]
-    usual = inspect.signature(kind).parameters[counted].default
-    fewer = min(samples, usual)
-    if kind is KernelSHAP:  # draws pairs
-        fewer += fewer % 2
-    options = {counted: fewer, "seed": choices.seed, "max_batch": choices.max_batch}
-    made: Method = kind(model, *arguments(choices), **options)
-    return made
-
-
-# Methods whose cost is a number of draws: class, its argument for the number, what else it is called with.
-_DRAWING: dict[str, tuple[Any, str, Callable[[MethodChoices], tuple[Any, ...]]]] = {
-    kind.info.name: (kind, counted, arguments)
-    for kind, counted, arguments in (
-        (RISE, "masks", lambda c: (c.infill,)),
-        (LIME, "samples", lambda c: (c.infill, c.segmenter)),
-        (KernelSHAP, "samples", lambda c: (c.infill, c.segmenter)),
-        (ExpectedGradients, "samples", lambda c: (c.bank,)),
-        (SmoothGrad, "samples", lambda c: ()),
-        (SmoothGradSquared, "samples", lambda c: ()),
-        (VarGrad, "samples", lambda c: ()),
-    )
-}

@@ -65,6 +65,23 @@ def test_choices_arrive():
     assert not torch.allclose(moved(inputs, 0), made["integrated_gradients"](inputs, 0)), "the infill is the baseline"
 
 
+def test_every_method_that_draws_takes_fewer_draws():
+    """Whatever has a number of draws among its arguments, so that a new method cannot be forgotten."""
+    counted = {"rise": "masks"} | {name: "samples" for name in ("lime", "kernel_shap", "expected_gradients")}
+    counted |= {name: "samples" for name in ("smooth_grad", "smooth_grad_squared", "var_grad")}
+    model = net()
+    usual, fewer, many = (make_methods(list(METHODS), model, choices(samples=count)) for count in (None, 3, 10**6))
+    for name, method in usual.items():
+        arguments = inspect.signature(type(method)).parameters
+        assert {"masks", "samples"} & set(arguments) == ({counted[name]} if name in counted else set())
+        if name in counted:
+            own = arguments[counted[name]].default
+            wanted = [own, 4 if name == "kernel_shap" else 3, own]  # Kernel SHAP draws pairs
+            assert [getattr(each[name], counted[name]) for each in (usual, fewer, many)] == wanted
+    redrawn = make_methods(["smooth_grad_random_weights"], model, choices(samples=3))["smooth_grad_random_weights"]
+    assert redrawn.method.samples == 3
+
+
 def test_random_weights_of_any_method():
     model, inputs = net(), images()
     made = make_methods(["gradient", "gradient_random_weights"], model, choices())
