@@ -25,9 +25,7 @@ from .methods import DEFAULT_METHODS, Sampling, chosen_methods
 from .models import TESTBED, LoadedModel, asked_model
 from .outcome import FAILED, INTERRUPTED, USAGE, CommandError, Outcome, refuse
 from .progress import ProgressLine
-from .shared import Shared
-
-_BATCH = 64
+from .shared import BATCH, Shared
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -36,7 +34,7 @@ def run(options: argparse.Namespace) -> Outcome:
     model = asked_model(options)
     data = load_data(options.data, model, limit=options.limit, target=options.target, seed=options.seed)
     infill = make_infill(options.infill, model.preprocessing, options.seed)
-    shared = Shared(infill, options.steps, options.score, options.seed, options.max_batch or _BATCH)
+    shared = Shared(infill, options.steps, options.score, options.seed, options.max_batch or BATCH)
     sampling = Sampling(options.samples, data.bank)
     names = options.methods or DEFAULT_METHODS
     methods = chosen_methods(names, model, shared, controls=not options.no_controls, sampling=sampling)

@@ -18,9 +18,7 @@ from .methods import DEFAULT_METHODS, METHODS, Sampling, chosen_methods
 from .models import TESTBED, LoadedModel, asked_model
 from .outcome import Outcome, refuse
 from .preprocessing import read_picture
-from .shared import Shared
-
-_BATCH = 64
+from .shared import BATCH, Shared
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -29,7 +27,7 @@ def run(options: argparse.Namespace) -> Outcome:
     model = asked_model(options)
     name, inputs = read_image(options.image, model, options.seed)
     infill = make_infill(options.infill, model.preprocessing, options.seed)
-    shared = Shared(infill, 20, "probability", options.seed, options.max_batch or _BATCH)
+    shared = Shared(infill, 20, "probability", options.seed, options.max_batch or BATCH)
     sampling = Sampling(options.samples, lambda: _bank(options.data, model, options.seed))
     methods = chosen_methods(options.methods or DEFAULT_METHODS, model, shared, controls=False, sampling=sampling)
     images = inputs[None].to(next(model.forward.parameters(), inputs).device)

@@ -12,6 +12,7 @@ from .data import SCENES
 from .methods import DEFAULT_METHODS
 from .outcome import EXIT_CODES, Outcome
 from .parser_pairs import add_pairs
+from .shared import BATCH
 
 Command = Callable[[argparse.Namespace], Outcome]
 
@@ -158,8 +159,9 @@ def _model(command: argparse.ArgumentParser) -> None:
     group.add_argument("--mean", help="for normalisation, one number or three: 0.485,0.456,0.406; default: what the model says")
     group.add_argument("--std", help="likewise")
     group.add_argument(
-        "--max-batch", type=_positive, metavar="N", help="images per forward; default: measured, within the budget"
-    )
+        "--max-batch", type=_positive, metavar="N", help=f"images per forward; default: {BATCH}, but for the metrics of "
+        "evaluate what fits into the budget, measured"
+    )  # fmt: skip
 
 
 def _methods(command: argparse.ArgumentParser) -> None:

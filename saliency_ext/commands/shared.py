@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from ..protocols import Infill
 
+BATCH = 64  # images per forward of a method, where no number is given
+
 
 @dataclass(frozen=True)
 class Shared:

@@ -19,9 +19,9 @@ from .data import Data, load_data
 from .methods import chosen_methods
 from .models import LoadedModel, asked_model
 from .outcome import EXIT_CODES, Outcome, refuse
-from .shared import Shared
+from .shared import BATCH, Shared
 
-IMAGES, MASKS, _BATCH = 32, 400, 64
+IMAGES, MASKS = 32, 400
 LEARNED = "learned"
 INFILL_NAMES = ("mean", "black", "white", "image_mean", "blur", "noise", LEARNED)
 OTHERS = ("gradient", "grad_cam", "random")
@@ -71,7 +71,7 @@ def _infills(names: Sequence[str], options: argparse.Namespace, model: LoadedMod
 
 def _infill(options: argparse.Namespace, model: LoadedModel, batch: Batch, target: Any) -> Findings:
     infills = _infills(options.infills, options, model, batch)
-    size, forward = options.max_batch or _BATCH, model.forward
+    size, forward = options.max_batch or BATCH, model.forward
     return infill_study(
         **_common(options, model, batch, target),
         infills=infills,
@@ -89,7 +89,7 @@ def _infill(options: argparse.Namespace, model: LoadedModel, batch: Batch, targe
 
 def _hyperparameters(options: argparse.Namespace, model: LoadedModel, batch: Batch, target: Any) -> Findings:
     infill = _infills(options.infills[:1], options, model, batch)[options.infills[0]]
-    size, side = options.max_batch or _BATCH, min(batch.inputs.shape[2:])
+    size, side = options.max_batch or BATCH, min(batch.inputs.shape[2:])
 
     def rise(**changes: Any) -> Method:
         chosen = {"masks": options.masks, "grid": 7, "keep": 0.5, "seed": options.seed, "weighting": "centred"} | changes
@@ -124,7 +124,7 @@ QUESTIONS: dict[str, Callable[..., Findings]] = {"infill": _infill, "hyperparame
 
 def _common(options: argparse.Namespace, model: LoadedModel, batch: Batch, target: Any) -> dict[str, Any]:
     """What both studies are given."""
-    size = options.max_batch or _BATCH
+    size = options.max_batch or BATCH
     place = _device(model)
     known = [name for name in options.infills if name in INFILLS]
     infill = make_infill(known[0] if known else "mean", model.preprocessing, options.seed)

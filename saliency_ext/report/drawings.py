@@ -3,7 +3,7 @@
 from typing import Any
 
 from .data import MetricLine, ReportData
-from .figures import axis_strip, curve_panel, curves_of, interval_strip
+from .figures import axis_strip, curve_panel, curves_of, interval_strip, shared_extent
 from .formatting import number, span
 from .pictures import colour_bar, data_uri, method_scales, overlay, peak, shrunk
 from .standing import Standing
@@ -45,8 +45,7 @@ def curves_section(data: ReportData, metric: MetricLine, order: list[str]) -> di
     drawn = {name: found for name, result in measured.items() if (found := curves_of(result, reference)) is not None}
     if not drawn:
         return None
-    extents = [curves.extent for curves in drawn.values()]
-    extent = min(low for low, _ in extents), max(high for _, high in extents)
+    extent = shared_extent(drawn.values())
     first = next(iter(measured[next(iter(drawn))].curves))
     x_label = _X_LABELS.get(first, "share of pixels removed" if first in _REMOVED else "share")
     y_label = str(metric.parameters.get("score", "value")).replace("_", " ")

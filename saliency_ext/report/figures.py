@@ -3,7 +3,7 @@
 Elements are built as a tree and serialised, so a label can hold anything without becoming markup.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -45,6 +45,12 @@ class Curves:
         """Lowest and highest value drawn."""
         values = [value for line in self.lines for value in (*line.low, *line.high, *line.mean) if value == value]
         return (min(values), max(values)) if values else (0.0, 1.0)
+
+
+def shared_extent(drawn: Collection[Curves]) -> tuple[float, float]:
+    """Lowest and highest value of several, at least one: one y axis for panels that are compared."""
+    lows, highs = zip(*(curves.extent for curves in drawn), strict=True)
+    return min(lows), max(highs)
 
 
 # Curve of a result -> label and style. Other curves are drawn in turn in the styles below.

@@ -6,7 +6,7 @@ from typing import Any
 from ..comparison import Finding, Findings, Trace
 from ..evaluation.intervals import Summary
 from .data import STATUS_TEXTS
-from .figures import Curves, Line, curve_panel
+from .figures import Curves, Line, curve_panel, shared_extent
 from .formatting import number, span
 from .matrix import heat_map
 from .write import render_template, write_text
@@ -64,8 +64,7 @@ def _panels(trace: Trace) -> list[dict[str, str]]:
     drawn = {
         name: Curves(trace.fractions, [Line(name, "least", mean, low, high)]) for name, (mean, low, high) in trace.lines.items()
     }
-    extents = [curves.extent for curves in drawn.values()]
-    extent = min(low for low, _ in extents), max(high for _, high in extents)
+    extent = shared_extent(drawn.values())
     return [
         {
             "name": name,

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from saliency_ext.evaluation.intervals import Summary
-from saliency_ext.report.figures import WIDTH, axis_strip, curve_panel, curves_of, interval_strip
+from saliency_ext.report.figures import WIDTH, Curves, Line, axis_strip, curve_panel, curves_of, interval_strip, shared_extent
 from saliency_ext.report.formatting import number, span, ticks
 from tests.report.samples import DELETION, FIDELITY, curved, result, values, with_status
 
@@ -122,3 +122,10 @@ def test_numbers():
         and number(float("inf")) == "n/a"
     )
     assert span(0.1, 0.2) == "[0.100, 0.200]" and span(float("nan"), 1.0) == ""
+
+
+def test_panels_that_are_compared_share_an_axis():
+    nan = float("nan")
+    first = Curves([0.0, 1.0], [Line("a", "most", [0.2, 0.5], [0.1, 0.4], [0.3, 0.6])])
+    second = Curves([0.0, 1.0], [Line("b", "most", [0.4, nan], [-0.2, nan], [0.5, nan])])
+    assert shared_extent([first, second]) == (-0.2, 0.6) and shared_extent({"b": second}.values()) == (-0.2, 0.5)
