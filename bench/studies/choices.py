@@ -43,7 +43,7 @@ def main(words: list[str] | None = None) -> int:
             findings = json.loads((Path(folder) / "findings.json").read_text())
         seconds = {"seconds": round(time.monotonic() - wall), "processor_seconds": round(time.process_time() - work)}
         content["studies"][question] = {"command": "saliency-ext " + " ".join(asked), **seconds, **findings}
-    write_json(options.out, content)
+        write_json(options.out, content)
     return 0
 
 

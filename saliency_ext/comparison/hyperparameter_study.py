@@ -101,15 +101,14 @@ def _choice(name: str, usual: str, choice: str, labels: list[str], found: Simila
     """One choice: each variant against the usual map."""
     near = {label: found.summary("spearman", [(usual, label)]) for label in labels}
     floor, chance = found.reference("spearman", "noise_floor"), found.reference("spearman", "chance", [usual])
-    verdict = (
-        f"Rank correlation with the usual map ({usual}): {'; '.join(f'{label} {said(value)}' for label, value in near.items())}."
-    )
+    listed = "; ".join(f"{said(value)} at {label}" for label, value in near.items())
+    verdict = f"Rank correlation with the usual map ({usual}): {listed}."
     if math.isfinite(floor.mean):
         verdict += f" Another seed: {said(floor)}; an unrelated image: {said(chance)}. {_beyond_noise(found, usual, labels)}"
     else:
         verdict += f" An unrelated image: {said(chance)}; no noise floor was measured."
     numbers: dict[str, float | Summary] = {**near, "another seed": floor, "an unrelated image": chance}
-    return Finding(f"{name}: does {choice} matter?", verdict, numbers)
+    return Finding(f"Does the choice of {choice} matter for {name}?", verdict, numbers)
 
 
 def _beyond_noise(found: Similarities, usual: str, labels: list[str]) -> str:

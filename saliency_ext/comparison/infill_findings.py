@@ -102,7 +102,7 @@ def order_findings(scores: Mapping[str, Tensor], settings: list[str], maps: list
         "Does the order of two maps survive another metric infill?",
         f"Under Fidelity {said(flips)} of the pairs of maps change their order when only the metric's infill changes; other "
         f"images of the kind would flip {images_alone}, and {decided} flip although both orders are beyond doubt. "
-        f" Under MIF alone it is {said(found['mif'].flips)}.",
+        f"Under MIF alone it is {said(found['mif'].flips)}.",
         {
             f"{area}, {kind}": value
             for area, each in found.items()

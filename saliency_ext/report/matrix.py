@@ -1,24 +1,28 @@
 """Matrices as heat maps: inline SVG with a number in each cell, so that colour is never the only carrier."""
 
+import math
+
 from ..comparison import Matrix
 from .figures import markup, node
 from .formatting import number
 
 _CELL_WIDTH, _CELL_HEIGHT, _LETTER = 58, 24, 6.4
 _LONGEST = 26
+_TURN = 38  # degrees by which the names of columns are turned
+_RISE = math.sin(math.radians(_TURN))  # height of a turned name, over its length
 
 
 def heat_map(matrix: Matrix) -> str:
     """Rows and columns by name; the cover of a cell grows from low to high, and below 0 the other colour is used."""
     left = 10 + _LETTER * min(_LONGEST, max((len(name) for name in matrix.rows), default=0))
-    top = 10 + _LETTER * 0.75 * min(_LONGEST, max((len(name) for name in matrix.columns), default=0))
-    width = left + _CELL_WIDTH * len(matrix.columns) + top * 0.75
+    top = 10 + _LETTER * _RISE * min(_LONGEST, max((len(name) for name in matrix.columns), default=0))
+    width = left + _CELL_WIDTH * len(matrix.columns) + top
     height = top + _CELL_HEIGHT * len(matrix.rows) + 4
     svg = node("svg", viewBox=f"0 0 {width:.0f} {height:.0f}", width=f"{width:.0f}", class_="heat", role="img")
     svg.append(node("title", matrix.title))
     for column, name in enumerate(matrix.columns):
         x = left + _CELL_WIDTH * (column + 0.4)
-        svg.append(node("text", _short(name), x=x, y=top - 6, transform=f"rotate(-38 {x:.1f} {top - 6:.1f})"))
+        svg.append(node("text", _short(name), x=x, y=top - 6, transform=f"rotate(-{_TURN} {x:.1f} {top - 6:.1f})"))
     for row, (name, values) in enumerate(zip(matrix.rows, matrix.values, strict=True)):
         y = top + _CELL_HEIGHT * row
         svg.append(node("text", _short(name), x=left - 6, y=y + 16, text_anchor="end"))

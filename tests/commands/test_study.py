@@ -60,8 +60,13 @@ def test_infill(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_hyperparameters(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(words("hyperparameters")) == 0
     text = capsys.readouterr().out
-    for choice in ("masks", "grid", "keep", "window", "stride", "the step size"):
-        assert f"does {choice}" in text.lower(), choice
+    for choice in ("masks", "grid", "keep"):
+        assert f"Does the choice of {choice} matter for rise?" in text, choice
+    for choice in ("window", "stride"):
+        assert f"Does the choice of {choice} matter for occlusion?" in text, choice
+    assert "Does the step size of the metric matter?" in text
+    assert "keep 0.5): " in text and "at masks = 3; " in text  # a number, then the choice it belongs to
+    assert {path.name for path in (place / "hyperparameters").glob("*.parquet")} == {"similarity.parquet", "scores.parquet"}
 
 
 def test_refusals(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -141,6 +141,10 @@ def test_hyperparameters_beside_the_noise_of_the_seed() -> None:
         model, images(), 0, families, infill=Constant(0.5), again={"rise": rise(seed=1)}, steps=(2, 4), score="logit"
     )
     copy, masks, steps = found.findings
+    assert (
+        copy.question == "Does the choice of copy matter for rise?"
+        and "(usual): 1.00 [1.00, 1.00] at copy = same." in copy.verdict
+    )
     assert copy.numbers["copy = same"].mean == 1.0 and "None is beyond the noise of the seed" in copy.verdict
     assert masks.numbers["masks = 199"].mean > masks.numbers["another seed"].mean > -1
     assert "Beyond the noise of the seed: masks = 20. Not beyond it: masks = 199." in masks.verdict and len(masks.matrices) == 2
