@@ -45,7 +45,8 @@ def test_choices_keeps_the_study_that_is_not_made_again(tmp_path: Path, monkeypa
     assert choices.main(["--out", str(out), "--images", "12", "--only", "hyperparameters"]) == 0
     found = json.loads(out.read_text())["studies"]
     assert {name: each["title"] for name, each in found.items()} == {"infill": "infill 1", "hyperparameters": "hyperparameters 3"}
-    assert found["infill"]["number"] == 0.12346 and [words[3] for words in asked] == ["12", "4", "4"]
+    assert found["infill"]["number"] == 0.12346 and all(each["date"] and each["commit"] for each in found.values())
+    assert [words[3] for words in asked] == ["12", "4", "4"]
     assert [each.name for each in out.parent.iterdir()] == ["choices.json"]
 
 

@@ -42,7 +42,8 @@ def main(words: list[str] | None = None) -> int:
                 return 1
             findings = json.loads((Path(folder) / "findings.json").read_text())
         seconds = {"seconds": round(time.monotonic() - wall), "processor_seconds": round(time.process_time() - work)}
-        content["studies"][question] = {"command": "saliency-ext " + " ".join(asked), **seconds, **findings}
+        made = {name: content["meta"][name] for name in ("date", "commit")}
+        content["studies"][question] = made | {"command": "saliency-ext " + " ".join(asked), **seconds, **findings}
         write_json(options.out, content)
     return 0
 

@@ -23,7 +23,7 @@ def neutral_finding(found: Neutrality) -> Finding:
         f"{measure} {name}": found.summary(measure, name) for measure in NEUTRALITY for name in found.names
     }
     rows = [[found.summary(measure, name).mean for measure in NEUTRALITY] for name in found.names]
-    matrix = Matrix("N1 to N8 (means over images)", found.names, tuple(NEUTRALITY), rows, 0.0, 1.0)
+    matrix = Matrix("N1 to N8, explained under parameters (means over images)", found.names, tuple(NEUTRALITY), rows, 0.0, 1.0)
     question = "Which infill is most neutral?"
     if not bool(means.isfinite().any()):
         return Finding(question, "Not measured: no infill has values.", numbers, [matrix], [_reliability(found)])

@@ -110,7 +110,8 @@ def infill_study(
         "similarity": [row for name, found in groups.items() for row in similarity_rows(name, found)],
         "scores": score_rows(scores, list(safe), list(maps)),
     }
-    return Findings("Do infills matter?", findings, tables, dict(facts or {}), material.missing())
+    told = {name: f"{what}; neutral: {neutral}" for name, (what, neutral) in NEUTRALITY.items()}
+    return Findings("Do infills matter?", findings, tables, {**(facts or {}), **told}, material.missing())
 
 
 def _measures(inputs: Tensor) -> list[str]:

@@ -97,6 +97,7 @@ def test_tables_hold_what_was_measured(tmp_path: Path) -> None:
     drawn = next(matrix for each in found.findings for matrix in each.matrices if matrix.title.endswith("metric infill: mif"))
     column = [scores["mif", "black", "gradient", image] for image in range(5)]
     assert drawn.values[drawn.rows.index("gradient")][drawn.columns.index("black")] == pytest.approx(sum(column) / 5)
+    assert found.facts["N6"].startswith("mean change of the target's probability") and found.facts["N6"].endswith("neutral: 0")
     found.write_json(tmp_path / "findings.json")
     content = json.loads((tmp_path / "findings.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert [each["question"] for each in content["findings"]] == [each.question for each in found.findings]
