@@ -5,6 +5,10 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
+
+from saliency_ext.testbed.recipe import Recipe
+from saliency_ext.testbed.scenes import make_scenes
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -41,3 +45,20 @@ def test_quantus_harness(capsys):
     lines = output("quantus_harness.py", capsys).splitlines()[-2:]
     assert lines[0].startswith("grad_cam") and lines[1].startswith("gradient")
     assert all(re.search(r"'fidelity': [\d.]+, 'flipping': [\d.]+", line) for line in lines)
+
+
+def test_disambiguate_a_pair(capsys):
+    """A 9 and a 1 in one scene: what each label rests on lies on its own digit, whose boxes do not meet."""
+    lines = output("disambiguate_a_pair.py", capsys).splitlines()
+    assert re.fullmatch(r"the model sees 9 \(\d+%\) and one \(\d+%\): distinct", lines[0])
+    assert lines[2].startswith("its proof holds, checked in ")
+    scene = make_scenes("test", torch.tensor([1]), recipe=Recipe(objects=2))
+    boxes = dict(zip(scene.entities[0].tolist(), scene.boxes[0].tolist(), strict=True))
+    regions = re.findall(r"what (\w+) rests on: rows (\d+)-(\d+), columns (\d+)-(\d+)", "\n".join(lines))
+    assert [name for name, *_ in regions] == ["9", "one"]
+    for (_, *corners), digit in zip(regions, (9, 1), strict=True):
+        top, bottom, left, right = map(int, corners)
+        box_top, box_left, box_bottom, box_right = boxes[digit]
+        assert box_top <= bottom and top < box_bottom and box_left <= right and left < box_right
+        other = boxes[10 - digit]
+        assert right < other[1] or left >= other[3]
