@@ -37,7 +37,7 @@ class PairFinder:
     "shared": S_c is the shortest prefix of c's order after which both have fallen; D = S1 n S2, asked about anew, lowers both.
         Published. Ours also wants one thing, not two removed at once (`Rules.inseparable`), and tries a second proposal where
         the first fails (`Rules.fallback`).
-    "both", "undecided": both rules hold, or none.
+    "both", "undecided": both rules hold, or none. Ours tries an undecided pair again with weaker thresholds (`Rules.weaker`).
 
     Args:
         model: callable (B, C, H, W) -> logits (B, K). An nn.Module is run in eval mode and given back as it was.
@@ -51,9 +51,10 @@ class PairFinder:
         most, min_pixels: of `partition`.
         max_batch: masked inputs per forward.
 
-    Cost: with `prefix_difference` one forward per segment and label, for all pairs of T labels together, then four per pair, two
-    per proof and further infill, and in pruning one per segment of a proof and infill. `ownership` needs two traces per pair
-    that pairs do not share. Attribution comes on top. Memory: a square of the number of segments in bits per image and label.
+    Cost: with `prefix_difference` one forward per segment and label, for all pairs of T labels together, then about four per pair
+    and threshold, two per proof and further infill, and in pruning one per segment of a proof and infill. `ownership` needs two
+    traces per pair that pairs do not share. Attribution comes on top. Memory: a square of the number of segments in bits per
+    image and label.
 
     Deterministic. A result depends on its image, labels and sample id alone; that of a pair not on the other pairs asked.
     Swapping two labels swaps U1 and U2 and nothing else (not with ties="first").

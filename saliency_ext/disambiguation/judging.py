@@ -27,11 +27,13 @@ class Pairs:
 class Evidence:
     """A set of segments for "shared", two for "distinct", which hold by fresh forwards.
 
-    kind: DISTINCT or SHARED. removed: (sets, M) bool. retention: (F, sets, 2, 2), percent left under each infill, of the labels
-    of the pair, by measure. held: (F,) bool, under which infills all inequalities hold; the first is the search's own.
+    kind: DISTINCT or SHARED. delta: the threshold it holds for. removed: (sets, M) bool. retention: (F, sets, 2, 2), percent left
+    under each infill, of the labels of the pair, by measure. held: (F,) bool, under which infills all inequalities hold; the
+    first is the search's own.
     """
 
     kind: str
+    delta: float
     removed: Tensor
     retention: Tensor
     held: Tensor
@@ -61,23 +63,29 @@ def judge(
     if len(pairs.image) == 0:
         return []
     traces = _Traces(rules, infills[0], gains, absent, pairs)
-    first, second, separate = traces.apart()
-    separate = traces.holding(separate, (first, second), DISTINCT)
-    common, together = traces.common((first | second) & separate[:, None], spared)
     found: list[list[Evidence]] = [[] for _ in pairs.image]
-    for kind, which, sets in ((DISTINCT, separate, (first, second)), (SHARED, together, (common,))):
-        rows = which.nonzero().flatten()
-        claims = _claims(rules, gains, pairs, rows, sets, kind)
-        for row, evidence in zip(rows.tolist(), _evidence(claims, infills, gains, pairs, rows, kind, minimise), strict=True):
-            found[row].append(evidence)
+    for level in rules.levels():
+        traces.rules = level
+        undecided = torch.tensor([not each for each in found])
+        first, second, separate = traces.apart()
+        separate = traces.holding(separate & undecided, (first, second), DISTINCT)
+        common, together = traces.common((first | second) & separate[:, None], undecided, spared)
+        for kind, which, sets in ((DISTINCT, separate, (first, second)), (SHARED, together, (common,))):
+            rows = which.nonzero().flatten()
+            claims = _claims(level, gains, pairs, rows, sets, kind)
+            for row, evidence in zip(rows.tolist(), _evidence(claims, infills, gains, pairs, rows, kind, minimise), strict=True):
+                found[row].append(evidence)
     return found
 
 
 class _Traces:
-    """The redactions of one search: a trace per label of an image serves all its pairs."""
+    """The redactions of one search: a trace per label of an image serves all its pairs, and all thresholds.
+
+    rules: may be changed between calls, in their thresholds.
+    """
 
     def __init__(self, rules: Rules, main: Redactions, gains: Tensor, absent: Tensor, pairs: Pairs) -> None:
-        self._rules, self._main, self._gains, self._pairs = rules, main, gains, pairs
+        self.rules, self._main, self._gains, self._pairs = rules, main, gains, pairs
         image, labels, orders = pairs.image, gains.shape[1], ranked(gains, absent[:, None])
         self._absent = absent[image]
         places = torch.stack([image * labels + pairs.first, image * labels + pairs.second])
@@ -85,20 +93,24 @@ class _Traces:
         traces = main.retention(asked // labels, prefixes(orders.flatten(0, 1)[asked]))
         self._left = (_of_pair(traces[at[0]], pairs), _of_pair(traces[at[1]], pairs))
         self._orders = (orders[image, pairs.first], orders[image, pairs.second])
+        self._owned: tuple[Tensor, Tensor] | None = None  # traces along the segments that each label owns
 
     def apart(self) -> tuple[Tensor, Tensor, Tensor]:
         """U1, U2 (P, M) and whether proposed (P,)."""
-        rules, pairs = self._rules, self._pairs
+        rules, pairs = self.rules, self._pairs
         if rules.distinct == "prefix_difference":
             return prefix_difference(rules, self._orders, self._left)
         own = owners(rules, (self._gains[pairs.image, pairs.first], self._gains[pairs.image, pairs.second]), self._absent)
         orders = (ownership_orders(self._orders[0], own[0]), ownership_orders(self._orders[1], own[1]))
-        return ownership(rules, orders, own, (self._along(orders[0]), self._along(orders[1])))
+        if self._owned is None:
+            self._owned = (self._along(orders[0]), self._along(orders[1]))
+        return ownership(rules, orders, own, self._owned)
 
-    def common(self, proven: Tensor, spared: Tensor) -> tuple[Tensor, Tensor]:
-        """D (P, M) and whether it holds (P,). proven (P, M): segments of a distinct proof."""
-        rules = self._rules
+    def common(self, proven: Tensor, asked: Tensor, spared: Tensor) -> tuple[Tensor, Tensor]:
+        """D (P, M) and whether it holds (P,). proven (P, M): segments of a distinct proof. asked (P,): which pairs."""
+        rules = self.rules
         common, wider, proposed = common_prefix(rules, self._orders, self._left)
+        proposed = proposed & asked
         if rules.inseparable:
             common, wider = common & ~proven, wider & ~proven
         holds = self.holding(proposed, (common,), SHARED)
@@ -112,7 +124,7 @@ class _Traces:
 
     def holding(self, which: Tensor, sets: Sequence[Tensor], kind: str) -> Tensor:
         """Which of the pairs (P,) hold, by fresh forwards of all their sets."""
-        claims = _claims(self._rules, self._gains, self._pairs, which.nonzero().flatten(), sets, kind)
+        claims = _claims(self.rules, self._gains, self._pairs, which.nonzero().flatten(), sets, kind)
         found = which.clone()
         found[which] = claims.hold(claims.asked(self._main)).view(len(sets), -1).all(0)
         return found
@@ -129,7 +141,7 @@ class _Traces:
         beyond = (torch.arange(steps) >= sizes[:, None])[:, :, None, None]
         first, second = (_of_pair(each, own).masked_fill(beyond, torch.nan) for each in left)
         found = which.clone()
-        found[which] = parted(self._rules, (first, second))
+        found[which] = parted(self.rules, (first, second))
         return found
 
     def _along(self, orders: Tensor) -> Tensor:
@@ -176,4 +188,5 @@ def _evidence(
     retention = torch.stack([_of_pair(each[:, None], own)[:, 0] for each in asked])
     shaped = retention.view(len(infills), sets, len(rows), 2, 2)
     removed = claims.removed.view(sets, len(rows), -1)
-    return [Evidence(kind, removed[:, at], shaped[:, :, at], held[at]) for at in range(len(rows))]
+    delta = claims.rules.delta if kind == DISTINCT else claims.rules.shared_delta
+    return [Evidence(kind, delta, removed[:, at], shaped[:, :, at], held[at]) for at in range(len(rows))]

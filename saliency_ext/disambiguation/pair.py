@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..evaluation.describe import tensor_digest
-from .judging import BOTH, DISTINCT, UNDECIDED, Evidence, Pairs
+from .judging import BOTH, UNDECIDED, Evidence, Pairs
 from .proof import Proof, Shown, masks_of
 from .redaction import Redactions
 from .rules import Rules
@@ -118,25 +118,25 @@ class Table:
             for each, left, held in zip(infills, evidence.retention, evidence.held.tolist(), strict=True)
             if held
         )
-        delta = self._rules.delta if evidence.kind == DISTINCT else self._rules.shared_delta
         masks = masks_of(evidence.removed, partition.labels[image])
         ids = int(infills[0].sample_ids[image])
         prints = (ids, model, digest, partition.digest(image))
-        return Proof(evidence.kind, labels, masks, delta, self._rules.score, shown, clean, *prints)
+        return Proof(evidence.kind, labels, masks, evidence.delta, self._rules.score, shown, clean, *prints)
 
 
 def _reason(rules: Rules, proofs: Sequence[Proof]) -> str:
     if not proofs:
-        apart = f"separate sets that lower one label to {100 - rules.delta:g} % and keep the other at {rules.delta:g} %"
-        return f"neither {apart}, nor a common set that lowers both to {100 - rules.shared_delta:g} %, were found"
+        last = rules.levels()[-1]
+        apart = f"separate sets that lower one label to {100 - last.delta:g} % and keep the other at {last.delta:g} %"
+        return f"neither {apart}, nor a common set that lowers both to {100 - last.shared_delta:g} %, were found"
     return "; ".join(_said(proof) for proof in proofs)
 
 
 def _said(proof: Proof) -> str:
     left = proof.shown[0].retention[..., 0 if proof.score != "logit" else 1]
     parts = [
-        f"redacting {area:.0%} of the image leaves {float(row[0]):.0f} % of class {proof.labels[0]} and {float(row[1]):.0f} % of"
-        f" class {proof.labels[1]}"
+        f"redacting {100 * area:.0f} % of the image leaves {float(row[0]):.0f} % of class {proof.labels[0]} and"
+        f" {float(row[1]):.0f} % of class {proof.labels[1]}"
         for area, row in zip(proof.areas, left, strict=True)
     ]
     return f"{proof.kind}: {', '.join(parts)}"

@@ -1,6 +1,7 @@
 """When a redaction settles a pair: thresholds, the published rules as presets, ours as the default."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
@@ -22,6 +23,8 @@ class Rules:
     shared_delta: in (50, 100), of "shared": both labels fall to r <= 100 - shared_delta.
     distinct: "prefix_difference" or "ownership", see `finder`.
     score: "probability" (softmax), "logit" (minus the mean logit of the image) or "both": every threshold must hold under each.
+    weaker: further values of delta, decreasing, each in (50, delta): where a pair is undecided, both rules are tried again with
+        the next one in place of delta and shared_delta. The traces are the same; a proof says which delta it holds for.
     floor: in [0, 1), least clean probability of either label; below it the pair is not judged.
     ties: ownership of a segment whose shares are equal: "first" label (published; depends on their order) or "neither".
     past_own: ownership goes on to segments of the other label when a label's own are used up (published), so the two sets of a
@@ -40,6 +43,7 @@ class Rules:
     shared_delta: float = 80.0
     distinct: str = "prefix_difference"
     score: str = "probability"
+    weaker: tuple[float, ...] = (65.0,)
     floor: float = 0.01
     ties: str = "neither"
     past_own: bool = False
@@ -50,12 +54,20 @@ class Rules:
     def __post_init__(self) -> None:
         check_delta("Rules", "delta", self.delta)
         check_delta("Rules", "shared_delta", self.shared_delta)
+        for above, below in pairwise((min(self.delta, self.shared_delta), *self.weaker)):
+            check_delta("Rules", "weaker", below)
+            if below >= above:
+                bad_value("Rules", "weaker", "to decrease from below delta and shared_delta", self.weaker)
         require_choice("Rules", "distinct", self.distinct, SEARCHES)
         require_choice("Rules", "score", self.score, SCORES)
         if require_number("Rules", "floor", self.floor) >= 1:
             bad_value("Rules", "floor", "in [0, 1)", self.floor)
         require_choice("Rules", "ties", self.ties, ("first", "neither"))
         require_choice("Rules", "shared_search", self.shared_search, ("both", "own"))
+
+    def levels(self) -> list["Rules"]:
+        """These rules, then the same with each weaker delta."""
+        return [self, *(replace(self, delta=delta, shared_delta=delta, weaker=()) for delta in self.weaker)]
 
     def fallen(self, retention: Tensor) -> Tensor:
         """Whether a label is gone, by the thresholds of "distinct": (...) bool of retention (..., 2), one per measure."""
@@ -88,8 +100,8 @@ def _under(values: Tensor, limit: float, score: str) -> Tensor:
 # The published rules with their own settings [Mummani 2024, code]; the value of delta for "distinct" is not known, 80 is ours.
 PRESETS = {
     "default": Rules(),
-    "pairs2024_own": Rules(distinct="ownership", ties="first", past_own=True, fallback=False, inseparable=False),
-    "pairs2024_diff": Rules(fallback=False, inseparable=False),
+    "pairs2024_own": Rules(distinct="ownership", ties="first", past_own=True, weaker=(), fallback=False, inseparable=False),
+    "pairs2024_diff": Rules(weaker=(), fallback=False, inseparable=False),
 }
 
 

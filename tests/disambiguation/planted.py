@@ -42,6 +42,16 @@ def planted(classes: int, terms: dict[tuple[int, int], float]) -> Planted:
     return Planted(weights)
 
 
+def apart(gain: float, classes: int = 4) -> Planted:
+    """Class 0 sees cell 1, class 1 cell 5."""
+    return planted(classes, {(0, 1): gain, (1, 5): gain})
+
+
+def alike(gain: float, classes: int) -> Planted:
+    """Classes 0 and 1 both see cell 4, and nothing else."""
+    return planted(classes, {(0, 4): gain, (1, 4): gain})
+
+
 def ones(count: int = 1) -> Tensor:
     return torch.ones(count, 1, SIDE, SIDE)
 

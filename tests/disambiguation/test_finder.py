@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from functools import partial
-from typing import ClassVar
 
 import pytest
 import torch
 
-from saliency_ext.disambiguation import PairFinder, Rules, mask_partition, partition, preset
+from saliency_ext.disambiguation import PairFinder, Rules, preset, verify
 from saliency_ext.disambiguation.search import owners
 from saliency_ext.infill import Constant, ImageMean
 from saliency_ext.segmentation import grid
-from tests.disambiguation.planted import CELLS, cells_of, finder, ones, planted
+from tests.disambiguation.planted import CELLS, alike, apart, cells_of, finder, ones, planted
 
 PAIR = torch.tensor([[0, 1]])
-
-
-def apart(gain: float, classes: int = 4, **more: float):
-    """Class 0 sees cell 1, class 1 cell 5."""
-    return planted(classes, {(0, 1): gain, (1, 5): gain})
-
-
-def alike(gain: float, classes: int):
-    """Classes 0 and 1 both see cell 4, and nothing else."""
-    return planted(classes, {(0, 4): gain, (1, 4): gain})
+STRICT = Rules(weaker=())
 
 
 @pytest.mark.parametrize("rules", [Rules(), preset("pairs2024_diff")["rules"], preset("pairs2024_own")["rules"]])
@@ -45,11 +34,47 @@ def test_two_things_in_closed_form(rules):
 
 def test_weak_evidence_is_no_proof():
     """At a = 2 cell 1 still leaves 21.9 % of A: more than 20."""
-    assert finder(apart(2.0))(ones(), PAIR)[0][0].verdict == "undecided"
+    assert finder(apart(2.0), STRICT)(ones(), PAIR)[0][0].verdict == "undecided"
     assert finder(apart(2.0), Rules(delta=78.0))(ones(), PAIR)[0][0].verdict == "distinct"
 
 
-@pytest.mark.parametrize("rules", [Rules(), preset("pairs2024_diff")["rules"], preset("pairs2024_own")["rules"]])
+def test_weaker_thresholds_are_tried_in_turn_where_a_pair_is_undecided():
+    """21.9 % is above 20 and 21, below 25 and 35: the proof speaks of the first threshold that it passes, and is valid there."""
+    model = apart(2.0)
+    for weaker, delta in (((79.0, 75.0, 65.0), 75.0), ((65.0,), 65.0), ((79.0,), None), ((), None)):
+        pair = finder(model, Rules(weaker=weaker))(ones(), PAIR)[0][0]
+        assert [proof.delta for proof in pair.proofs] == ([] if delta is None else [delta]), weaker
+        assert all(verify(model, ones()[0], proof).valid for proof in pair.proofs)
+    assert "lowers both to 21 %" in finder(model, Rules(weaker=(79.0,)))(ones(), PAIR)[0][0].reason
+    strong = finder(apart(3.0))(ones(), PAIR)[0][0].proofs[0]
+    assert strong.delta == 80.0, "what passes the first is not weakened"
+
+
+def test_weaker_thresholds_of_shared_and_of_some_pairs_only():
+    """Each pair passes through its thresholds on its own: a pair that needs none of the weaker ones is not weakened by others."""
+    model = planted(40, {(0, 4): 3.0, (1, 4): 3.0, (2, 1): 5.0, (3, 7): 5.0})
+    found = finder(model, Rules(floor=0.0))(ones(), torch.tensor([[0, 1, 2, 3]]))[0]
+    by_pair = {pair.labels: [(proof.kind, proof.delta) for proof in pair.proofs] for pair in found}
+    alone = {
+        pair.labels: [(proof.kind, proof.delta) for proof in pair.proofs]
+        for labels in by_pair
+        for pair in finder(model, Rules(floor=0.0))(ones(), torch.tensor([labels]))[0]
+    }
+    assert by_pair == alone and by_pair[2, 3] == [("distinct", 80.0)]
+
+
+@pytest.mark.parametrize("distinct", ["prefix_difference", "ownership"])
+def test_weaker_thresholds_cost_no_further_trace(distinct):
+    """An undecided pair: 2 traces of 9 (ownership: 4) and the clean image at either number of thresholds."""
+    asked = []
+    for weaker in ((), (75.0, 70.0, 65.0)):
+        search = finder(apart(0.5), Rules(weaker=weaker, distinct=distinct))
+        assert search(ones(), PAIR)[0][0].verdict == "undecided"
+        asked.append(search.masked_inputs)
+    assert asked[0] == asked[1] == 1 + 9 * (2 if distinct == "prefix_difference" else 4)
+
+
+@pytest.mark.parametrize("rules", [STRICT, preset("pairs2024_diff")["rules"], preset("pairs2024_own")["rules"]])
 @pytest.mark.parametrize(("classes", "gain", "verdict"), [(11, 3.75, "undecided"), (11, 3.9, "shared"), (20, 2.15, "undecided"),
                                                           (20, 2.3, "shared"), (4, 9.0, "undecided")])  # fmt: skip
 def test_one_thing_in_closed_form(rules, classes, gain, verdict):
@@ -191,7 +216,7 @@ def test_logits_count_where_they_are_asked_for():
     proof = finder(apart(3.0), Rules(score="both"))(ones(), PAIR)[0][0].proofs[0]
     assert proof.shown[0].retention[:, :, 1].flatten().tolist() == pytest.approx([-50, 150, 150, -50], rel=1e-5)
     assert finder(apart(2.0), Rules(score="logit"))(ones(), PAIR)[0][0].verdict == "distinct", "probabilities do not count"
-    assert finder(apart(2.0), Rules(score="both"))(ones(), PAIR)[0][0].verdict == "undecided"
+    assert finder(apart(2.0), Rules(score="both", weaker=()))(ones(), PAIR)[0][0].verdict == "undecided"
 
 
 def test_ties_of_ownership():
@@ -203,126 +228,3 @@ def test_ties_of_ownership():
         assert owned[0].tolist() == [first] and owned[1].tolist() == [[False, False, True, False]]
     nothing = owners(Rules(ties="first"), (-gains[0].abs(), gains[1]), absent)
     assert not nothing[0].any(), "a label without positive evidence owns nothing"
-
-
-# ---- bad input
-
-
-def test_a_label_below_the_floor_is_not_judged():
-    pair = finder(apart(6.0, 40))(ones(), torch.tensor([[0, 7]]))[0][0]
-    assert (pair.verdict, pair.status, pair.proofs) == ("undecided", "pair_undefined", ()) and "floor" in pair.reason
-
-
-def test_bad_images_are_marked_and_the_others_finish():
-    images = ones(3)
-    images[1, 0, 0, 0] = math.nan
-    found = finder(apart(4.0))(images, PAIR.expand(3, 2))
-    assert [row[0].status for row in found] == ["ok", "nonfinite_input", "ok"]
-    assert [row[0].verdict for row in found] == ["distinct", "undecided", "distinct"]
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_map_that_is_not_finite(value):
-    """One bad pixel in the map of one label: the pairs of that label are marked, the others are judged."""
-    model = apart(4.0)
-
-    def maps(x, classes):
-        found = model.attribution(x, classes)
-        found[classes == 1, 0, 0] = value
-        return found
-
-    found = finder(model, Rules(floor=0.0), attribution=maps)(ones(), torch.tensor([[0, 1, 2]]))[0]
-    assert [pair.status for pair in found] == ["nonfinite_map", "ok", "nonfinite_map"]
-    assert found[0].verdict == "undecided"
-
-
-def test_images_with_fewer_segments_are_as_they_are_alone():
-    """Two segments beside nine: the numbers that an image lacks are neither redacted nor anyone's own."""
-    model, rules = apart(4.0), Rules(distinct="ownership", past_own=True, ties="first", inseparable=False)
-    few = (torch.arange(6)[None, :, None] > 1).long().expand(1, 6, 6).clone()
-    few[0, :2, :2] = 2
-    labels = torch.cat([CELLS(ones()), few])
-    search = finder(model, rules)
-    both = search(ones(2), PAIR.expand(2, 2), segments=partition(ones(2), labels))
-    alone = [search(ones(), PAIR, segments=partition(ones(), own[None]))[0] for own in labels]
-    assert [row[0].verdict for row in both] == [row[0].verdict for row in alone] == ["distinct", "distinct"]
-    for together, single in zip(both, alone, strict=True):
-        masks = zip(together[0].proofs[0].masks, single[0].proofs[0].masks, strict=True)
-        assert all(torch.equal(a, b) for a, b in masks)
-
-
-class Watched(torch.Tensor):
-    """A tensor that remembers where it was sent."""
-
-    sent: ClassVar[list[torch.device]] = []
-
-    def to(self, *where, **options):
-        Watched.sent += [each for each in where if isinstance(each, torch.device)]
-        return super().to(*where, **options)
-
-
-@pytest.mark.parametrize("which", ["labels", "sample_ids", "segments"])
-def test_what_comes_with_the_images_is_moved_to_them(which):
-    given = {"labels": PAIR, "sample_ids": torch.tensor([0]), "segments": partition(ones(), CELLS)}
-    part = given["segments"]
-    Watched.sent = []
-    given[which] = (
-        replace(part, labels=part.labels.as_subclass(Watched)) if which == "segments" else given[which].as_subclass(Watched)
-    )
-    assert finder(apart(4.0))(ones(), **given)[0][0].verdict == "distinct"
-    assert torch.device("cpu") in Watched.sent
-
-
-def test_labels_and_ids_on_the_host_images_on_a_device(cuda):
-    model = apart(4.0).cuda()
-    given = {"labels": PAIR, "sample_ids": torch.tensor([5]), "segments": partition(ones(), CELLS)}
-    assert finder(model)(ones().cuda(), **given)[0][0].verdict == "distinct"
-
-
-def test_one_segment_proves_nothing():
-    """Redacting the whole image lowers every label."""
-    model = alike(6.0, 40)
-    whole = PairFinder(
-        model, Constant(0.0), lambda x: torch.zeros(len(x), 6, 6, dtype=torch.int64), attribution=model.attribution
-    )
-    assert whole(ones(), PAIR)[0][0].verdict == "undecided"
-
-
-def test_no_segment_at_all():
-    model = alike(6.0, 40)
-    none = PairFinder(model, Constant(0.0), lambda x: torch.full((len(x), 6, 6), -1), attribution=model.attribution)
-    assert none(ones(), PAIR)[0][0].verdict == "undecided"
-
-
-def test_masks_of_ones_own():
-    masks = torch.zeros(1, 2, 6, 6, dtype=torch.bool)
-    masks[0, 0, :2, 2:], masks[0, 1, 2:4, 4:] = True, True
-    proof = finder(apart(4.0))(ones(), PAIR, segments=mask_partition(masks))[0][0].proofs[0]
-    assert torch.equal(proof.masks[0], masks[0, 0]) and torch.equal(proof.masks[1], masks[0, 1])
-
-
-def test_empty_batch_and_the_callers_model():
-    model = apart(4.0)
-    assert finder(model)(ones(0), "top-3") == []
-    model.train()
-    with torch.inference_mode(), pytest.warns(RuntimeWarning, match="training mode"):
-        assert finder(model)(ones(), PAIR)[0][0].verdict == "distinct"
-    assert model.training
-
-
-def test_refusals():
-    search = finder(apart(4.0))
-    with pytest.raises(
-        ValueError, match=r"PairFinder: expected labels to be different within an image, got \[1, 1\] for image 0"
-    ):
-        search(ones(), torch.tensor([[1, 1]]))
-    with pytest.raises(ValueError, match=r"PairFinder: expected labels in \[0, 4\), got 4 at index \(0, 1\)"):
-        search(ones(), torch.tensor([[0, 4]]))
-    with pytest.raises(ValueError, match=r"PairFinder: expected labels of shape \(N, T\) with T >= 2, got \(1, 1\)"):
-        search(ones(), torch.tensor([[0]]))
-    with pytest.raises(TypeError, match="PairFinder: expected infill and others to be infills, got int"):
-        PairFinder(lambda x: x, 0, CELLS)
-    with pytest.raises(ValueError, match=r"Rules: expected delta in \(50, 100\), percent, got 50"):
-        Rules(delta=50)
-    with pytest.raises(ValueError, match="preset: expected name to be one of 'default', 'pairs2024_own', 'pairs2024_diff'"):
-        preset("published")
