@@ -6,22 +6,25 @@ from pathlib import Path
 
 import torch
 
-from ..disambiguation import PairFinder, PairResult, Proof, preset, read_proof, verify, write_proof
+from ..disambiguation import PairFinder, Proof, preset, read_proof, verify, write_proof
+from ..report import PairExample, write_pairs
+from ..report.pairs import enlarged, region_picture, statements, strength
 from ..report.pictures import png
+from ..report.sheet import with_texts, wrapped
 from ..segmentation import grid
-from .choices import make_infill
+from .choices import INFILLS, make_infill
 from .evaluate import label
 from .explain import read_image
 from .models import LoadedModel, asked_model
 from .outcome import CONDITION, Outcome, refuse
 
 _BATCH = 64
-_FIRST, _SECOND = (240, 128, 20), (50, 130, 220)  # of the regions of the two labels; what lowers both has both colours' mean
-_LEAST = 192  # pixels of the longer side of a picture, at least
+PAGE = "index.html"
+_GAP, _LINE = 8, 20  # pixels between the pictures of a proof, and of a line of text below
 
 
 def run(options: argparse.Namespace) -> Outcome:
-    """Writes a proof and a picture for each pair that is settled, and prints a table of all."""
+    """Writes a proof and a picture for each pair that is settled and a page of all, and prints a table."""
     model = asked_model(options)
     name, inputs = read_image(options.image, model, options.seed)
     infills = [make_infill(each, model.preprocessing, options.seed) for each in dict.fromkeys([options.infill, *options.others])]
@@ -33,17 +36,33 @@ def run(options: argparse.Namespace) -> Outcome:
         segmenter = partial(grid, cells=options.cells)
         finder = PairFinder(model.forward, segmenter=segmenter, max_batch=options.max_batch or _BATCH, **choices)
         pairs = finder(images, f"top-{options.top}")[0]
-    except (OSError, TypeError, ValueError) as error:
+        names = {each: label(model, each) for pair in pairs for each in pair.labels}
+        example = PairExample(name, model.preprocessing.shown(inputs), pairs, names)
+        files = {id(proof): _write(example, proof, out) for pair in pairs for proof in pair.proofs}
+        page = write_pairs([example], out / PAGE, facts=_facts(options, model))
+    except (OSError, TypeError, ValueError, ImportError) as error:
         refuse(f"disambiguate: {error}")
-    lines = [f"{name}: {len(pairs)} pairs of the top {options.top} labels"]
-    for pair in pairs:
-        lines.append(_line(model, pair))
-        for proof in pair.proofs:
-            stem = f"proof-{proof.kind}-{proof.labels[0]}-{proof.labels[1]}"
-            lines.append(f"    {write_proof(proof, out / f'{stem}.json')}")
-            (out / f"{stem}.png").write_bytes(png(picture(model.preprocessing.shown(inputs), proof)))
+    lines = [f"{name}: {len(pairs)} pairs of the top {options.top} labels", *_table(example, files), ""]
     lines.append(f"{finder.masked_inputs} masked inputs in {finder.counters.forwards} forwards, and those of the attribution.")
-    return Outcome("\n".join(lines))
+    return Outcome("\n".join([*lines, f"Report: {page.resolve()}"]))
+
+
+def _write(example: PairExample, proof: Proof, out: Path) -> Path:
+    stem = f"proof-{proof.kind}-{proof.labels[0]}-{proof.labels[1]}"
+    (out / f"{stem}.png").write_bytes(png(picture(example, proof)))
+    return write_proof(proof, out / f"{stem}.json")
+
+
+def _facts(options: argparse.Namespace, model: LoadedModel) -> dict[str, str]:
+    return {
+        "model": model.spec,
+        "prepared": str(model.preprocessing),
+        "segments": f"{options.cells} x {options.cells} cells",
+        "rules": options.rules,
+        "removed pixels become": f"{options.infill} ({INFILLS[options.infill].summary})",
+        "tried again under": ", ".join(options.others) or "nothing else",
+        "seed": str(options.seed),
+    }
 
 
 def verify_proof(options: argparse.Namespace) -> Outcome:
@@ -63,21 +82,29 @@ def verify_proof(options: argparse.Namespace) -> Outcome:
     return Outcome("\n".join([head, *found.reasons, tail]), 0 if found.valid else CONDITION)
 
 
-def picture(shown: torch.Tensor, proof: Proof) -> torch.Tensor:
-    """The image, then one copy per mask with its region in colour: (H, W', 3) uint8."""
-    factor = max(1, -(-_LEAST // max(shown.shape[:2])))
-    cells = [shown]
-    colours = (_FIRST, _SECOND) if len(proof.masks) == 2 else (tuple((a + b) // 2 for a, b in zip(_FIRST, _SECOND, strict=True)),)
-    for mask, colour in zip(proof.masks, colours, strict=True):
-        tinted = (shown.float() + torch.tensor(colour)) / 2
-        cells.append(torch.where(mask[:, :, None], tinted, shown.float()).byte())
-    enlarged = [cell.repeat_interleave(factor, 0).repeat_interleave(factor, 1) for cell in cells]
-    gap = torch.full((enlarged[0].shape[0], 8, 3), 255, dtype=torch.uint8)
-    return torch.cat([part for cell in enlarged for part in (cell, gap)][:-1], 1)
+def picture(example: PairExample, proof: Proof) -> torch.Tensor:
+    """The image, the regions in colour beside it, and below in words what is left without them: (H', W', 3) uint8."""
+    regions = region_picture(example.picture, proof)
+    height, width = regions.shape[:2]
+    image = enlarged(example.picture, height // example.picture.shape[0])
+    texts = wrapped([f"{line}." for line in (*statements(example, proof, colours=True), strength(proof))], 2 * width)
+    sheet = torch.full((height + _GAP + _LINE * len(texts), 2 * width + _GAP, 3), 255, dtype=torch.uint8)
+    sheet[:height, :width], sheet[:height, width + _GAP :] = image, regions
+    return with_texts(sheet, [(2, height + _GAP // 2 + _LINE * line, text) for line, text in enumerate(texts)])
 
 
-def _line(model: LoadedModel, pair: PairResult) -> str:
-    names = " / ".join(f"{label(model, each)} {share:.2f}" for each, share in zip(pair.labels, pair.clean, strict=True))
-    verdict = pair.verdict if pair.status == "ok" else pair.status
-    robust = " (robust)" if pair.proofs and all(proof.robust for proof in pair.proofs) else ""
-    return f"  {names:<32} {verdict}{robust}: {pair.reason}"
+def _table(example: PairExample, files: dict[int, Path]) -> list[str]:
+    """Settled pairs with what shows it, then the undecided ones; those that were not judged share a line."""
+    settled: list[str] = []
+    open_: list[str] = []
+    idle: dict[str, list[str]] = {}
+    for pair in example.pairs:
+        names = " / ".join(f"{example.name(each)} {share:.2f}" for each, share in zip(pair.labels, pair.clean, strict=True))
+        if pair.status != "ok":
+            idle.setdefault(f"{pair.status}: {pair.reason}", []).append(names)
+        elif not pair.proofs:
+            open_.append(f"  {names}: undecided; {pair.reason}")
+        for proof in pair.proofs:
+            settled.append(f"  {names}: {proof.kind}, {strength(proof)}")
+            settled += [f"      {line}" for line in (*statements(example, proof), str(files[id(proof)]))]
+    return [*settled, *open_, *(line for reason, names in idle.items() for line in (f"  {reason}:", f"      {'; '.join(names)}"))]

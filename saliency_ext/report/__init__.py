@@ -3,6 +3,8 @@
 from .data import Example
 from .findings_page import write_findings
 from .from_study import write_study_report
+from .pair_example import PairExample
+from .pairs_page import write_pairs
 from .write import write_report
 
-__all__ = ["Example", "write_findings", "write_report", "write_study_report"]
+__all__ = ["Example", "PairExample", "write_findings", "write_pairs", "write_report", "write_study_report"]

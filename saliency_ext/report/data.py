@@ -14,6 +14,7 @@ from ..metrics.catalogue import meaning_of, role_of
 from ..metrics.result import DEGENERATE_MAP, FLAT_CURVE, MetricResult
 from ..probing import Counters
 from ..protocols import MethodInfo, MetricInfo
+from .pair_example import PairExample
 
 TITLE = "Which saliency method can be trusted?"
 CONTROL = "control"
@@ -103,6 +104,7 @@ class ReportData:
     run: int
     facts: dict[str, str]
     examples: list[Example]
+    pairs: list[PairExample]
 
     @property
     def controls(self) -> list[str]:
@@ -130,6 +132,7 @@ def gather(
     masked_inputs: Mapping[str, int] | None = None,
     facts: Mapping[str, str] | None = None,
     examples: Sequence[Example] = (),
+    pairs: Sequence[PairExample] = (),
 ) -> ReportData:
     """Plain values from results.
 
@@ -144,6 +147,7 @@ def gather(
             are shown, which count kinds of masked input per chunk of images.
         facts: what else a reader must know, such as model, data, target and seed.
         examples: images with their maps.
+        pairs: images with verdicts on pairs of their labels.
 
     Raises:
         ValueError: no results; a control that is no map; not one name or reason per image.
@@ -177,6 +181,7 @@ def gather(
         run=results.counters.unique if masked_inputs is None else masked_inputs["run"],
         facts=dict(facts or {}),
         examples=list(examples),
+        pairs=list(pairs),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from .data import STATUS_TEXTS, Fault, MethodLine, MetricLine, ReportData
 from .drawings import bars_of, curves_section, pictures_section
 from .formatting import number, span
+from .pairs import pairs_section
 from .references import full_reference
 from .standing import Standing
 from .verdict import JUDGING, Verdict, listed, sentence, verdict
@@ -29,6 +30,7 @@ def page_of(data: ReportData) -> dict[str, Any]:
         "bars": [bars_of(data, line, standings.get(line.name)) for line in data.metrics],
         "curves": [section for line in data.metrics if (section := curves_section(data, line, [each.name for each in lines]))],
         "pictures": pictures_section(data),
+        "pairs": pairs_section(data.pairs),
         "methods": [
             {"name": line.name, "control": line.control, "reference": full_reference(line.info.reference), **_about(line.info)}
             for line in data.methods

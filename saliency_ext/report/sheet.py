@@ -1,6 +1,7 @@
 """Maps of one image as one picture: the image first, then each map with its name under it, and the scale."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from .pictures import colour_bar, method_scales, overlay, pillow, png
 
 _CELL = 192  # pixels of the longer side of a map, at least
 _GAP, _TEXT = 10, 30
+_LETTER = 7  # width of a letter, about
 _PAPER, _INK = 255, (27, 31, 36)
 
 
@@ -53,10 +55,11 @@ def _laid_out(cells: Mapping[str, Tensor], caption: str, columns: int) -> Tensor
         (_GAP + bar.shape[1] // 2 - 3, below, "0"),
         (_GAP + bar.shape[1] - 38, below, "for it"),
     ]
-    return _written(sheet, texts)
+    return with_texts(sheet, texts)
 
 
-def _written(sheet: Tensor, texts: list[tuple[int, int, str]]) -> Tensor:
+def with_texts(sheet: Tensor, texts: list[tuple[int, int, str]]) -> Tensor:
+    """The picture (H, W, 3) with texts at (left, top)."""
     image_module = pillow("Image")
     image = image_module.fromarray(sheet.numpy())
     pen = pillow("ImageDraw").Draw(image)
@@ -64,3 +67,8 @@ def _written(sheet: Tensor, texts: list[tuple[int, int, str]]) -> Tensor:
     for left, top, text in texts:
         pen.text((left, top), text, fill=_INK, font=font)
     return torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(sheet.shape)
+
+
+def wrapped(texts: Sequence[str], width: int) -> list[str]:
+    """Texts broken into lines that fit into a width of pixels."""
+    return [line for text in texts for line in wrap(text, max(20, width // _LETTER))]

@@ -10,6 +10,7 @@ from ..evaluation.results import Results
 from ..protocols import MethodInfo
 from .data import TITLE, Example, ReportData, gather
 from .page import page_of
+from .pair_example import PairExample
 
 _TEMPLATE = "template.html.j2"
 
@@ -26,6 +27,7 @@ def write_report(
     masked_inputs: Mapping[str, int] | None = None,
     facts: Mapping[str, str] | None = None,
     examples: Sequence[Example] = (),
+    pairs: Sequence[PairExample] = (),
 ) -> Path:
     """Writes one self-contained HTML file and returns where it lies.
 
@@ -44,6 +46,7 @@ def write_report(
         masked_inputs: "asked" and "run" per image, as the summary of a study counts them; else the results' counters are shown.
         facts: what else a reader must know, such as model, data, target and seed.
         examples: images with their maps.
+        pairs: images with verdicts on pairs of their labels, of `PairFinder`.
 
     Raises:
         ValueError: no results; a control that is no map; not one name per image.
@@ -74,6 +77,7 @@ def write_report(
         masked_inputs=masked_inputs,
         facts=facts,
         examples=examples,
+        pairs=pairs,
     )
     return write_page(data, path)
 
@@ -107,7 +111,7 @@ def render_template(name: str, content: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["breakable"] = breakable
+    environment.filters |= {"breakable": breakable, "zipped": lambda first, second: zip(first, second, strict=True)}
     style = (folder / "style.css").read_text(encoding="utf-8")
     text: str = environment.get_template(name).render(content, style=style)
     return text.encode("utf-8", "replace").decode("utf-8")  # file names may hold bytes that are no text

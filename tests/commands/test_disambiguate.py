@@ -17,6 +17,7 @@ from saliency_ext.commands.preprocessing import IMAGENET_STD as STD
 from saliency_ext.commands.preprocessing import Preprocessing
 from saliency_ext.disambiguation import PairFinder, preset, read_proof
 from saliency_ext.disambiguation.proof_infill import check_describable
+from saliency_ext.report import PairExample
 
 NET = """
 import torch
@@ -53,17 +54,19 @@ def test_a_picture_end_to_end(here, capsys):
     assert cli.main(RUN) == 0
     text = capsys.readouterr().out
     assert "white.png: 6 pairs of the top 4 labels" in text and "masked inputs in" in text
+    assert f"Report: {here / 'pairs' / 'index.html'}" in text
     found = {path.stem for path in (here / "pairs").glob("*.json")}
     assert any("distinct" in name for name in found) and any("shared" in name and {"2", "3"} <= set(name) for name in found), (
         found
     )
     assert {path.stem for path in (here / "pairs").glob("*.png")} == found
+    page = (here / "pairs" / "index.html").read_text()
+    assert page.count('<article class="proof">') == len(found) and "white.png" in page
     for path in sorted((here / "pairs").glob("*.json")):
         assert cli.main(["verify", str(path), "white.png", *MODEL]) == 0
         shown = capsys.readouterr().out
         assert shown.startswith("valid: to this model class ") and "checked under constant in 1 forward pass(es)" in shown
-        masks = len(read_proof(path).masks)
-        assert Image.open(path.with_suffix(".png")).width == (masks + 1) * 192 + masks * 8
+        assert Image.open(path.with_suffix(".png")).width == 2 * 192 + 8
 
 
 @pytest.mark.parametrize("name", sorted(INFILLS))
@@ -130,9 +133,21 @@ def test_a_proof_that_does_not_hold_exits_with_one(here, capsys, monkeypatch):
 def test_the_picture_shows_the_regions(here):
     assert cli.main(RUN) == 0
     proof = read_proof(next((here / "pairs").glob("*distinct*.json")))
-    drawn = picture(torch.full((16, 16, 3), 100, dtype=torch.uint8), proof)
-    first = drawn[:, 200 : 200 + 192]
-    assert torch.equal((first != 100).any(2)[::12, ::12], proof.masks[0]) and bool((drawn[:, :192] == 100).all())
+    grey = torch.full((16, 16, 3), 100, dtype=torch.uint8)
+    drawn = picture(PairExample("grey", grey, []), proof)
+    coloured = drawn[:192, 200:].float().std(2) > 0
+    assert bool((drawn[:192, :192] == 100).all()) and drawn.shape[0] > 192 + 3 * 20, "the image, and text below"
+    assert torch.equal(coloured[::12, ::12], proof.masks[0] | proof.masks[1])
+
+
+def test_the_table_says_what_a_newcomer_must_know(here, capsys):
+    """Settled pairs with their files, and one line for all pairs that were not judged."""
+    assert cli.main([*RUN, "--others", "white", "--top", "6"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("  class 3 0.24 / class 2 0.24: shared, "))
+    assert lines[at + 1].startswith("      without D (") and lines[at + 2] == "      pairs/proof-shared-3-2.json"
+    undefined = [line for line in lines if "pair_undefined" in line]
+    assert len(undefined) == 1 and lines[lines.index(undefined[0]) + 1].count(";") == 8
 
 
 @pytest.mark.parametrize("command", ["disambiguate", "verify"])
