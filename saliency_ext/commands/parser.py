@@ -12,6 +12,7 @@ from .data import SCENES
 from .methods import DEFAULT_METHODS
 from .outcome import EXIT_CODES, Outcome
 from .parser_pairs import add_pairs
+from .rank import add_rank
 from .shared import BATCH
 
 Command = Callable[[argparse.Namespace], Outcome]
@@ -92,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     known.add_argument("--json", metavar="FILE", help="also write all numbers there")
     known.add_argument("--readme", metavar="FILE", help="also put the tables there, between <!-- truth:begin --> and its end")
     _study(_command(commands, "study", "do infills or hyper-parameters matter; writes a report", study.TEXT, study.run))
+    add_rank(partial(_command, commands), (_model, _methods), _positive, SCORES)
     add_pairs(partial(_command, commands), _model, _seed)
     _command(commands, "list", "names of all methods, metrics, presets and infills", "", listing.run)
     commands.add_parser("demo", help="score one deletion curve of a shipped picture, in the terminal")

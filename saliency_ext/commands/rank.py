@@ -1,0 +1,117 @@
+"""`saliency-ext rank`: which method is better, from as few images and masked inputs as it takes."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..evaluation import rank_methods
+from ..evaluation.files import write_json
+from ..evaluation.samples import Reader
+from ..metrics.catalogue import METRICS
+from ..metrics.curve_metric import CurveMetric
+from ..probing import Engine, StratifiedSteps
+from .choices import chosen_metrics, make_infill
+from .data import SCENES, load_data
+from .methods import DEFAULT_METHODS, Sampling, chosen_methods
+from .models import asked_model
+from .outcome import EXIT_CODES, Outcome, known, refuse
+from .shared import BATCH, Shared
+
+STRATA, GRID = 8, 100
+_TEXT = f"""\
+Which method is better? Images are looked at in random order, and each pair of methods only until it is told apart. With
+probability 1 - alpha none of the verdicts is wrong about the mean over all images, however often one looked.
+
+  saliency-ext rank --limit 400 --methods grad_cam,gradient,integrated_gradients
+  saliency-ext rank --model torchvision:resnet18 --data photos --methods grad_cam,rise --margin 0.02 --budget 200000
+
+Curves are not walked step by step: each image has both ends and one random step from each of a few strata, whose weighted sum is
+right on average. All images are held in memory.
+
+{EXIT_CODES}"""
+
+
+def add_rank(
+    command: Callable[..., argparse.ArgumentParser],
+    groups: tuple[Callable[[argparse.ArgumentParser], None], ...],
+    positive: Callable[[str], int],
+    scores: tuple[str, ...],
+) -> None:
+    """Adds the command. groups add the options of a model and of methods, positive reads a whole number."""
+    made = command("rank", "order methods, and stop as soon as it is sure", _TEXT, run)
+    for group in groups:
+        group(made)
+    made.add_argument("--data", metavar="FOLDER", help="images; default with --model testbed: its scenes")
+    made.add_argument("--limit", type=positive, metavar="N", help=f"at most N images; default: all, or {SCENES} scenes")
+    made.add_argument("--target", help="as for evaluate")
+    made.add_argument("--metric", default="fidelity", metavar="NAME", help="from `saliency-ext list`; default: fidelity")
+    made.add_argument("--score", choices=scores, default="probability", help="what a curve shows; default: probability")
+    made.add_argument("--steps", type=positive, default=GRID, metavar="N", help=f"of the fine grid of a curve; default: {GRID}")
+    made.add_argument(
+        "--strata",
+        type=int,
+        metavar="N",
+        help=f"steps drawn per curve; 0 walks the grid; default: {STRATA} for metrics with a curve",
+    )
+    made.add_argument("--alpha", type=float, default=0.05, help="chance that any verdict is wrong; default: 0.05")
+    made.add_argument(
+        "--margin", type=float, default=0.0, help="differences that do not matter; default: 0, nothing is called alike early"
+    )
+    made.add_argument("--budget", type=positive, metavar="N", help="masked inputs at most; default: until all is told apart")
+    made.add_argument("--json", metavar="FILE", help="also write all verdicts there")
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """Ranks, and says what it took."""
+    known("--metric", [options.metric], METRICS)
+    model = asked_model(options)
+    data = load_data(options.data, model, limit=options.limit, target=options.target, seed=options.seed)
+    infill = make_infill(options.infill, model.preprocessing, options.seed)
+    shared = Shared(infill, options.steps, options.score, options.seed, options.max_batch or BATCH)
+    (metric,) = chosen_metrics([options.metric], data, model.preprocessing, shared)
+    names = options.methods or DEFAULT_METHODS
+    methods = chosen_methods(names, model, shared, controls=False, sampling=Sampling(options.samples, data.bank))
+    place = next(model.forward.parameters(), torch.empty(0)).device
+    batch = Reader(data.samples).read(0, len(data.samples))
+    target: Any = data.target if data.target != "given" else torch.tensor([label or 0 for label in batch.labels], device=place)
+    further: dict[str, Any] = {}
+    if METRICS[options.metric].needs == "truth" and batch.truth is not None:
+        further["truth"] = batch.truth.to(place)
+    engine = {} if options.max_batch is None else {"max_batch": options.max_batch}
+    try:
+        found = rank_methods(
+            model.forward,
+            batch.inputs.to(place),
+            target,
+            methods,
+            _drawn(metric, options),
+            alpha=options.alpha,
+            margin=options.margin,
+            budget=options.budget,
+            seed=options.seed,
+            engine=Engine(model.forward, **engine),
+            **further,
+        )
+    except (TypeError, ValueError) as error:
+        refuse(f"rank: {error}")
+    if options.json:
+        write_json(Path(options.json), asdict(found) | {"guarantee": found.guarantee})
+    return Outcome(str(found))
+
+
+def _drawn(metric: Any, options: argparse.Namespace) -> Any:
+    """The metric with steps drawn per image, where it has a curve whose area can be estimated and --strata is not 0."""
+    possible = isinstance(metric, CurveMetric) and metric.area == "trapezoid"
+    if options.strata and not possible:
+        refuse(f"--strata: {options.metric} has no curve whose area is estimated from drawn steps; leave it out")
+    strata = STRATA if options.strata is None else options.strata
+    if not possible or strata == 0:
+        return metric
+    try:
+        return replace(metric, schedule=StratifiedSteps(strata, options.steps, options.seed))
+    except ValueError as error:
+        refuse(f"--strata: {error}")

@@ -1,0 +1,69 @@
+"""`saliency-ext rank`: verdicts with their guarantee, what it cost, drawn steps, and what cannot be ranked."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from saliency_ext import cli
+from saliency_ext.evaluation import rank_methods
+
+
+def rank(*more: str) -> list[str]:
+    return ["rank", "--limit", "48", "--methods", "grad_cam,random", *more]
+
+
+def test_tells_a_method_from_noise(tmp_path, capsys) -> None:
+    out = tmp_path / "found.json"
+    assert cli.main(rank("--json", str(out))) == 0
+    text, found = capsys.readouterr().out, json.loads(out.read_text())
+    (pair,) = found["pairs"]
+    assert pair["better"] == "grad_cam" and pair["low"] > 0 and found["stopped"] == "decided"
+    assert found["images"] < found["population"] == 48 and "grad_cam: better than random" in text
+    assert found["guarantee"] in text and "0.95" in found["guarantee"]
+    # Both ends once, eight drawn steps in both orders of both maps: 2 + 4 * 8 different masked inputs an image.
+    assert found["masked_inputs"] == found["images"] * (2 + 4 * 8)
+
+
+def test_the_whole_grid_and_the_budget(capsys) -> None:
+    assert cli.main(rank("--strata", "0", "--steps", "5", "--budget", "1")) == 0
+    assert re.search(r"^16 of 48 images, 288 masked inputs", capsys.readouterr().out, re.MULTILINE)  # one round of 2 + 4 * 4
+
+
+def test_a_metric_of_known_truth(capsys) -> None:
+    assert cli.main(rank("--metric", "pointing_game")) == 0
+    assert "grad_cam is better" in capsys.readouterr().out
+
+
+def test_what_is_given_arrives(monkeypatch) -> None:
+    given: dict[str, object] = {}
+
+    def watched(*arguments, **options):
+        given.update(options, metric=arguments[4], images=len(arguments[1]))
+        return rank_methods(*arguments, **options | {"budget": 1})
+
+    monkeypatch.setattr("saliency_ext.commands.rank.rank_methods", watched)
+    words = rank("--alpha", "0.1", "--margin", "0.25", "--seed", "3", "--max-batch", "5", "--strata", "2", "--metric", "deletion")
+    assert cli.main(words) == 0
+    assert (given["alpha"], given["margin"], given["seed"], given["budget"], given["images"]) == (0.1, 0.25, 3, None, 48)
+    assert repr(given["metric"].schedule) == "StratifiedSteps(strata=2, grid=100, seed=3)"
+    assert given["engine"].forward is not None and given["engine"].max_batch == 5
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--metric", "fidelty"], "--metric"),
+        (["--alpha", "2"], "rank: rank_methods: expected alpha"),
+        (["--methods", "grad_cam"], "at least two"),
+        (["--metric", "geometry_gap"], "expected metric one of which higher or lower is better"),
+        (["--metric", "sparseness"], "pass bounds"),
+        (["--metric", "pointing_game", "--strata", "4"], "--strata: pointing_game has no curve"),
+        (["--strata", "200"], "--strata"),
+    ],
+)
+def test_what_cannot_be_ranked(more: list[str], words: str, capsys) -> None:
+    assert cli.main(rank("--limit", "2", *more)) == 2
+    assert words in capsys.readouterr().err
