@@ -81,6 +81,27 @@ def test_rise_of_a_constant_model_shows_its_coverage() -> None:
     assert formula / 2 < relative < formula * 2
 
 
+def test_maps_scale_with_the_score_and_a_constant_shifts_rise_by_its_coverage() -> None:
+    """Twice the score: twice the map. Plus 3: no change of occlusion, 3 times the coverage for RISE."""
+    generator = torch.Generator().manual_seed(4)
+    weight = torch.randn(1, SIDE, SIDE, generator=generator, dtype=torch.float64)
+    inputs = torch.rand(2, 1, SIDE, SIDE, generator=generator, dtype=torch.float64)
+    one = linear(weight)
+    twice, shifted, constant = (lambda x: 2 * one(x)), (lambda x: one(x) + 3), (lambda x: torch.ones_like(one(x)))
+
+    def occlusion(model) -> Tensor:
+        return Occlusion(model, Constant(0.5), window=WINDOW, stride=WINDOW, score="logit")(inputs, 0)
+
+    def rise(model) -> Tensor:
+        return RISE(model, Constant(0.5), masks=50, grid=4, keep=0.3, score="logit")(inputs, 0)
+
+    assert torch.allclose(occlusion(twice), 2 * occlusion(one), atol=1e-10)
+    assert torch.allclose(occlusion(shifted), occlusion(one), atol=1e-10)
+    assert torch.allclose(rise(twice), 2 * rise(one), atol=1e-5)  # its masks are float32
+    coverage = rise(constant)
+    assert torch.allclose(rise(shifted), rise(one) + 3 * coverage, atol=1e-5) and coverage.std() > 0.01
+
+
 def test_two_seeds_agree_more_with_more_masks() -> None:
     weight = torch.zeros(1, 16, 16, dtype=torch.float64)
     weight[0, 4:9, 5:11] = 1.0

@@ -62,9 +62,9 @@ def test_hog_is_that_of_scikit_image(size: tuple[int, int], cell: int) -> None:
 
 
 @pytest.mark.parametrize("tied", [False, True], ids=["distinct", "tied"])
-def test_correlations_are_those_of_scipy(tied: bool) -> None:
+def test_values_are_those_of_scipy_and_scikit_image(tied: bool) -> None:
     maps = images_of(tied)
-    found = pairwise_similarity(maps, measures=["spearman", "pearson", "kendall", "cosine", "hog"])
+    found = pairwise_similarity(maps, measures=["spearman", "pearson", "kendall", "cosine", "hog", "ssim", "ssim_abs"])
     for i, a in enumerate(maps.values()):
         for j, b in enumerate(maps.values()):
             for n in range(2):
@@ -77,6 +77,8 @@ def test_correlations_are_those_of_scipy(tied: bool) -> None:
                     "kendall": stats.kendalltau(*pooled).statistic,
                     "cosine": float((x * y).sum() / (x.norm() * y.norm())),
                     "hog": np.corrcoef(one, other)[0, 1],
+                    "ssim": structural_similarity(unit(x), unit(y), data_range=1.0, win_size=7),
+                    "ssim_abs": structural_similarity(unit(x.abs()), unit(y.abs()), data_range=1.0, win_size=7),
                 }
                 for measure, value in expected.items():
                     assert found.values[measure][i, j, n] == pytest.approx(value, abs=1e-6), (measure, i, j)

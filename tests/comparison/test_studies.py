@@ -167,6 +167,18 @@ def test_hyperparameters_without_a_noise_floor_or_with_one_image_decide_nothing(
     assert one.findings[0].verdict.endswith(". Too few images to tell: window = 16.") and "nan" not in one.told()
 
 
+def test_no_image_at_all_measures_nothing() -> None:
+    model, infills = net(), {"grey": Constant(0.5), "black": Constant(0.0)}
+    families = {"occlusion": {name: Occlusion(model, Constant(0.5), window=w) for name, w in (("usual", 8), ("window = 16", 16))}}
+    found = [
+        study(infills, images(0)),
+        hyperparameter_study(model, images(0), 0, families, infill=Constant(0.5), steps=(2, 4)),
+    ]
+    for each in found:
+        assert all("not measured" in one.verdict.lower() for one in each.findings) and "nan" not in each.told()
+        assert all(not rows for rows in each.tables.values()) and each.statuses == []
+
+
 def test_both_seeds_of_a_generator_are_counted_apart() -> None:
     """The second seed fails: that is said of it, and the first has its maps."""
 
@@ -179,7 +191,8 @@ def test_both_seeds_of_a_generator_are_counted_apart() -> None:
         return maps
 
     infills = {"grey": Constant(0.5), "black": Constant(0.0)}
-    found = infill_study(net(), images(), 0, infills, {"rise": lambda infill, seed: method(seed)}, steps=2)
+    with pytest.warns(RuntimeWarning, match="'rise@grey, another seed' failed"):
+        found = infill_study(net(), images(), 0, infills, {"rise": lambda infill, seed: method(seed)}, steps=2)
     assert found.statuses == [(f"rise@{name}, another seed", "method_failed", 5) for name in infills]
 
 
