@@ -9,7 +9,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench/results"
-_FILES = ("cpu.json", "judging_cpu.json")  # the ops; methods and whole evaluations
+_FILES = ("cpu.json", "judging_cpu.json", "comparison_cpu.json")  # the ops; methods and whole evaluations; maps compared
 _MARKS = ("<!-- bench:begin -->", "<!-- bench:end -->")
 
 
@@ -32,7 +32,7 @@ def table(contents: Sequence[dict[str, Any]]) -> str:
         if row.get("target") is None or row["status"] != "timed" or row.get("disturbed"):  # such a row is not quoted
             continue
         interval = f"{_number(row['ratio'])} [{_number(row['ratio_low'])}, {_number(row['ratio_high'])}]"
-        verdict = "" if row["met"] else " (missed)"
+        verdict = {True: "", False: " (missed)", None: " (busy machine, not judged)"}[row["met"]]
         lines.append(f"| {row['op']} | {row['case']} | {row['baseline']} | {interval} | {_number(row['target'])}{verdict} |")
     return "\n".join(lines)
 
@@ -51,9 +51,9 @@ def _rows(contents: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         seen |= {row["op"] for row in content["rows"]}
 
 
-def rewritten(text: str, block: str) -> str:
+def rewritten(text: str, block: str, marks: tuple[str, str] = _MARKS) -> str:
     """The README with the block between the marks replaced."""
-    begin, end = _MARKS
+    begin, end = marks
     return re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{block}\n{end}", text, flags=re.DOTALL)
 
 

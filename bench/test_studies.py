@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from .studies import choices
+from .studies import choices, choices_table
 from .studies.rise_masks import ANCHOR, masks_needed, summary
 from .studies.soundness_tv import interval
 
@@ -55,3 +55,40 @@ def test_an_interval_is_of_the_values() -> None:
     assert interval([0.5] * 7) == pytest.approx({"mean": 0.5, "low": 0.5, "high": 0.5, "count": 7})
     found = interval([0.0, 1.0] * 10)
     assert 0.2 < found["low"] < found["mean"] == 0.5 < found["high"] < 0.8 and found["count"] == 20
+
+
+def test_tables_of_choices_show_each_number_where_it_belongs() -> None:
+    """One finding of each kind, every number different."""
+
+    def spread(mean: float | None) -> dict[str, float | None]:
+        return {"mean": mean, "low": None if mean is None else mean - 0.1, "high": None if mean is None else mean + 0.1}
+
+    neutral = {f"N{k} {name}": spread(k + less) for k in range(1, 9) for name, less in (("grey", 0.5), ("blur", 0.25))}
+    kinds = {"spearman, between infills": spread(0.6), "spearman, noise floor": spread(None), "spearman, chance": spread(0.2)}
+    flips, stable = {}, {"fidelity - mif, rho": spread(0.01), "fidelity - mif, tau": spread(0.02)}
+    for place, area in enumerate(("mif", "lif", "fidelity")):
+        flips |= {f"{area}, flips": spread(0.3 + place), f"{area}, decided flips": 0.4 + place}
+        flips |= {f"{area}, flips with other images": 0.5 + place}
+        stable |= {f"{area}, rho": spread(0.6 + place), f"{area}, tau": spread(0.7 + place)}
+    variants = {"masks = 1000": spread(0.9), "masks = 50": spread(0.5), "another seed": spread(0.7)}
+    variants |= {"an unrelated image": spread(0.1)}
+    steps = {f"{area}, {kind}": 0.8 for area in ("mif", "lif", "fidelity") for kind in ("tau", "flips", "decided flips")}
+
+    def study(**numbers: dict[str, object]) -> dict[str, object]:
+        findings = [{"question": question, "verdict": "So.", "numbers": given} for question, given in numbers.items()]
+        return {"command": "c", "facts": {"images": "4, of", "model": "m", "RISE": "r", "seed": "0"}, "findings": findings}
+
+    infill = {"Which is most neutral?": neutral, "Do maps of rise depend on the infill?": kinds}
+    infill |= {"Does the order survive another infill?": flips, "Is it ranked more stably?": stable}
+    choice = {"Does the choice of masks matter for rise?": variants, "Does the step size matter?": steps}
+    text = choices_table.tables({"studies": {"infill": study(**infill), "hyperparameters": study(**choice)}})
+    rows = [line for line in text.splitlines() if line.startswith("| ") and "---" not in line]
+    blur = "| blur | 1.25 | 2.25 | 3.25 | 4.25 | 5.25 | 6.25 [6.15, 6.35] | 7.25 [7.15, 7.35] | 8.25 |"
+    assert rows[1] == blur and rows[2].startswith("| grey | 1.50")  # the smaller N6 first
+    assert "| rise | 0.60 [0.50, 0.70] | not measured | 0.20 [0.10, 0.30] |" in rows
+    assert "| lif | 1.60 [1.50, 1.70] | 1.70 [1.60, 1.80] | 1.30 [1.20, 1.40] | 1.40 | 1.50 |" in rows
+    assert "| fidelity less mif | 0.01 [-0.09, 0.11] | 0.02 [-0.08, 0.12] |  |  |  |" in rows
+    masks = [row for row in rows if row.startswith("| rise | masks")]
+    assert masks[0] == "| rise | masks = 50 | 0.50 [0.40, 0.60] | 0.70 [0.60, 0.80] | 0.10 [0.00, 0.20] |"
+    assert "masks = 1000" in masks[1] and rows[-1] == "| fidelity | 0.80 | 0.80 | 0.80 |"
+    assert "- **Does the step size matter?** So." in text

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from bench.readme import committed, rewritten, table
+from bench.studies import choices_table
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -75,6 +76,14 @@ def test_the_table_names_what_a_package_offers(package):
     public = set(importlib.import_module(f"saliency_ext.{package}").__all__)
     assert public - told == set(UNTOLD[package].split())
     assert told <= public, "what it names exists"
+
+
+def test_the_tables_of_choices_are_the_committed_json():
+    text = choices_table.README.read_text()
+    made = choices_table.tables(choices_table.committed())
+    assert rewritten(text, made, choices_table.MARKS) == text
+    rows = [line.split(" | ")[0].strip("| ") for line in made.splitlines() if line.startswith("| ")]
+    assert {"blur", "learned", "occlusion", "rise", "mif", "lif", "fidelity", "fidelity less mif"} <= set(rows)
 
 
 def test_the_picture_is_there_and_small():
