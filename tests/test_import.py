@@ -1,0 +1,48 @@
+"""What `import saliency_ext` loads, counted in fresh processes: its seconds are measured in bench/import_time.py, not here."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import saliency_ext
+
+HEAVY = ("skimage", "scipy", "sklearn", "matplotlib", "PIL", "pyarrow", "jinja2", "pandas", "torch._dynamo", "torch._inductor")
+
+
+def loaded(code):
+    """Names of the modules that a piece of code adds to those of torch."""
+    program = f"import sys, torch, json; before = set(sys.modules)\n{code}\nprint(json.dumps(sorted(set(sys.modules) - before)))"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return json.loads(ran.stdout)
+
+
+def own(names):
+    return {name.split(".")[1] for name in names if name.startswith("saliency_ext.")}
+
+
+@pytest.mark.parametrize("everything", [False, True], ids=["import", "all_names"])
+def test_nothing_heavy_is_loaded(everything):
+    code = "import saliency_ext" + ("\nfor name in saliency_ext.__all__: getattr(saliency_ext, name)" if everything else "")
+    found = loaded(code)
+    assert not [name for name in found if name.startswith(HEAVY)]
+
+
+def test_packages_are_loaded_when_they_are_asked_for():
+    assert own(loaded("import saliency_ext")) == {"_C", "_load", "checks", "ops", "reference", "streams"}
+    assert "metrics" not in own(loaded("import saliency_ext; saliency_ext.infill"))
+    assert "evaluation" in own(loaded("from saliency_ext import evaluate"))
+
+
+def test_a_lazy_name_is_what_it_stands_for():
+    for name in (*saliency_ext.__all__, "comparison", "evaluation", "models"):
+        assert getattr(saliency_ext, name) is getattr(saliency_ext, name) and name in dir(saliency_ext)
+    from saliency_ext.evaluation import TargetMaps, evaluate
+
+    assert saliency_ext.evaluate is evaluate and saliency_ext.TargetMaps is TargetMaps
+    assert "evaluate" in vars(saliency_ext), "looked up once"
+    with pytest.raises(AttributeError, match="module 'saliency_ext' has no attribute 'evaluates'"):
+        _ = saliency_ext.evaluates
+    with pytest.raises(ImportError, match="cannot import name 'evaluates'"):
+        from saliency_ext import evaluates  # noqa: F401
