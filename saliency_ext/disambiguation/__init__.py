@@ -9,6 +9,7 @@ from .pair import PairResult
 from .proof import Proof, Shown
 from .proof_file import proof_json, read_proof, write_proof
 from .rules import Rules, preset
+from .segment_anything import SegmentAnything
 from .segments import Partition, mask_partition, partition
 from .verify import Verification, verify
 
@@ -18,6 +19,7 @@ __all__ = [
     "Partition",
     "Proof",
     "Rules",
+    "SegmentAnything",
     "Shown",
     "Verification",
     "mask_partition",
