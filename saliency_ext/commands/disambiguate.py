@@ -1,7 +1,6 @@
 """`saliency-ext disambiguate`: which of a model's top labels are two things in a picture, and which are names of one."""
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,12 +10,12 @@ from ..report import PairExample, write_pairs
 from ..report.pairs import enlarged, region_picture, statements, strength
 from ..report.pictures import png
 from ..report.sheet import with_texts, wrapped
-from ..segmentation import grid
 from .choices import INFILLS, make_infill
 from .evaluate import label
 from .explain import read_image
 from .models import LoadedModel, asked_model
 from .outcome import CONDITION, Outcome, refuse
+from .segmenters import asked_segmenter
 
 _BATCH = 64
 PAGE = "index.html"
@@ -30,16 +29,16 @@ def run(options: argparse.Namespace) -> Outcome:
     infills = [make_infill(each, model.preprocessing, options.seed) for each in dict.fromkeys([options.infill, *options.others])]
     choices = preset(options.rules) | {"infill": infills[0], "others": infills[1:]}
     images = inputs[None].to(next(model.forward.parameters(), inputs).device)
+    segments, segmenter = asked_segmenter(options, model)
     out = Path(options.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        segmenter = partial(grid, cells=options.cells)
         finder = PairFinder(model.forward, segmenter=segmenter, max_batch=options.max_batch or _BATCH, **choices)
         pairs = finder(images, f"top-{options.top}")[0]
         names = {each: label(model, each) for pair in pairs for each in pair.labels}
         example = PairExample(name, model.preprocessing.shown(inputs), pairs, names)
         files = {id(proof): _write(example, proof, out) for pair in pairs for proof in pair.proofs}
-        page = write_pairs([example], out / PAGE, facts=_facts(options, model))
+        page = write_pairs([example], out / PAGE, facts=_facts(options, model, segments))
     except (OSError, TypeError, ValueError, ImportError) as error:
         refuse(f"disambiguate: {error}")
     lines = [f"{name}: {len(pairs)} pairs of the top {options.top} labels", *_table(example, files), ""]
@@ -53,11 +52,11 @@ def _write(example: PairExample, proof: Proof, out: Path) -> Path:
     return write_proof(proof, out / f"{stem}.json")
 
 
-def _facts(options: argparse.Namespace, model: LoadedModel) -> dict[str, str]:
+def _facts(options: argparse.Namespace, model: LoadedModel, segments: str) -> dict[str, str]:
     return {
         "model": model.spec,
         "prepared": str(model.preprocessing),
-        "segments": f"{options.cells} x {options.cells} cells",
+        "segments": segments,
         "rules": options.rules,
         "removed pixels become": f"{options.infill} ({INFILLS[options.infill].summary})",
         "tried again under": ", ".join(options.others) or "nothing else",

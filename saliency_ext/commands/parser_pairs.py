@@ -36,6 +36,9 @@ def add_pairs(
     model(found)
     found.add_argument("--top", type=int, default=5, metavar="K", help="how many labels, >= 2; default: 5")
     found.add_argument("--cells", type=int, default=8, metavar="N", help="the image is cut into N x N segments; default: 8")
+    found.add_argument(
+        "--masks", metavar="FOLDER", help="segments from a Segment Anything model of transformers in this folder, not cells"
+    )  # fmt: skip
     found.add_argument("--rules", choices=tuple(PRESETS), default="default", help="published thresholds, or ours (default)")
     names = ", ".join(INFILLS)
     found.add_argument("--infill", default="mean", metavar="NAME", help=f"what is removed becomes: {names}; default: mean")

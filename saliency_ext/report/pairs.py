@@ -47,7 +47,7 @@ def statements(example: PairExample, proof: Proof, colours: bool = False) -> lis
     for name, area, row in zip(mask_names(proof.kind), proof.areas, _left(proof, 0), strict=True):
         left = " and ".join(f"{percent(value)} of {example.name(label)}" for label, value in zip(proof.labels, row, strict=True))
         region = f"the {_NAMES[name]} region" if colours else name
-        lines.append(f"without {region} ({percent(100 * area)} of the image) {left} are left")
+        lines.append(f"without {region} ({percent(100 * area)} of the image), {left} are left")
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy
 import pytest
@@ -15,9 +16,10 @@ from saliency_ext.commands.disambiguate import picture
 from saliency_ext.commands.preprocessing import IMAGENET_MEAN as MEAN
 from saliency_ext.commands.preprocessing import IMAGENET_STD as STD
 from saliency_ext.commands.preprocessing import Preprocessing
-from saliency_ext.disambiguation import PairFinder, preset, read_proof
+from saliency_ext.disambiguation import PairFinder, SegmentAnything, preset, read_proof
 from saliency_ext.disambiguation.proof_infill import check_describable
 from saliency_ext.report import PairExample
+from tests.disambiguation.tiny_sam import tiny_model
 
 NET = """
 import torch
@@ -96,6 +98,26 @@ def test_a_place_that_cannot_be_written_is_said_before_the_search(here, capsys):
     (here / "taken").write_text("")
     assert cli.main([*RUN, "--out", "taken"]) == 2
     assert "disambiguate: [Errno 17] File exists: 'taken'" in capsys.readouterr().err
+
+
+def test_segments_of_a_segment_anything_model(here, capsys, monkeypatch):
+    """In a local folder; what its random weights find is no matter, that they are asked is."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    tiny_model(transformers).save_pretrained(here / "sam")
+    loose = partial(SegmentAnything, points=2, least_iou=0.0, least_stability=0.0)
+    monkeypatch.setattr("saliency_ext.commands.segmenters.SegmentAnything", loose)
+    assert cli.main([*RUN, "--masks", "sam"]) == 0
+    assert "6 pairs of the top 4 labels" in capsys.readouterr().out
+    assert "masks of a Segment Anything model in sam" in (here / "pairs" / "index.html").read_text()
+
+
+def test_a_folder_without_such_a_model_is_refused(here, capsys):
+    assert cli.main([*RUN, "--masks", "none"]) == 2
+    assert "--masks: expected a folder with config.json" in capsys.readouterr().err
+    (here / "sam").mkdir()
+    (here / "sam" / "config.json").write_text("{}")
+    assert cli.main([*RUN, "--masks", "sam"]) == 2
+    assert "--masks: cannot load 'sam'" in (said := capsys.readouterr().err) and "pip install transformers" in said
 
 
 def test_what_verify_says_of_other_things(here, capsys):

@@ -12,6 +12,7 @@ from saliency_ext.disambiguation import PairFinder, SegmentAnything
 from saliency_ext.disambiguation.segment_anything import _without_doubles
 from saliency_ext.infill import Constant
 from saliency_ext.segmentation import atoms
+from tests.disambiguation.tiny_sam import tiny_model
 
 SIDE = 16
 
@@ -151,25 +152,9 @@ def test_refusals():
 def test_a_real_model_of_random_weights():
     """The calls and shapes are those of `transformers.SamModel`; what random weights find has no meaning."""
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    torch.manual_seed(0)
-    config = transformers.SamConfig(
-        vision_config={"hidden_size": 16, "output_channels": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
-                       "image_size": 64, "patch_size": 16, "mlp_dim": 16, "num_pos_feats": 4, "global_attn_indexes": [0],
-                       "window_size": 2},
-        prompt_encoder_config={"hidden_size": 8, "image_size": 64, "patch_size": 16, "mask_input_channels": 4},
-        mask_decoder_config={"hidden_size": 8, "mlp_dim": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-                             "iou_head_hidden_dim": 8, "iou_head_depth": 2},
-    )  # fmt: skip
-    model = transformers.SamModel(config).eval()
+    model = tiny_model(transformers)
     images = torch.rand(2, 3, 24, 32, generator=torch.Generator().manual_seed(1))
     search = SegmentAnything(model, points=3, least_iou=0.0, least_stability=0.0, max_batch=4)
-    with torch.no_grad():
-        for head in model.mask_decoder.iou_prediction_head.modules():
-            if isinstance(head, nn.Linear):
-                head.bias.fill_(1.0)  # so that no mask is refused for its score
-        for weight in model.mask_decoder.output_hypernetworks_mlps.parameters():
-            weight.mul_(20.0)
-        model.mask_decoder.upscale_conv2.weight.mul_(1e4)  # so that logits pass 1
     masks = search.masks(images)
     assert masks.dtype == torch.bool and masks.shape[2:] == (24, 32) and masks.shape[1] >= 1
     assert torch.equal(search(images), atoms(masks)) and torch.equal(search.masks(images), masks)

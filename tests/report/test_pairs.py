@@ -58,8 +58,8 @@ def test_each_region_has_its_colour_and_all_else_is_grey(distinct, shared):
 def test_what_is_said_is_of_the_right_label_and_region(distinct, shared):
     """K = 4, a = 4: redacting cell 1 leaves (2e^4 + 2) / (e^4 (e^4 + 3)) = 3.5 % of label 0 and 193 % of label 1."""
     first, second = statements(example(distinct), distinct.proofs[0])
-    assert first == f"without U1 (11 % of the image) 4 % of cat {NASTY} and 193 % of class 1 are left"
-    assert second == f"without U2 (11 % of the image) 193 % of cat {NASTY} and 4 % of class 1 are left"
+    assert first == f"without U1 (11 % of the image), 4 % of cat {NASTY} and 193 % of class 1 are left"
+    assert second == f"without U2 (11 % of the image), 193 % of cat {NASTY} and 4 % of class 1 are left"
     assert statements(example(distinct), distinct.proofs[0], colours=True)[1].startswith("without the blue region (11 %")
     assert statements(example(shared), shared.proofs[0], colours=True)[0].startswith("without the green region (11 %")
     assert percent(float("nan")) == "n/a" and percent(-49.6) == "-50 %"
