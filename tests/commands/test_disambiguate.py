@@ -13,11 +13,9 @@ from PIL import Image
 from saliency_ext import cli
 from saliency_ext.commands.choices import INFILLS, make_infill
 from saliency_ext.commands.disambiguate import picture
-from saliency_ext.commands.preprocessing import IMAGENET_MEAN as MEAN
-from saliency_ext.commands.preprocessing import IMAGENET_STD as STD
-from saliency_ext.commands.preprocessing import Preprocessing
 from saliency_ext.disambiguation import PairFinder, SegmentAnything, preset, read_proof
 from saliency_ext.disambiguation.proof_infill import check_describable
+from saliency_ext.models import PreprocessSpec
 from saliency_ext.report import PairExample
 from tests.disambiguation.tiny_sam import tiny_model
 
@@ -74,7 +72,9 @@ def test_a_picture_end_to_end(here, capsys):
 @pytest.mark.parametrize("name", sorted(INFILLS))
 def test_every_infill_of_the_command_line_can_be_in_a_proof(name):
     """Else a search would end in an error after all its forwards."""
-    check_describable("test", make_infill(name, Preprocessing((224, 224), 224, MEAN, STD, ""), 3), (224, 224))
+    check_describable(
+        "test", make_infill(name, PreprocessSpec((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), (224, 224)), 3), (224, 224)
+    )
 
 
 @pytest.mark.parametrize("infill", ["harmonic", "noisy_linear"])
