@@ -1,6 +1,7 @@
 """Pixel flipping as Quantus has it, by Quantus and by us: same arrays, same model, same numbers.
 
-`python -m bench.quantus_flipping`; needs Quantus; writes bench/results/quantus.json.
+`python -m bench.quantus_flipping`; writes bench/results/quantus.json where Quantus is installed, else says why it is skipped.
+Seconds are processor time of one thread: what other processes take is not in them, but they share our caches and memory.
 
 A trivial model (of the mean of the image), so that what is measured is the work around it: ordering, flipping, calling. The
 images are grey: 1792 is no multiple of 3, so a step ends between channels of one pixel, whose published order is undefined; here
@@ -9,6 +10,7 @@ it does not matter.
 
 import platform
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,19 @@ import torch
 
 from saliency_ext.integrations.quantus import pixel_flipping
 
+from .common import optional_import
 from .report import write_json
-from .timing import paired
+from .timing import Timer, paired
 
 SIDE, STEP, IMAGES = 224, 1792, 4  # 84 steps
 
 
 def main() -> int:
     """Checks that both give the same curves, then times them in turn."""
-    import quantus
-
+    quantus, error = optional_import("quantus")
+    if quantus is None:
+        print({"status": "skipped", "reason": f"quantus cannot be imported: {type(error).__name__}: {error}"})
+        return 0
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     x = np.ascontiguousarray(rng.random((IMAGES, 1, SIDE, SIDE), dtype=np.float32).repeat(3, 1))
@@ -47,12 +52,14 @@ def main() -> int:
         tolerance=1e-6,
         seconds=20.0,
         warmup=1,
+        timer=Timer(clock=time.process_time),
     )
     row = {
         "case": f"pixel flipping, ({IMAGES}, 3, {SIDE}, {SIDE}) float32, {len(ours(**call)[0])} steps, a model of the mean",
         "quantus": quantus.__version__,
         "torch": torch.__version__,
         "threads": 1,
+        "aim": 8,
         "machine": platform.processor() or platform.machine(),
         "times_faster": [pair.ratio, pair.low, pair.high],
         "seconds_per_image": {"ours": pair.a_seconds / IMAGES, "quantus": pair.b_seconds / IMAGES},

@@ -34,6 +34,9 @@ class QuantusMetric:
     Attributes:
         result: `MetricResult` of the last call: statuses, curves, parameters; None before one.
 
+    The engine on the last model, and so the model and a buffer of one forward, are kept until a call with another
+    model or size.
+
     Direction, unit, cost, determinism: those of the metric; a sample's number depends on its place among the samples (which keys
     ties and random infills), not on batches. A sample without a value gets NaN; `result.status` says why.
 
@@ -55,6 +58,8 @@ class QuantusMetric:
         self.metric, self.curve, self.absolute = metric, curve, absolute
         self.engine = dict(engine or {})
         self.result: MetricResult | None = None
+        self._last: Engine | None = None
+        self._size: tuple[int, ...] = ()
 
     def __call__(
         self,
@@ -110,7 +115,7 @@ class QuantusMetric:
             target,
             {"map": maps},
             [metric],
-            engine=Engine(forward, **self.engine),
+            engine=self._engine_for(forward, tuple(inputs.shape[1:])),
             truth=None if s_batch is None else _map("s_batch", s_batch, inputs, False) != 0,
             chunk=batch_size,
             check_forward=False,
@@ -120,6 +125,16 @@ class QuantusMetric:
             return list(self.result.values.tolist())
         require_choice("QuantusMetric", "curve", self.curve, tuple(self.result.curves))
         return list(self.result.curves[self.curve].tolist())
+
+    def _engine_for(self, forward: Any, size: tuple[int, ...]) -> Engine:
+        """The engine of the last call if model and size are still the same: its buffer is not made, nor measured, anew."""
+        if self._last is None or self._last.forward is not forward or self._size != size:
+            self._last, self._size = Engine(forward, **self.engine), size
+        return self._last
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the engine: a copy has no part in the model."""
+        return vars(self) | {"_last": None}
 
     def _with_score(self, softmax: bool | None) -> Any:
         """The metric on probabilities or logits, if it is one of a score."""

@@ -93,9 +93,13 @@ class RankMasks:
             ops.blend_rank(inputs, infill, ranks, chosen, keep=self.keep, **layout_of(out))
         else:  # every channel value has a rank of its own: an image of one channel and C H rows
             flat = ranks.shape[1:]
+            values = inputs.reshape(-1, 1, *flat)
             full = infill.expand_as(inputs).reshape(-1, 1, *flat)
-            probes = ops.blend_rank(inputs.reshape(-1, 1, *flat), full, ranks, chosen, keep=self.keep)
-            out.copy_(probes.view(out.shape))
+            if out.is_contiguous():  # then it is that image too, and is written once
+                own = out.view(*out.shape[:2], 1, *flat)
+                ops.blend_rank(values, full, ranks, chosen, keep=self.keep, dtype=out.dtype, out=own)
+            else:
+                out.copy_(ops.blend_rank(values, full, ranks, chosen, keep=self.keep).view(out.shape))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Metrics and methods in the call shape of Quantus: against a naive reference, and inside Quantus where it is installed."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -141,3 +143,28 @@ def test_inside_quantus():
     again = quantus.MaxSensitivity(nr_samples=2, disable_warnings=True)
     scores = again(model, x, y, explain(model, x, y), explain_func=explain, explain_func_kwargs={}, device="cpu", softmax=True)
     assert len(scores) == 7 and np.isfinite(scores).all()
+
+
+def test_an_engine_is_kept_for_one_model_and_no_copy_has_it():
+    (x, y, a, _), metric = arrays(), pixel_flipping(12)
+    models = [Net(), Net().double()]
+    with torch.no_grad():
+        models[1].load_state_dict({name: -value for name, value in models[1].state_dict().items()})
+    alone = [pixel_flipping(12)(model, x, y, a, softmax=True) for model in models]
+    assert alone[0] != alone[1]
+    for which in (0, 0, 1, 0):
+        assert metric(models[which], x, y, a, softmax=True) == alone[which]
+        assert copy.deepcopy(metric)(models[which], x, y, a, softmax=True) == alone[which]
+    assert copy.copy(metric)._last is None and pickle.loads(pickle.dumps(metric))._last is None
+    assert metric._last is not None and metric._last.forward is models[0]
+
+
+def test_another_size_is_measured_anew():
+    metric, y = pixel_flipping(12), np.array([0, 1])
+    model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+    engines = []
+    for side in (4, 4, 6):
+        image = np.random.default_rng(side).random((2, 3, side, side), dtype=np.float32)
+        assert len(metric(model, image, y, image[:, 0], softmax=True)[0]) == side * side * 3 // 12
+        engines.append(metric._last)
+    assert engines[0] is engines[1] is not engines[2]
