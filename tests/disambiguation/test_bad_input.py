@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import ClassVar
 
 import pytest
 import torch
 
+import saliency_ext.disambiguation.finder as finder_module
 from saliency_ext.disambiguation import PairFinder, Rules, mask_partition, partition, preset
+from saliency_ext.disambiguation.redaction import Redactions
 from saliency_ext.infill import Constant
 from tests.disambiguation.planted import CELLS, alike, apart, finder, ones
 
@@ -59,26 +60,23 @@ def test_images_with_fewer_segments_are_as_they_are_alone():
         assert all(torch.equal(a, b) for a, b in masks)
 
 
-class Watched(torch.Tensor):
-    """A tensor that remembers where it was sent."""
-
-    sent: ClassVar[list[torch.device]] = []
+class Elsewhere(torch.Tensor):
+    """Stands for a tensor on another device: plain only once it was moved."""
 
     def to(self, *where, **options):
-        Watched.sent += [each for each in where if isinstance(each, torch.device)]
-        return super().to(*where, **options)
+        return super().to(*where, **options).as_subclass(torch.Tensor) if torch.device("cpu") in where else self
 
 
 @pytest.mark.parametrize("which", ["labels", "sample_ids", "segments"])
-def test_what_comes_with_the_images_is_moved_to_them(which):
+def test_what_comes_with_the_images_is_moved_to_them(which, monkeypatch):
     given = {"labels": PAIR, "sample_ids": torch.tensor([0]), "segments": partition(ones(), CELLS)}
     part = given["segments"]
-    Watched.sent = []
-    given[which] = (
-        replace(part, labels=part.labels.as_subclass(Watched)) if which == "segments" else given[which].as_subclass(Watched)
-    )
+    away = (part.labels if which == "segments" else given[which]).as_subclass(Elsewhere)
+    given[which] = replace(part, labels=away) if which == "segments" else away
+    made = []
+    monkeypatch.setattr(finder_module, "Redactions", lambda *parts: made.append(parts) or Redactions(*parts))
     assert finder(apart(4.0))(ones(), **given)[0][0].verdict == "distinct"
-    assert torch.device("cpu") in Watched.sent
+    assert [type(each) for each in made[0][1:5]] == [torch.Tensor] * 4
 
 
 def test_labels_and_ids_on_the_host_images_on_a_device(cuda):

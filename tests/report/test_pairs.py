@@ -44,6 +44,7 @@ def text_of(page: str) -> str:
 
 def test_each_region_has_its_colour_and_all_else_is_grey(distinct, shared):
     """The middle of a cell is half grey, half its colour: U1 (cell 1) orange, U2 (cell 5) blue, a common one (cell 4) green."""
+    assert [max(range(3), key=COLOURS[name].__getitem__) for name in ("U1", "U2", "D")] == [0, 2, 1], "orange, blue, green"
     for pair, cells in ((distinct, {1: "U1", 5: "U2"}), (shared, {4: "D"})):
         drawn = region_picture(torch.full((6, 6, 3), 100, dtype=torch.uint8), pair.proofs[0])
         assert drawn.shape == (192, 192, 3)
