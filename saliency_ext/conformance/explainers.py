@@ -57,10 +57,14 @@ class _Rules:
             ("an empty batch", self.empty),
             ("the class matters", self.class_matters),
             ("a class that there is not is refused", lambda: refused(lambda: self.ask(images(), classes() + CLASSES))),
+            ("a class too few is refused", lambda: refused(lambda: self.ask(images(), classes()[:2]))),
+            ("uint8 images are refused", lambda: refused(lambda: self.ask(images().byte(), classes()))),
             ("inputs are not modified", self.inputs_kept),
+            ("inputs that require gradients keep that, and get none", self.gradients_kept),
             ("the model is as it was", self.model_kept),
             ("the model is as it was, after an error too", self.model_kept_after_error),
             ("a model in training mode is explained as in eval mode", self.training),
+            ("a model with frozen weights is explained alike", self.frozen),
             ("works inside no_grad", lambda: self.inside(torch.no_grad)),
             ("works inside inference_mode", lambda: self.inside(torch.inference_mode)),
             ("a NaN in one image leaves the others alone", self.nan),
@@ -111,6 +115,11 @@ class _Rules:
         flag = "requires_grad changed" if inputs.requires_grad or inputs.grad is not None else ""
         return flag or ("" if torch.equal(inputs, images()) else "values changed")
 
+    def gradients_kept(self) -> str:
+        inputs = images().requires_grad_(True)
+        self.ask(inputs, classes())
+        return "requires_grad changed" if not inputs.requires_grad else "" if inputs.grad is None else ".grad was written"
+
     def model_kept(self) -> str:
         before = state_of(self.model)
         self.ask(images(), classes())
@@ -129,6 +138,17 @@ class _Rules:
             return seen or ("" if self.model.training else "left in eval mode")
         finally:
             self.model.eval()
+
+    def frozen(self) -> str:
+        expected = self.ask(images(), classes())
+        weights = list(self.model.parameters())
+        before = [weight.requires_grad for weight in weights]
+        self.model.requires_grad_(False)
+        try:
+            return distance(expected, self.ask(images(), classes()))
+        finally:
+            for weight, flag in zip(weights, before, strict=True):
+                weight.requires_grad_(flag)
 
     def inside(self, context: Any) -> str:
         expected = self.ask(images(), classes())

@@ -1,6 +1,7 @@
 """The rules of a metric."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from ..checks import require_choice
 from .table import Rule, Table, run
-from .world import Linear, changed, classes, constant, distance, images, network, refused, state_of
+from .world import CLASSES, Linear, changed, classes, constant, distance, images, network, refused, state_of
 
 KINDS = ("deletion", "insertion", "fidelity", "other")
 
@@ -31,7 +32,7 @@ def check_metric(metric: MetricCall, kind: str = "other", name: str | None = Non
         ValueError: an unknown kind.
 
     Note:
-        Deterministic as the metric. Cost: about 30 calls on three or four small images.
+        Deterministic as the metric. Cost: about 45 calls on three or four small images.
 
     Example:
         >>> from saliency_ext import evaluate
@@ -74,20 +75,31 @@ class _Rules:
             ("the same twice", lambda: distance(self.ask(images(), _maps()), self.ask(images(), _maps()), 1e-12)),
             ("an image alone is the image in a batch", self.alone),
             ("strides do not matter", self.strides),
-            ("odd and non-square images", self.odd),
+            ("odd and non-square images", lambda: self.sized(9, 14)),
+            ("images of one row", lambda: self.sized(1, 14)),
             ("an empty batch", self.empty),
             ("a constant map has a value", self.constant_map),
-            ("a NaN in one map is not hidden, and stays there", self.nan),
+            ("a NaN in one map is not hidden, and stays there", lambda: self.nonfinite("map", torch.nan)),
+            ("an Inf in one map is not hidden, and stays there", lambda: self.nonfinite("map", torch.inf)),
+            ("a NaN in one image is not hidden, and stays there", lambda: self.nonfinite("image", torch.nan)),
             ("maps of another size are refused", lambda: refused(lambda: self.ask(images(), _maps()[:, 1:]))),
             ("a map too few is refused", lambda: refused(lambda: self.ask(images(), _maps()[:2]))),
+            ("a class that there is not is refused", lambda: self.refuses_classes(classes() + CLASSES)),
+            ("a class too few is refused", lambda: self.refuses_classes(classes()[:2])),
+            ("uint8 images are refused", lambda: refused(lambda: self.ask(images().byte(), _maps()))),
             ("inputs and maps are not modified", self.inputs_kept),
-            ("the model is as it was", self.model_kept),
+            ("the model is as it was", lambda: self.model_kept(images())),
+            ("the model is as it was, after an error too", lambda: self.model_kept(images()[:, :2])),
             ("a model in training mode is judged as in eval mode", self.training),
+            ("a model that returns an object with logits is understood, or refused", self.wrapped),
+            ("works inside no_grad", lambda: self.inside(torch.no_grad)),
+            ("works inside inference_mode", lambda: self.inside(torch.inference_mode)),
         ]
 
     def of_an_order(self, sign: int) -> list[Rule]:
         return [
             ("a strictly increasing transform of the map changes nothing", self.increasing),
+            ("-0 is +0", self.signed_zero),
             ("a positive factor changes nothing", lambda: self.same(2.5 * _maps())),
             ("a constant model: all maps alike", self.constant_model),
             ("the known contributions of a linear model are not beaten", lambda: self.best(sign)),
@@ -118,8 +130,9 @@ class _Rules:
         seen = distance(plain, self.ask(images().contiguous(memory_format=torch.channels_last), _maps()))
         return seen or distance(plain, self.ask(images(), wide[:, ::2]))
 
-    def odd(self) -> str:
-        found = self.ask(images(2, 9, 14), images(2, 9, 14)[:, 1])
+    def sized(self, height: int, width: int) -> str:
+        inputs = images(2, height, width)
+        found = self.ask(inputs, inputs[:, 1])
         return "" if found.shape == (2,) and bool(found.isfinite().all()) else f"got {found.tolist()}"
 
     def empty(self) -> str:
@@ -130,26 +143,41 @@ class _Rules:
         found = self.ask(images(), torch.zeros_like(_maps()))
         return "" if bool(found.isfinite().all()) else f"got {found.tolist()}"
 
-    def nan(self) -> str:
-        broken = _maps()
-        broken[1, 2, 2] = torch.nan
+    def nonfinite(self, where: str, value: float) -> str:
+        inputs, maps = images(), _maps()
+        (maps if where == "map" else inputs[:, 0])[1, 2, 2] = value
         try:
-            found = self.ask(images(), broken)
+            found = self.ask(inputs, maps)
         except ValueError:
             return ""  # refused: not hidden either
         if bool(found[1].isfinite()):
-            return "a value for a map with NaN"
+            return f"a value in spite of {value} in the {where}"
         return "" if bool(found[::2].isfinite().all()) else "other images have no value"
+
+    def refuses_classes(self, target: Tensor) -> str:
+        return refused(lambda: self.ask(images(), _maps(), target=target))
 
     def inputs_kept(self) -> str:
         inputs, maps = images(), _maps()
         self.ask(inputs, maps)
         return "" if torch.equal(inputs, images()) and torch.equal(maps, _maps()) else "values changed"
 
-    def model_kept(self) -> str:
+    def model_kept(self, inputs: Tensor) -> str:
         before = state_of(self.model)
-        self.ask(images(), _maps())
+        refused(lambda: self.ask(inputs, _maps()))  # with a channel too few the model itself fails
         return changed(before, state_of(self.model))
+
+    def wrapped(self) -> str:
+        model = self.model
+        try:
+            return distance(self.ask(images(), _maps()), self.ask(images(), _maps(), lambda x: SimpleNamespace(logits=model(x))))
+        except (TypeError, ValueError):
+            return ""
+
+    def inside(self, context: Any) -> str:
+        expected = self.ask(images(), _maps())
+        with context():
+            return distance(expected, self.ask(images(), _maps()))
 
     def training(self) -> str:
         model = torch.nn.Sequential(self.model, torch.nn.Dropout(0.5)).eval()
@@ -162,6 +190,10 @@ class _Rules:
 
     def increasing(self) -> str:
         return self.same(_maps().double().exp() + _maps().double() ** 3)
+
+    def signed_zero(self) -> str:
+        maps = _maps().clamp(min=0)
+        return distance(self.ask(images(), maps), self.ask(images(), torch.where(maps == 0, -maps, maps)))
 
     def constant_model(self) -> str:
         return distance(self.ask(images(), _maps(), constant), self.ask(images(), -_maps(), constant), 1e-6)

@@ -68,6 +68,18 @@ def gradient(model, inputs, target):
     return leaf.grad.abs().sum(1)
 
 
+def through(model, x, t):
+    """Backward into the inputs as they came."""
+    if x.requires_grad:
+        model(x).sum().backward()
+    return good(model)(x, t)
+
+
+def of_weights(model, x, t):
+    grads = torch.autograd.grad(model(x).gather(1, t[:, None]).sum(), list(model.parameters()))
+    return good(model)(x, t) + 0 * grads[0].sum()
+
+
 def softly(maps):
     return maps / maps.abs().max()
 
@@ -89,9 +101,14 @@ def good(model):
     return Gradient(model, channels="abs_sum")
 
 
+GRADIENTS = "inputs that require gradients keep that, and get none"
 EVAL = "a model in training mode is explained as in eval mode"
 TRAINING = "a model in training mode is judged as in eval mode"
-NAN = "a NaN in one map is not hidden, and stays there"
+NAN, INF, IMAGE = (
+    f"{what} is not hidden, and stays there" for what in ("a NaN in one map", "an Inf in one map", "a NaN in one image")
+)
+AFTER_ERROR = "the model is as it was, after an error too"
+OBJECT = "a model that returns an object with logits is understood, or refused"
 INCREASING = "a strictly increasing transform of the map changes nothing"
 BEST = "the known contributions of a linear model are not beaten"
 
@@ -106,7 +123,12 @@ EXPLAINERS = {
     "fails on none": (lambda model: lambda x, t: good(model)(x, t)[torch.arange(max(len(x), 1))], "an empty batch"),
     "no class": (lambda model: lambda x, t: x.abs().sum(1), "the class matters"),
     "any class": (lambda model: lambda x, t: good(model)(x, t % CLASSES), "a class that there is not is refused"),
+    "recycles": (lambda model: lambda x, t: good(model)(x, t.repeat(3)[: len(x)]), "a class too few is refused"),
+    "casts": (lambda model: lambda x, t: good(model)(x.float(), t), "uint8 images are refused"),
     "in place": (lambda model: lambda x, t: good(model)(x.mul_(2), t), "inputs are not modified"),
+    "grad of inputs": (lambda model: lambda x, t: through(model, x, t), GRADIENTS),
+    "unflags inputs": (lambda model: lambda x, t: good(model)(x.requires_grad_(False), t), GRADIENTS),
+    "weights' gradients": (lambda model: lambda x, t: of_weights(model, x, t), "a model with frozen weights is explained alike"),
     "leaves .grad": (lambda model: lambda x, t: gradient(model, x, t), "the model is as it was"),
     "leaves a hook": (Hooked, "the model is as it was, after an error too"),
     "to eval mode": (lambda model: lambda x, t: good(model.eval())(x, t), EVAL),
@@ -135,6 +157,14 @@ def test_every_rule_of_an_explainer_is_shown_to_fail():
 DELETION, FIDELITY = ours(Deletion(ZERO, FEW)), ours(Fidelity(ZERO, FEW))
 
 
+def hooked(model, x, t, a):
+    handle = model[0].register_forward_hook(lambda *_: None) if isinstance(model, torch.nn.Sequential) else None
+    values = DELETION(model, x, t, a)
+    if handle is not None:
+        handle.remove()
+    return values
+
+
 def resized(maps):
     return functional.interpolate(maps[:, None], (12, 12))[:, 0]
 
@@ -152,6 +182,16 @@ METRICS = {
     "fails on none": (lambda m, x, t, a: DELETION(m, x, t, a)[torch.arange(max(len(x), 1))], "an empty batch"),
     "divides": (lambda m, x, t, a: DELETION(m, x, t, a) + 0 / a.flatten(1).std(1), "a constant map has a value"),
     "hides NaN": (lambda m, x, t, a: DELETION(m, x, t, a.nan_to_num(0)), NAN),
+    "bounds": (lambda m, x, t, a: DELETION(m, x, t, a.clamp(max=9)), INF),
+    "fills in": (lambda m, x, t, a: DELETION(m, x.nan_to_num(0), t, a), IMAGE),
+    "reads rows": (lambda m, x, t, a: DELETION(m, x, t, a) + a[:, 1, 0], "images of one row"),
+    "any class": (lambda m, x, t, a: DELETION(m, x, t % CLASSES, a), "a class that there is not is refused"),
+    "recycles": (lambda m, x, t, a: DELETION(m, x, t.repeat(3)[: len(x)], a), "a class too few is refused"),
+    "casts": (lambda m, x, t, a: DELETION(m, x.float(), t, a), "uint8 images are refused"),
+    "leaves a hook": (lambda m, x, t, a: hooked(m, x, t, a), AFTER_ERROR),
+    "own read-out": (lambda m, x, t, a: m(x).gather(1, t[:, None])[:, 0].detach(), OBJECT),
+    "needs gradients": (lambda m, x, t, a: _needs(m, x, t).flatten(1).sum(1), "works inside no_grad"),
+    "sign bit": (lambda m, x, t, a: DELETION(m, x, t, a - 9.0 * (torch.signbit(a) & (a == 0)) * (a[:, :1] > 0)), "-0 is +0"),
     "resizes": (lambda m, x, t, a: DELETION(m, x, t, resized(a)), "maps of another size are refused"),
     "zips": (lambda m, x, t, a: DELETION(m, x[: len(a)], t[: len(a)], a), "a map too few is refused"),
     "in place": (lambda m, x, t, a: DELETION(m, x, t, a.mul_(2)), "inputs and maps are not modified"),
@@ -178,7 +218,8 @@ def test_a_planted_fault_of_a_metric_is_found(fault):
 def test_every_rule_of_a_metric_is_shown_to_fail():
     rules = MetricRules(DELETION)
     named = {rule for rule, _ in rules.common() + rules.of_an_order(1) + rules.of_a_difference()}
-    assert named == {rule for _, rule in METRICS.values()}
+    assert named - {rule for _, rule in METRICS.values()} == {"works inside inference_mode"}  # falls with no_grad
+    assert breaks(MetricRules(METRICS["needs gradients"][0]).common(), "works inside inference_mode")
     with pytest.raises(ValueError, match="expected kind to be one of 'deletion', 'insertion', 'fidelity', 'other', got 'auc'"):
         check_metric(DELETION, "auc")
 
