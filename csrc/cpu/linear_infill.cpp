@@ -15,31 +15,60 @@ struct Known {
   bool finite;
 };
 
-// One channel of one image, packed rows or any strides.
+// One channel of one image, any strides.
 template <class In>
 struct Channel {
   const ImageView& view;
   int64_t n, c;
 
   SX_HD In at(int64_t y, int64_t x) const { return view.at<In>(n, c, y, x); }
-};
 
-template <class In>
-Known known_of(const Channel<In>& image, const uint8_t* remove, int64_t height, int64_t width) {
-  Known known{0, std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(), 0, true};
-  int64_t count = 0;
-  for (int64_t y = 0; y < height; ++y) {
-    for (int64_t x = 0; x < width; ++x) {
-      if (remove[y * width + x]) continue;
-      const double value = static_cast<double>(image.at(y, x));
-      known.finite = known.finite && value - value == 0;
-      known.lowest = std::min(known.lowest, value);
-      known.highest = std::max(known.highest, value);
-      known.mean += value;
-      ++count;
+  // Calls body(x, value) for row y; the usual stride in a loop of its own, which vectorises.
+  template <class Body>
+  SX_HD void for_row(int64_t y, int64_t width, const Body& body) const {
+    const In* row = static_cast<const In*>(view.data) + n * view.stride[0] + c * view.stride[1] + y * view.stride[2];
+    const int64_t step = view.stride[3];
+    if (step == 1) {
+      for (int64_t x = 0; x < width; ++x) body(x, row[x]);
+    } else {
+      for (int64_t x = 0; x < width; ++x) body(x, row[x * step]);
     }
   }
-  known.mean /= static_cast<double>(count);
+};
+
+// `line`: room for a row. Removed pixels are passed over by putting some known one in their place.
+template <class In>
+SX_HD Known known_of(const Channel<In>& image, const uint8_t* remove, int64_t height, int64_t width, std::vector<In>& line) {
+  const uint8_t* first = std::find(remove, remove + height * width, uint8_t{0});
+  const In some = image.at((first - remove) / width, (first - remove) % width);
+  line.assign(static_cast<size_t>((width + kLanes - 1) / kLanes * kLanes), some);
+  Lanes<In> lowest = some - Lanes<In>{}, highest = lowest;
+  Lanes<double> sums = {};
+  int64_t known_pixels = 0;
+  for (int64_t y = 0; y < height; ++y) {
+    const uint8_t* marks = remove + y * width;
+    int removed = 0;
+    In* __restrict kept = line.data();
+    image.for_row(y, width, [&](int64_t x, In value) SX_INLINE_LAMBDA { kept[x] = marks[x] ? some : value; });
+    for (int64_t x = 0; x < width; ++x) removed += marks[x];
+    known_pixels += width - removed;
+    for (size_t x = 0; x < line.size(); x += kLanes) {
+      const Lanes<In> value = load(line.data() + x);
+      lowest = value < lowest ? value : lowest;
+      highest = value > highest ? value : highest;
+      sums += __builtin_convertvector(value, Lanes<double>);
+    }
+  }
+  Known known{0, static_cast<double>(lowest[0]), static_cast<double>(highest[0]), 0, true};
+  double sum = 0;
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    known.lowest = std::min(known.lowest, static_cast<double>(lowest[lane]));
+    known.highest = std::max(known.highest, static_cast<double>(highest[lane]));
+    sum += sums[lane];
+  }
+  const double stand_ins = static_cast<double>(height) * static_cast<double>(line.size()) - static_cast<double>(known_pixels);
+  known.mean = (sum - stand_ins * static_cast<double>(some)) / static_cast<double>(known_pixels);
+  known.finite = known.mean - known.mean == 0;
   known.spread = std::max(known.highest - known.mean, known.mean - known.lowest);
   return known;
 }
@@ -47,134 +76,143 @@ Known known_of(const Channel<In>& image, const uint8_t* remove, int64_t height, 
 template <InfillStencil kStencil, class T>
 struct Solver {
   Multigrid<kStencil, T> grids;
-  Plane<T> values, left, direction, image;  // the solution, b - A x, the search direction; A times it, or the known pixels
+  Plane<T> values, direction, pulled;  // all pixels less their mean; the search direction; minus A times it
   bool built = false;
+  int64_t height = 0, width = 0;
 
-  void build(const uint8_t* remove, int64_t height, int64_t width) {
+  void build(const uint8_t* remove, int64_t rows, int64_t columns) {
     if (built) return;
-    grids.build(remove, height, width);
-    for (Plane<T>* plane : {&values, &left, &direction, &image}) plane->resize(height, width);
+    grids.build(remove, rows, columns);
+    if (height != rows || width != columns) {
+      for (Plane<T>* plane : {&values, &direction, &pulled}) plane->resize(rows, columns);
+      height = rows;
+      width = columns;
+    }
+    direction.clear();
     built = true;
   }
 
-  // image = known pixels less their mean, 0 where removed.
-  template <class In>
-  void load(const Channel<In>& channel, const uint8_t* remove, int64_t height, int64_t width, double mean) {
-    for (int64_t y = 0; y < height; ++y) {
-      T* row = image.row(y);
-      for (int64_t x = 0; x < width; ++x) {
-        row[x] = remove[y * width + x] ? T(0) : static_cast<T>(static_cast<double>(channel.at(y, x)) - mean);
-      }
-    }
-  }
-
-  // Solves for what `image` says, into `values`.
+  // Solves for the unknown pixels of `values`, which must be 0.
   void solve(double goal) {
     run_best([&]() SX_INLINE_LAMBDA { iterate(goal); });
   }
 
   SX_HD void iterate(double goal) {
     Grid<T>& grid = grids.finest();
-    const int64_t height = grid.height, width = grid.width;
-    for (int64_t y = 0; y < height; ++y) {  // right side: what the known neighbours give; the first guess is their mean, 0
-      const T *above = image.row(y - 1), *here = image.row(y), *below = image.row(y + 1), *diagonal = grid.diagonal.row(y);
-      T *__restrict start = left.row(y), *__restrict guess = values.row(y);
-      for (int64_t x = 0; x < width; ++x) {
-        const T sum = infill_neighbours<kStencil>(above, here, below, x);
-        start[x] = diagonal[x] > T(0) ? sum : T(0);
-        guess[x] = T(0);
-      }
-    }
+    grids.guess(values);
+    // In double: what float leaves out of the first residual would be an error of the solution, and a large one where known
+    // pixels are few. Afterwards only changes are added.
+    for (int64_t y = 0; y < height; ++y) pull_row<kStencil, double>(grid, y, values, grid.right.row(y));
     double product = 0;
+    T step = T(0);
     for (int iteration = 0; iteration < kInfillIterations; ++iteration) {
-      const Plane<T>& z = grids.cycle(left);
-      T largest = 0;
+      T largest = T(0);
       double now = 0;
-      for (int64_t y = 0; y < height; ++y) {
-        largest = row_largest(z.row(y), width, largest);
-        now += row_dot(z.row(y), left.row(y), width);
-      }
+      grids.cycle(
+          [&](int64_t y) SX_INLINE_LAMBDA {
+            if (iteration > 0) {
+              add_row(y, values, direction, step);
+              add_row(y, grid.right, pulled, step);
+            }
+          },
+          [&](int64_t y) SX_INLINE_LAMBDA {
+            const RowSummary<T> row = summary_of_row(grid, y, grid.to.row(y), grid.right.row(y));
+            largest = std::max(largest, row.largest);
+            now += row.product;
+          });
       const bool done = !(static_cast<double>(largest) > goal) || !(now > 0);
-      if (done) {  // z is the error left, nearly: take it along
-        add(values, z, T(1));
+      if (done) {  // the preconditioned residual is the error left, nearly: take it along
+        for (int64_t y = 0; y < height; ++y) add_row(y, values, grid.to, T(1));
         return;
       }
       const T keep = iteration == 0 ? T(0) : static_cast<T>(now / product);
       product = now;
-      for (int64_t y = 0; y < height; ++y) {
-        const T* correction = z.row(y);
-        T* __restrict along = direction.row(y);
-        for (int64_t x = 0; x < width; ++x) along[x] = correction[x] + (iteration == 0 ? T(0) : keep * along[x]);
-      }
-      Plane<T>& applied = image;  // its known pixels are not needed any more
       double curvature = 0;
-      for (int64_t y = 0; y < height; ++y) {
-        const T *above = direction.row(y - 1), *here = direction.row(y), *below = direction.row(y + 1);
-        const T* diagonal = grid.diagonal.row(y);
-        T* __restrict result = applied.row(y);
-        for (int64_t x = 0; x < width; ++x) {
-          const T value = diagonal[x] * here[x] - infill_neighbours<kStencil>(above, here, below, x);
-          result[x] = diagonal[x] > T(0) ? value : T(0);
+      for (int64_t y = 0; y <= height; ++y) {
+        if (y < height) {
+          const T* correction = grid.to.row(y);
+          T* along = direction.row(y);
+          grid.for_blocks(y, [&](int64_t x) SX_INLINE_LAMBDA {
+            store(along + x, load(correction + x) + keep * load(along + x));
+          });
         }
-        curvature += row_dot(here, result, width);
+        if (y == 0) continue;
+        pull_row<kStencil, T>(grid, y - 1, direction, pulled.row(y - 1));
+        curvature -= summary_of_row(grid, y - 1, direction.row(y - 1), pulled.row(y - 1)).product;
       }
       if (!(curvature > 0)) return;
-      const T step = static_cast<T>(now / curvature);
-      add(values, direction, step);
-      add(left, applied, -step);
+      step = static_cast<T>(now / curvature);
     }
   }
 
-  SX_HD void add(Plane<T>& to, const Plane<T>& from, T factor) {
-    const Grid<T>& grid = grids.finest();
-    for (int64_t y = 0; y < grid.height; ++y) {
-      const T* source = from.row(y);
-      T* __restrict result = to.row(y);
-      for (int64_t x = 0; x < grid.width; ++x) result[x] += factor * source[x];
-    }
+  SX_HD void add_row(int64_t y, Plane<T>& to, const Plane<T>& from, T factor) {
+    const T* source = from.row(y);
+    T* result = to.row(y);
+    grids.finest().for_blocks(y, [&](int64_t x) SX_INLINE_LAMBDA {
+      store(result + x, load(result + x) + factor * load(source + x));
+    });
   }
 
-  // Largest |mean of the neighbours - value| over removed pixels; `image` holds the whole filled plane, less its mean.
+  // Largest |mean of the neighbours - value| over removed pixels.
   SX_HD double largest_residual() {
     const Grid<T>& grid = grids.finest();
     T largest = 0;
-    for (int64_t y = 0; y < grid.height; ++y) {
-      const T *above = image.row(y - 1), *here = image.row(y), *below = image.row(y + 1), *inverse = grid.inverse.row(y);
-      T* __restrict gap = left.row(y);
-      for (int64_t x = 0; x < grid.width; ++x) {
-        const T mean = inverse[x] * infill_neighbours<kStencil>(above, here, below, x);
-        gap[x] = inverse[x] > T(0) ? mean - here[x] : T(0);
-      }
-      largest = row_largest(gap, grid.width, largest);
+    for (int64_t y = 0; y < height; ++y) {
+      const T* inverse = grid.inverse.row(y);
+      T* gap = pulled.row(y);
+      pull_row<kStencil, T>(grid, y, values, gap);
+      grid.for_blocks(y, [&](int64_t x) SX_INLINE_LAMBDA { store(gap + x, load(gap + x) * load(inverse + x)); });
+      largest = std::max(largest, summary_of_row(grid, y, gap, inverse).largest);
     }
     return static_cast<double>(largest);
   }
 };
+
+// Writes row y of the solution, and leaves in `values` what is written, less the noise.
+template <InfillStencil kStencil, class T, class In>
+SX_HD void write_row(Solver<kStencil, T>& solver, const LinearInfillProblem& problem, const Channel<In>& channel,
+                     const uint8_t* remove, const Known& known, const float* noise, In* out, int64_t y) {
+  const int64_t width = problem.width;
+  const double mean = known.mean;
+  const In lowest = static_cast<In>(known.lowest), highest = static_cast<In>(known.highest);
+  const uint8_t* marks = remove + y * width;
+  T* __restrict values = solver.values.row(y);
+  In* __restrict result = out + y * width;
+  for (int64_t x = 0; x < width; ++x) {
+    // A mean of means lies between the extremes of the known pixels; rounding must not leave them.
+    const In solved = static_cast<In>(static_cast<double>(values[x]) + mean);
+    result[x] = solved < lowest ? lowest : (solved > highest ? highest : solved);
+  }
+  for (int64_t x = 0; x < width; ++x) values[x] = static_cast<T>(static_cast<double>(result[x]) - mean);
+  if (noise != nullptr) {
+    const In deviation = static_cast<In>(problem.noise_std);
+    for (int64_t x = 0; x < width; ++x) result[x] += deviation * static_cast<In>(noise[y * width + x]);
+  }
+  channel.for_row(y, width, [&](int64_t x, In there) SX_INLINE_LAMBDA { result[x] = marks[x] ? result[x] : there; });
+}
 
 // Solves one channel and writes it. Returns the residual.
 template <InfillStencil kStencil, class T, class In>
 double fill_channel(Solver<kStencil, T>& solver, const LinearInfillProblem& problem, const Channel<In>& channel,
                     const uint8_t* remove, const Known& known, const float* noise, In* out) {
   const int64_t height = problem.height, width = problem.width;
+  const double mean = known.mean;
   solver.build(remove, height, width);
-  solver.load(channel, remove, height, width, known.mean);
-  solver.solve(infill_goal(problem.tolerance, known.spread, sizeof(T) == sizeof(double)));
-  const In lowest = static_cast<In>(known.lowest), highest = static_cast<In>(known.highest);
-  const In deviation = static_cast<In>(problem.noise_std);
-  for (int64_t y = 0; y < height; ++y) {
-    T *filled = solver.image.row(y), *values = solver.values.row(y);
-    for (int64_t x = 0; x < width; ++x) {
-      const int64_t pixel = y * width + x;
-      const In there = channel.at(y, x);
-      // A mean of means lies between the extremes of the known pixels; rounding must not leave them.
-      const In solved = std::clamp(static_cast<In>(static_cast<double>(values[x]) + known.mean), lowest, highest);
-      filled[x] = static_cast<T>(static_cast<double>(remove[pixel] ? solved : there) - known.mean);
-      const In noisy = noise == nullptr ? solved : solved + deviation * static_cast<In>(noise[pixel]);
-      out[pixel] = remove[pixel] ? noisy : there;
+  run_best([&]() SX_INLINE_LAMBDA {
+    for (int64_t y = 0; y < height; ++y) {
+      T* __restrict values = solver.values.row(y);
+      const T* inverse = solver.grids.finest().inverse.row(y);
+      channel.for_row(y, width, [&](int64_t x, In value) SX_INLINE_LAMBDA {
+        values[x] = inverse[x] > T(0) ? T(0) : static_cast<T>(static_cast<double>(value) - mean);
+      });
     }
-  }
+  });
+  solver.solve(infill_goal(problem.tolerance, known.spread, sizeof(T) == sizeof(double)));
   double left = 0;
-  run_best([&]() SX_INLINE_LAMBDA { left = solver.largest_residual(); });
+  run_best([&]() SX_INLINE_LAMBDA {
+    for (int64_t y = 0; y < height; ++y) write_row(solver, problem, channel, remove, known, noise, out, y);
+    left = solver.largest_residual();
+  });
   return left;
 }
 
@@ -197,6 +235,7 @@ void fill(int64_t begin, int64_t end, const LinearInfillProblem& problem) {
   const int64_t pixels = problem.height * problem.width;
   Solver<kStencil, float> in_float;
   Solver<kStencil, double> in_double;
+  std::vector<In> line;
   for (int64_t unit = begin; unit < end; ++unit) {
     const int64_t n = unit % problem.images;
     const uint8_t* remove = problem.remove + unit * pixels;
@@ -213,11 +252,12 @@ void fill(int64_t begin, int64_t end, const LinearInfillProblem& problem) {
         fill_without_system(channel, problem, remove, In(0), noise, out);
         continue;
       }
-      const Known known = known_of(channel, remove, problem.height, problem.width);
+      Known known;
+      run_best([&]() SX_INLINE_LAMBDA { known = known_of(channel, remove, problem.height, problem.width, line); });
       if (!known.finite) {
         *left = std::numeric_limits<float>::quiet_NaN();
         fill_without_system(channel, problem, remove, std::numeric_limits<In>::quiet_NaN(), noise, out);
-      } else if (sizeof(In) == sizeof(double) || infill_needs_double(problem.tolerance, known.spread)) {
+            } else if (sizeof(In) == sizeof(double) || infill_needs_double(problem.tolerance, known.spread)) {
         *left = static_cast<float>(fill_channel(in_double, problem, channel, remove, known, noise, out));
       } else {
         *left = static_cast<float>(fill_channel(in_float, problem, channel, remove, known, noise, out));

@@ -1,5 +1,6 @@
 #pragma once
-// The linear infill's preconditioner on the device: the V-cycle of cpu/multigrid.h, one cell per thread and step, by one block.
+// The linear infill's preconditioner on the device: the V-cycle of cpu/multigrid.h, down to the coarsest grid, one cell per
+// thread and step, by one block.
 // Planes have a border of zeros. Every pass ends with a barrier, so that the next one may read its neighbours' cells.
 #include "../kernels.h"
 #include "block.cuh"
@@ -68,23 +69,25 @@ struct DeviceMultigrid {
     return infill_neighbours<kStencil>(plane + at - stride, plane + at, plane + at + stride, 0);
   }
 
-  // d and 1 / d of the unknown cells of all grids. unknown: (height, width) bytes.
+  // d and 1 / d of the unknown cells of all grids; ties stand in `right` meanwhile. unknown: (height, width) bytes.
   __device__ void build(const uint8_t* unknown) {
     InfillLevel level{height, width, 0}, fine{};
     for (int number = 0; number < levels; ++number) {
       for_cells(level, [&](int64_t y, int64_t x, int64_t at) {
-        bool solved;
-        if (number == 0) {
-          solved = unknown[y * width + x] != 0;
-        } else {
-          const int64_t below = 2 * y + 1 < fine.height ? 2 * y + 1 : 2 * y, beside = 2 * x + 1 < fine.width ? 2 * x + 1 : 2 * x;
-          solved = diagonal[fine.at(2 * y, 2 * x)] > T(0) && diagonal[fine.at(2 * y, beside)] > T(0) &&
-                   diagonal[fine.at(below, 2 * x)] > T(0) && diagonal[fine.at(below, beside)] > T(0);
+        bool solved = number == 0 && unknown[y * width + x] != 0;
+        T tie = T(0);
+        for (int64_t row = 2 * y; number > 0 && row < 2 * y + 2 && row < fine.height; ++row) {
+          for (int64_t column = 2 * x; column < 2 * x + 2 && column < fine.width; ++column) {
+            const int64_t part = fine.at(row, column);
+            solved = solved || diagonal[part] > T(0);
+            tie += infill_tie<kStencil>(diagonal[part] > T(0), right[part]);
+          }
         }
-        const int sum = infill_weight_sum<kStencil>(y, x, level.height, level.width);
-        solved = solved && sum > 0;
-        diagonal[at] = solved ? static_cast<T>(sum) : T(0);
-        inverse[at] = solved ? T(1) / static_cast<T>(sum) : T(0);
+        const T sum = static_cast<T>(infill_weight_sum<kStencil>(y, x, level.height, level.width)) + tie;
+        solved = solved && sum > T(0);
+        right[at] = tie;
+        diagonal[at] = solved ? sum : T(0);
+        inverse[at] = solved ? T(1) / sum : T(0);
       });
       __syncthreads();
       fine = level;
@@ -143,10 +146,11 @@ struct DeviceMultigrid {
 
   // Leaves about A^-1 given in the first grid of `to`.
   __device__ void cycle(const T* given) {
-    const T one = infill_sweep<kStencil, T>(0), two = infill_sweep<kStencil, T>(1);
     for (int number = 0; number < levels; ++number) {
       const InfillLevel level = infill_level(height, width, number);
       const T* wanted = number == 0 ? given : right;
+      const T one = infill_sweep<kStencil, T>(0, level.height, level.width);
+      const T two = infill_sweep<kStencil, T>(1, level.height, level.width);
       sweep(level, wanted, nullptr, from, one);
       sweep(level, wanted, from, to, two);
       if (number + 1 < levels) restrict_residual(level, wanted);
@@ -154,6 +158,8 @@ struct DeviceMultigrid {
     for (int number = levels - 1; number >= 0; --number) {
       const InfillLevel level = infill_level(height, width, number);
       const T* wanted = number == 0 ? given : right;
+      const T one = infill_sweep<kStencil, T>(0, level.height, level.width);
+      const T two = infill_sweep<kStencil, T>(1, level.height, level.width);
       if (number + 1 < levels) add_interpolated(level);
       sweep(level, wanted, to, from, two);
       sweep(level, wanted, from, to, one);

@@ -201,6 +201,36 @@ def test_equals_a_direct_solve(backend: Backend, mask: str, stencil: str) -> Non
         assert known.min() <= filled.min() and filled.max() <= known.max()  # discrete maximum principle
 
 
+def islands(h: int, w: int) -> Tensor:
+    """Small holes far apart, also in the corners, so that a row has several stretches of removed pixels."""
+    y, x = torch.arange(h).view(-1, 1), torch.arange(w)
+    return (y % 9 < 3) & ((x % 37 < 4) | (x > w - 3))
+
+
+SIZES = [(1, 40), (40, 1), (2, 2), (3, 2), (7, 9), (8, 16), (15, 17), (16, 32), (17, 33), (5, 81)]  # around blocks of 8 and 16
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_any_size(backend: Backend, size: tuple[int, int]) -> None:
+    image = smooth(*size)
+    for remove in (islands(*size), scattered(*size, 0.6), ~one(*size)):
+        for stencil in ("road", "harmonic"):
+            filled = fill(backend, image, remove, stencil=stencil, tolerance=FINE)
+            if remove.any() and not remove.all():
+                assert (filled.double() - direct(image, remove, stencil)).abs().max() <= 1.1 * FINE, stencil
+
+
+def test_a_mask_leaves_nothing_behind_for_the_next(backend: Backend) -> None:
+    """Masks that follow each other share memory; each is filled as if it were alone."""
+    images = torch.stack([smooth(20, 70), 3 * smooth(20, 70)])[None].to(backend.device)
+    masks = [blob(20, 70, 0.8), islands(20, 70), ~one(20, 70), one(20, 70), scattered(20, 70, 0.5), blob(20, 70, 0.2)]
+    remove = torch.stack(masks)[:, None].to(backend.device)
+    for tolerance in (1e-3, FINE):
+        together = linear_infill(images, remove, tolerance=tolerance, noise_std=0.0)
+        for step, mask in enumerate(remove):
+            same_bits(linear_infill(images, mask[None], tolerance=tolerance, noise_std=0.0)[0], together[step])
+
+
 @pytest.mark.backends("cpu", "cuda")
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_equals_a_direct_solve_at_full_size(backend: Backend, share: float) -> None:
@@ -210,6 +240,17 @@ def test_equals_a_direct_solve_at_full_size(backend: Backend, share: float) -> N
         assert (filled - direct(image, remove, "road")).abs().max() <= 1e-3
         single = fill(backend, image, remove, tolerance=1e-2)
         assert (single - filled).abs().max() <= 1.1e-2
+
+
+@pytest.mark.backends("cpu", "cuda")
+def test_few_known_pixels_cost_no_digits(backend: Backend) -> None:
+    """Rounding of the first residual would be carried over the whole plane and add up: 25 times the tolerance, once."""
+    noise = [torch.randn(1, 1, side, side, generator=rng) for side, rng in ((20, generator()), (5, generator("rows")))]
+    field, picture = (torch.nn.functional.interpolate(x, (224, 224), mode="bicubic")[0, 0] for x in noise)
+    remove = rank(field[None])[0] < 50_126  # 50 are left, in a few heaps
+    exact = fill(backend, picture.double(), remove, tolerance=1e-10)
+    assert (fill(backend, picture, remove, tolerance=1e-5).double() - exact).abs().max() <= 1e-5
+    assert (fill(backend, picture, remove).double() - exact).abs().max() <= 1e-3
 
 
 def test_residual(backend: Backend) -> None:
