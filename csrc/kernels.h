@@ -150,8 +150,9 @@ struct MaskStepProblem {
   const int64_t* places;  // (R, U, 4): image, infill image, top, left
   const int64_t* next_places;
   Resizing down, across;
-  const void* variation_gradient;  // (R, P) maps of pixels or cells, or null
-  const void* variation_sums;      // (R, P)
+  VariationRule roughness;
+  const void* variation_gradient;  // (R, P) maps of pixels or cells, and (R, P): what total_variation gives of the masks before
+  const void* variation_sums;      // the step. Read by the CUDA kernel alone; null: no variation
   void* values;                    // (R, P, h, w), like the next three
   void* first;
   void* second;

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "exponential.h"
 #include "macros.h"
 
 namespace saliency_ext {
@@ -40,8 +41,6 @@ SX_HD OptimiserScale<T> optimiser_scale(const MaskStepRule& rule, int64_t count)
 
 SX_HD float square_root(float value) { return sqrtf(value); }
 SX_HD double square_root(double value) { return sqrt(value); }
-SX_HD float exponential(float value) { return expf(value); }
-SX_HD double exponential(double value) { return exp(value); }
 
 // One parameter: Adam, or momentum whose first step is undamped.
 template <class T>
@@ -61,14 +60,25 @@ SX_HD T unit_interval(T value) {
   return value < T(0) ? T(0) : value > T(1) ? T(1) : value;
 }
 
+// 1 / (1 + e^-logit), without a branch.
+template <class T>
+SX_HD T sigmoid(T logit) {
+  const T e = plain_exp(logit < T(0) ? logit : -logit);
+  return (logit < T(0) ? e : T(1)) / (T(1) + e);
+}
+
 // Shares of one cell's planes, `stride` apart: softmax over the logits and one more that is 0. One plane: the sigmoid.
 template <class T>
 SX_HD void softmax_shares(const T* logits, T* shares, int64_t planes, int64_t stride) {
+  if (planes == 1) {
+    *shares = sigmoid(*logits);
+    return;
+  }
   T most = T(0);
   for (int64_t p = 0; p < planes; ++p) most = logits[p * stride] > most ? logits[p * stride] : most;
-  T sum = exponential(-most);
+  T sum = plain_exp(-most);
   for (int64_t p = 0; p < planes; ++p) {
-    shares[p * stride] = exponential(logits[p * stride] - most);
+    shares[p * stride] = plain_exp(logits[p * stride] - most);
     sum += shares[p * stride];
   }
   for (int64_t p = 0; p < planes; ++p) shares[p * stride] /= sum;

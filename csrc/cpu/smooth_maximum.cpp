@@ -1,6 +1,10 @@
-// Smooth maximum on the CPU. Unit: a map. A cell is spread over the pixels that it reaches, two image rows at a time: weights
-// depend on the distance along each axis alone, so rows at equal distance above and below share their exponentials.
+// Smooth maximum on the CPU. Unit: a map. A row of cells is spread over the pixels that it reaches, two image rows at a time:
+// weights depend on the distance along each axis alone, so rows at equal distance above and below share their exponentials,
+// and so do neighbours of equal value. A few distances are taken at once: neighbouring cells write overlapping pixels, and a
+// load that meets two stores still under way would wait for both. All loops over pixels run over whole tiles of a multiple of
+// eight: weights beyond a cell's reach are 0, and sums have room beyond the image, so that nothing is clipped.
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "../kernels.h"
@@ -9,127 +13,151 @@
 namespace saliency_ext {
 namespace {
 
+constexpr int64_t kDistances = 4;  // at once: measured best of 1, 2, 4 and 8
+
 template <class T>
 class Spreader {
  public:
   explicit Spreader(const SmoothMaximumProblem& problem)
       : q_(problem),
-        length_(problem.step * (2 * problem.reach + 1)),
+        tile_((problem.step * (2 * problem.reach + 1) + 7) / 8 * 8),
         before_(problem.step * problem.reach),
         distances_(problem.step * (problem.reach + 1)),
-        weights_(distances_ * length_),
-        e_(length_),
-        terms_(length_),
-        a_(problem.slopes == nullptr ? 0 : problem.height * problem.width),
-        b_(a_.size()) {
+        room_(std::max<int64_t>(0, before_ - problem.margin)),
+        stride_(room_ + std::max(problem.width, problem.margin + (problem.columns - 1) * problem.step - before_ + tile_)),
+        weights_(distances_ * tile_),
+        one_(kDistances * tile_),
+        two_(kDistances * tile_),
+        slopes_(problem.slopes == nullptr ? 0 : problem.columns * tile_),
+        upper_(problem.height * stride_),
+        lower_(upper_.size()) {
     const T* weights = static_cast<const T*>(problem.weights);
     for (int64_t d = 0; d < distances_; ++d) {
-      for (int64_t x = 0; x < length_; ++x) weights_[d * length_ + x] = weights[d * distances_ + std::abs(x - before_)];
+      for (int64_t x = 0; x < before_ + distances_; ++x) {
+        weights_[d * tile_ + x] = weights[d * distances_ + std::abs(x - before_)];
+      }
     }
   }
 
+  // Numerators and denominators grow in upper_ and lower_.
   SX_HD void forward(int64_t map) {
-    const int64_t size = q_.height * q_.width;
-    T* __restrict out = static_cast<T*>(q_.out) + map * size;
-    T* __restrict sums = static_cast<T*>(q_.sums) + map * size;
-    const T neighbours = static_cast<T>((2 * q_.reach + 1) * (2 * q_.reach + 1));
-    std::fill(out, out + size, T(0));
-    std::fill(sums, sums + size, neighbours);
-    each_cell(map, [&](int64_t cell, T value, int64_t top, int64_t first, int64_t last, int64_t left) SX_INLINE_LAMBDA {
-      if (value == T(0)) return;  // exp(0) is in the denominator already
-      for (int64_t d = 0; d < distances_; ++d) {
-        exponentials(d, value, first, last);
-        const T* __restrict e = e_.data();
-        const T* __restrict terms = terms_.data();
-        each_row(top, d, [&](int64_t y) SX_INLINE_LAMBDA {
-          T* __restrict numerator = out + y * q_.width + left;
-          T* __restrict sum = sums + y * q_.width + left;
-          for (int64_t x = first; x < last; ++x) {
-            numerator[x] += terms[x];
-            sum[x] += e[x] - T(1);
-          }
-        });
+    std::fill(upper_.begin(), upper_.end(), T(0));
+    std::fill(lower_.begin(), lower_.end(), static_cast<T>((2 * q_.reach + 1) * (2 * q_.reach + 1)));
+    const auto prepare = [&](const T* weights, int64_t count, T value, auto exponential) SX_INLINE_LAMBDA {
+      const T cold = static_cast<T>(q_.coldness) * value;
+      T* terms = one_.data();
+      T* added = two_.data();
+      SX_INDEPENDENT for (int64_t x = 0; x < count; ++x) {
+        const T e = exponential(cold * weights[x]);
+        terms[x] = weights[x] * value * e;
+        added[x] = e - T(1);
+      }
+    };
+    each_cell(map, true, prepare, [&](int64_t, int64_t at, int64_t y, int64_t left) SX_INLINE_LAMBDA {
+      const T *terms = one_.data() + at, *added = two_.data() + at;
+      T *numerator = upper_.data() + y * stride_ + left, *sum = lower_.data() + y * stride_ + left;
+      SX_INDEPENDENT for (int64_t x = 0; x < tile_; ++x) {
+        numerator[x] += terms[x];
+        sum[x] += added[x];
       }
     });
-    for (int64_t i = 0; i < size; ++i) out[i] /= sums[i];
+    const int64_t width = q_.width;
+    for (int64_t y = 0; y < q_.height; ++y) {
+      const T* __restrict numerator = upper_.data() + y * stride_ + room_;
+      const T* __restrict sum = lower_.data() + y * stride_ + room_;
+      T* __restrict out = static_cast<T*>(q_.out) + (map * q_.height + y) * width;
+      T* __restrict sums = static_cast<T*>(q_.sums) + (map * q_.height + y) * width;
+      for (int64_t x = 0; x < width; ++x) out[x] = numerator[x] / sum[x], sums[x] = sum[x];
+    }
   }
 
+  // What the slopes need of a pixel, in upper_ and lower_, is 0 beyond the image.
   SX_HD void backward(int64_t map) {
-    const int64_t size = q_.height * q_.width;
-    const T* __restrict gradient = static_cast<const T*>(q_.gradient) + map * size;
-    const T* __restrict out = static_cast<const T*>(q_.out) + map * size;
-    const T* __restrict sums = static_cast<const T*>(q_.sums) + map * size;
-    T* __restrict a = a_.data();
-    T* __restrict b = b_.data();
+    const int64_t width = q_.width;
     const T coldness = static_cast<T>(q_.coldness);
-    for (int64_t i = 0; i < size; ++i) {
-      const PixelSlope<T> slope = pixel_slope(gradient[i], out[i], sums[i], coldness);
-      a[i] = slope.a, b[i] = slope.b;
-    }
-    T* slopes = static_cast<T*>(q_.slopes) + map * q_.rows * q_.columns;
-    each_cell(map, [&](int64_t cell, T value, int64_t top, int64_t first, int64_t last, int64_t left) SX_INLINE_LAMBDA {
-      T* __restrict terms = terms_.data();
-      std::fill(terms_.begin(), terms_.end(), T(0));
-      const T cold = coldness * value;
-      for (int64_t d = 0; d < distances_; ++d) {
-        const T* __restrict weights = weights_.data() + d * length_;
-        const T* __restrict e = e_.data();
-        only_exponentials(d, value, first, last);
-        each_row(top, d, [&](int64_t y) SX_INLINE_LAMBDA {
-          const T* __restrict row_a = a + y * q_.width + left;
-          const T* __restrict row_b = b + y * q_.width + left;
-          for (int64_t x = first; x < last; ++x) terms[x] += weights[x] * e[x] * (row_b[x] + cold * weights[x] * row_a[x]);
-        });
+    for (int64_t y = 0; y < q_.height; ++y) {
+      const int64_t at = (map * q_.height + y) * width;
+      const T* __restrict gradient = static_cast<const T*>(q_.gradient) + at;
+      const T* __restrict out = static_cast<const T*>(q_.out) + at;
+      const T* __restrict sums = static_cast<const T*>(q_.sums) + at;
+      T* __restrict a = upper_.data() + y * stride_ + room_;
+      T* __restrict b = lower_.data() + y * stride_ + room_;
+      for (int64_t x = 0; x < width; ++x) {
+        const PixelSlope<T> slope = pixel_slope(gradient[x], out[x], sums[x], coldness);
+        a[x] = slope.a, b[x] = slope.b;
       }
-      double sum = 0;
-      for (int64_t x = first; x < last; ++x) sum += static_cast<double>(terms[x]);
-      slopes[cell] = static_cast<T>(sum);
+    }
+    const auto prepare = [&](const T* weights, int64_t count, T value, auto exponential) SX_INLINE_LAMBDA {
+      const T scale = coldness * value;
+      T* heavy = one_.data();
+      T* cold = two_.data();
+      SX_INDEPENDENT for (int64_t x = 0; x < count; ++x) {
+        const T power = scale * weights[x];
+        cold[x] = power;
+        heavy[x] = weights[x] * exponential(power);
+      }
+    };
+    std::fill(slopes_.begin(), slopes_.end(), T(0));
+    each_cell(map, false, prepare, [&](int64_t j, int64_t at, int64_t y, int64_t left) SX_INLINE_LAMBDA {
+      const T *heavy = one_.data() + at, *cold = two_.data() + at;
+      const T *a = upper_.data() + y * stride_ + left, *b = lower_.data() + y * stride_ + left;
+      T* terms = slopes_.data() + j * tile_;
+      SX_INDEPENDENT for (int64_t x = 0; x < tile_; ++x) terms[x] += heavy[x] * (b[x] + cold[x] * a[x]);
     });
   }
 
  private:
-  // body(cell, value, row of pixels at the cell, columns [first, last) of its tile that are inside, column of tile column 0).
-  template <class Body>
-  SX_HD void each_cell(int64_t map, const Body& body) {
-    const T* values = static_cast<const T*>(q_.values) + map * q_.rows * q_.columns;
+  // Of each row of cells, for some distances at a time: prepare(weights, count, value, exponential) where the value is another
+  // than the cell's before, for all their tiles; then body(column, tile, row of sums, column of the tile in it) for the rows at
+  // those distances.
+  template <class Prepare, class Body>
+  SX_HD void each_cell(int64_t map, bool skip_zero, const Prepare& prepare, const Body& body) {
     for (int64_t i = 0; i < q_.rows; ++i) {
-      for (int64_t j = 0; j < q_.columns; ++j) {
-        const int64_t left = q_.margin + j * q_.step - before_;
-        const int64_t first = std::max<int64_t>(0, -left), last = std::min(length_, q_.width - left);
-        body(i * q_.columns + j, values[i * q_.columns + j], q_.margin + i * q_.step, first, last, left);
+      const T* values = static_cast<const T*>(q_.values) + (map * q_.rows + i) * q_.columns;
+      const int64_t top = q_.margin + i * q_.step;
+      for (int64_t near = 0; near < distances_; near += kDistances) {
+        const int64_t far = std::min(near + kDistances, distances_);
+        const T* prepared = nullptr;
+        for (int64_t j = 0; j < q_.columns; ++j) {
+          if (skip_zero && values[j] == T(0)) continue;  // exp(0) is in the denominator already
+          if (prepared == nullptr || *prepared != values[j]) {
+            const T *weights = weights_.data() + near * tile_, value = values[j];
+            // Weights are at most 1. The compiler makes of the clamped form half as many instructions again.
+            if (std::abs(static_cast<T>(q_.coldness) * value) <= T(kPlainExpRange)) {
+              prepare(weights, (far - near) * tile_, value, [](T x) SX_INLINE_LAMBDA { return plain_exp_inside(x); });
+            } else {
+              prepare(weights, (far - near) * tile_, value, [](T x) SX_INLINE_LAMBDA { return plain_exp(x); });
+            }
+            prepared = values + j;
+          }
+          const int64_t left = room_ + q_.margin - before_ + j * q_.step;
+          for (int64_t d = near; d < far; ++d) {
+            const int64_t at = (d - near) * tile_;
+            if (top + d < q_.height) body(j, at, top + d, left);
+            if (d > 0 && d <= before_ && top - d >= 0) body(j, at, top - d, left);
+          }
+        }
       }
+      if (!slopes_.empty()) finish_slopes(static_cast<T*>(q_.slopes) + (map * q_.rows + i) * q_.columns);
     }
   }
 
-  // The rows `distance` below and above.
-  template <class Body>
-  SX_HD void each_row(int64_t top, int64_t distance, const Body& body) const {
-    if (top + distance < q_.height) body(top + distance);
-    if (distance > 0 && distance <= before_ && top - distance >= 0) body(top - distance);
-  }
-
-  SX_HD void only_exponentials(int64_t distance, T value, int64_t first, int64_t last) {
-    const T* __restrict weights = weights_.data() + distance * length_;
-    T* __restrict e = e_.data();
-    const T cold = static_cast<T>(q_.coldness) * value;
-    if (value == T(0)) {
-      std::fill(e_.begin(), e_.end(), T(1));
-    } else {
-      for (int64_t x = first; x < last; ++x) e[x] = plain_exp(cold * weights[x]);
+  // A row of cells' slopes: the sums over their tiles.
+  SX_HD void finish_slopes(T* slopes) {
+    for (int64_t j = 0; j < q_.columns; ++j) {
+      double sum = 0;
+      for (int64_t x = 0; x < tile_; ++x) sum += static_cast<double>(slopes_[j * tile_ + x]);
+      slopes[j] = static_cast<T>(sum);
     }
-  }
-
-  SX_HD void exponentials(int64_t distance, T value, int64_t first, int64_t last) {
-    only_exponentials(distance, value, first, last);
-    const T* __restrict weights = weights_.data() + distance * length_;
-    const T* __restrict e = e_.data();
-    T* __restrict terms = terms_.data();
-    for (int64_t x = first; x < last; ++x) terms[x] = weights[x] * value * e[x];
+    std::fill(slopes_.begin(), slopes_.end(), T(0));
   }
 
   const SmoothMaximumProblem q_;
-  const int64_t length_, before_, distances_;  // of a cell's tile of pixels; pixels of it before the cell; distances in it
-  std::vector<T> weights_, e_, terms_, a_, b_;
+  const int64_t tile_;       // pixels along a row that a cell reaches, and some of weight 0
+  const int64_t before_;     // pixels of it before the cell
+  const int64_t distances_;  // in it
+  const int64_t room_, stride_;  // of the sums: columns before the image's, and from row to row
+  std::vector<T> weights_, one_, two_, slopes_, upper_, lower_;
 };
 
 template <class T>

@@ -30,7 +30,7 @@ void check_shapes(const MaskStepProblem& q, const Tensor& inputs, const Tensor& 
           shape_text(inputs));
 }
 
-// Variation of the mask, or of its cells, and the weighted gradient: a pass of its own over data that is in the cache.
+// Variation of the mask, or of its cells, and the weighted gradient, for the CUDA kernel: a pass of its own.
 struct Roughness {
   Tensor gradient, sums;
 };
@@ -77,7 +77,8 @@ void mask_step(std::optional<Tensor> gradient, const Tensor& inputs, const Tenso
                     {sigmoid, adam, on_cells, rate, decay, second_decay, eps, area, variation},
                     nullptr, images.const_data_ptr(), others.const_data_ptr(), here.const_data_ptr<int64_t>(),
                     next.const_data_ptr<int64_t>(), resizing_of("down", down, down_bands, values),
-                    resizing_of("across", across, across_bands, values), nullptr, nullptr, values.mutable_data_ptr(),
+                    resizing_of("across", across, across_bands, values), {static_cast<Variation>(kind), beta, 0.0}, nullptr, nullptr,
+                    values.mutable_data_ptr(),
                     first.mutable_data_ptr(), second.mutable_data_ptr(), cells.mutable_data_ptr(), mask.mutable_data_ptr(),
                     counts.mutable_data_ptr<int64_t>(), active.mutable_data_ptr<uint8_t>(), terms.mutable_data_ptr<double>(),
                     out.mutable_data_ptr()};
@@ -91,7 +92,7 @@ void mask_step(std::optional<Tensor> gradient, const Tensor& inputs, const Tenso
     require_same_device(kOp, "gradient", *gradient, values);
     slope = packed(*gradient);
     q.gradient = slope->const_data_ptr();
-    if (variation != 0) {
+    if (variation != 0 && runs_cuda_kernel(values)) {
       rough = roughness(on_cells ? cells : mask, kind, beta, variation);
       q.variation_gradient = rough->gradient.const_data_ptr();
       q.variation_sums = rough->sums.const_data_ptr();

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer, require_number
 from ..models.gradients import differentiable, leaf
-from ..ops import gaussian_blur, rank, smooth_maximum
+from ..ops import gaussian_blur, smooth_maximum, topk_mask
 from ..protocols import Forward, MethodInfo
 from .blur_pyramid import BlurPyramid, Fade
 from .mask_descent import model_gradient
@@ -33,7 +33,7 @@ class ExtremalPerturbation(MaskMethod):
         maximise  reward(blurred by M) - weight_t * mean over pixels of (sorted M - r_a)^2,   r_a = zeros, then a share a of ones
 
     by gradient ascent with momentum, cells starting at 1 and clamped to [0, 1]; weight_t = weight * growth^t. The area term needs
-    no sort: each pixel is held against 1 or 0 by its rank.
+    no sort: each pixel is held against 1 or 0 by its rank, of which only "among the first" is asked.
 
         preserve   reward f(M)           the score is to stay
         delete     reward -f(1 - M)      the score is to go
@@ -133,11 +133,11 @@ class ExtremalPerturbation(MaskMethod):
 
     def _optimise(self, problem: Objective) -> OptimisedMasks:
         images, (height, width), count = problem.images, problem.images.shape[2:], len(self.areas)
-        rows, margin, dtype = len(images), round(self.sigma), images.dtype
+        rows, margin = len(images), round(self.sigma)
         perturb = Fade(images) if self.operator == "fade" else BlurPyramid(images, self.largest_blur, self.levels)
         inner = (..., slice(margin, margin + height), slice(margin, margin + width))
         pixels = (height + 2 * margin) * (width + 2 * margin)
-        ones = torch.tensor([pixels - int(pixels * (1 - area)) for area in self.areas], device=images.device).repeat(rows)
+        ones = torch.tensor([pixels - int(pixels * (1 - area)) for area in self.areas], device=images.device)
         cells = images.new_ones(rows, count, -(-height // self.grid), -(-width // self.grid))
         velocity = torch.zeros_like(cells)
         active = torch.ones(rows, dtype=torch.bool, device=images.device)
@@ -151,8 +151,8 @@ class ExtremalPerturbation(MaskMethod):
                 masks, reached = whole[inner], whole.mean((2, 3))
                 losses, slopes = self._model_part(problem, perturb, masks, self.mirror and step % 2 == 1, step == 0)
                 reacted |= (slopes != 0).flatten(1).any(1)
-                ranks = rank(whole.flatten(0, 1), ties="index")
-                away = whole - (ranks < ones[:, None, None]).view(whole.shape).to(dtype)
+                wanted = [topk_mask(whole[:, a], ones[a : a + 1], ties="index")[0] for a in range(count)]
+                away = whole - torch.stack(wanted, 1).to(whole.dtype)
                 weight = self.weight * self.growth**step
                 upstream = away * (2 * weight / pixels)
                 upstream[inner] += slopes

@@ -168,17 +168,15 @@ class IntrinsicMask(MaskMethod):
 
     def _places(self, sample_ids: Tensor, images: int) -> Callable[[int], Tensor]:
         """Row r shows image r, and U images of the bank."""
-        draws = Draws(sample_ids, 2, self.infills, self.seed, streams.MASK_INFILL)
-        places = sample_ids.new_zeros(len(sample_ids), self.infills, 4)
-        places[..., 0] = torch.arange(len(sample_ids), device=sample_ids.device)[:, None]
+        rows = torch.arange(len(sample_ids), device=sample_ids.device)[:, None, None]
 
-        def at(step: int) -> Tensor:
-            upper, lower = (draws(step) * 2**24).long().unbind(1)
-            chosen = places.clone()
-            chosen[..., 1] = ((upper << 24) + lower) % images
-            return chosen
+        def made(words: Tensor) -> Tensor:
+            upper, lower = (words * 2**24).long().unbind(1)
+            chosen = ((upper << 24) + lower) % images
+            zero = torch.zeros_like(chosen)
+            return torch.stack([rows.expand_as(chosen), chosen, zero, zero], -1)
 
-        return at
+        return Draws(sample_ids, 2, self.infills, self.seed, streams.MASK_INFILL, made)
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         chosen = logits if self.labels is None else logits[..., list(self.labels)]

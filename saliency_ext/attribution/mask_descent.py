@@ -16,21 +16,27 @@ _BLOCK = 64  # steps whose draws are made together
 
 
 class Draws:
-    """Uniform words of each sample and step, (R, words, U) in [0, 1): keyed, and made a block of steps at a time.
+    """Places (R, U, 4) of each step's windows, out of keyed words; made a block of steps at a time.
 
-    A word depends on (seed, stream, sample id, step) alone. One instance serves one run, whose steps go up.
+    A word, uniform in [0, 1), depends on (seed, stream, sample id, step) alone. One instance serves one run, whose steps go up.
+
+    Args:
+        made: words (R, words, block, per_step) -> places (R, block, U, 4).
     """
 
-    def __init__(self, sample_ids: Tensor, words: int, per_step: int, seed: int, stream: int) -> None:
+    def __init__(
+        self, sample_ids: Tensor, words: int, per_step: int, seed: int, stream: int, made: Callable[[Tensor], Tensor]
+    ) -> None:
         self._ids, self._shape, self._seed, self._stream = sample_ids, (words, _BLOCK, per_step), seed, stream
-        self._block, self._drawn = -1, sample_ids
+        self._made, self._block, self._places = made, -1, sample_ids
 
     def __call__(self, step: int) -> Tensor:
-        """The words (R, words, U) of a step."""
+        """The places (R, U, 4) of a step."""
         if step // _BLOCK != self._block:
             self._block = step // _BLOCK
-            self._drawn = philox_uniform(self._shape, self._ids, seed=self._seed, stream=self._stream + self._block)
-        return self._drawn[:, :, step % _BLOCK]
+            words = philox_uniform(self._shape, self._ids, seed=self._seed, stream=self._stream + self._block)
+            self._places = self._made(words).transpose(0, 1).contiguous()
+        return self._places[step % _BLOCK]
 
 
 @dataclass(frozen=True)
@@ -104,8 +110,9 @@ def descend(
             state.active.mul_(losses.isfinite())
             ahead = places(step + 1) if step + 1 < steps else here
             mask_step_(gradient.view(out.shape), inputs, infill, here, ahead, state, out, resizing=resizing, rule=rule)
-            last = losses + rule.area * state.terms[:, 1] + rule.variation * state.terms[:, 2]
-            first = last if step == 0 else first
+            if step in (0, steps - 1):
+                last = losses + rule.area * state.terms[:, 1] + rule.variation * state.terms[:, 2]
+                first = last if step == 0 else first
             reacted |= state.terms[:, 0] > 0
             here = ahead
     return Descent(state, first, last, reacted)

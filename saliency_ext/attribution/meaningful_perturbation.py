@@ -194,15 +194,14 @@ class MeaningfulPerturbation(MaskMethod):
 
     def _places(self, sample_ids: Tensor) -> Callable[[int], Tensor]:
         """Row r shows image r and its infill, both shifted."""
-        draws = Draws(sample_ids, 2, 1, self.seed, streams.MASK_JITTER)
-        rows = torch.arange(len(sample_ids), device=sample_ids.device)
-        own = torch.stack([rows, rows], 1)[:, None]
+        rows = torch.arange(len(sample_ids), device=sample_ids.device)[:, None, None]
 
-        def at(step: int) -> Tensor:
-            shifts = (draws(step) * (self.jitter + 1)).long().mT
-            return torch.cat([own, shifts], 2)
+        def made(words: Tensor) -> Tensor:
+            down, across = (words * (self.jitter + 1)).long().unbind(1)
+            own = rows.expand_as(down)
+            return torch.stack([own, own, down, across], -1)
 
-        return at
+        return Draws(sample_ids, 2, 1, self.seed, streams.MASK_JITTER, made)
 
     def _disc(self, problem: Objective, infill: Tensor, cells: tuple[int, int]) -> Tensor:
         """Cells (R, 1, h, w) of the smallest disc whose deletion leaves 1 % of the score; the largest where none does."""

@@ -120,7 +120,8 @@ def _check_places(function: str, name: str, places: Tensor, inputs: Tensor, infi
         bad_value(function, "inputs and infill", "to hold an image at least as large as the mask", tuple(inputs.shape))
     if places.device.type != "cpu" or torch.compiler.is_compiling() or places.numel() == 0:
         return
-    if bool((places < 0).any()) or bool((places > torch.tensor(most)).any()):
+    highest = places.flatten(0, 1).amax(0).tolist()
+    if int(places.amin()) < 0 or any(found > largest for found, largest in zip(highest, most, strict=True)):
         for column, largest in enumerate(most):
             require_range(function, f"{name}[..., {column}]", places[..., column], 0, largest)
 
