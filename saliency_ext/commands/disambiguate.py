@@ -104,6 +104,6 @@ def _table(example: PairExample, files: dict[int, Path]) -> list[str]:
         elif not pair.proofs:
             open_.append(f"  {names}: undecided; {pair.reason}")
         for proof in pair.proofs:
-            settled.append(f"  {names}: {proof.kind}, {strength(proof)}")
+            settled.append(f"  {names}: {proof.kind} at {proof.delta:g} %, {strength(proof)}")
             settled += [f"      {line}" for line in (*statements(example, proof), str(files[id(proof)]))]
     return [*settled, *open_, *(line for reason, names in idle.items() for line in (f"  {reason}:", f"      {'; '.join(names)}"))]

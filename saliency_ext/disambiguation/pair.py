@@ -139,4 +139,4 @@ def _said(proof: Proof) -> str:
         f" {float(row[1]):.0f} % of class {proof.labels[1]}"
         for area, row in zip(proof.areas, left, strict=True)
     ]
-    return f"{proof.kind}: {', '.join(parts)}"
+    return f"{proof.kind} at {proof.delta:g} %: {', '.join(parts)}"

@@ -166,7 +166,7 @@ def test_the_table_says_what_a_newcomer_must_know(here, capsys):
     """Settled pairs with their files, and one line for all pairs that were not judged."""
     assert cli.main([*RUN, "--others", "white", "--top", "6"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    at = next(number for number, line in enumerate(lines) if line.startswith("  class 3 0.24 / class 2 0.24: shared, "))
+    at = next(number for number, line in enumerate(lines) if line.startswith("  class 3 0.24 / class 2 0.24: shared at 80 %, "))
     assert lines[at + 1].startswith("      without D (") and lines[at + 2] == "      pairs/proof-shared-3-2.json"
     undefined = [line for line in lines if "pair_undefined" in line]
     assert len(undefined) == 1 and lines[lines.index(undefined[0]) + 1].count(";") == 8
