@@ -229,12 +229,27 @@ def test_the_linear_model_is_what_its_contributions_say():
     torch.testing.assert_close(model.contributions(inputs).sum((1, 2)), model(inputs)[:, 0])
 
 
+def captum_infidelity(model, inputs, target, maps):
+    """Captum's own, with one fixed perturbation: two of three values become 0."""
+    infidelity = pytest.importorskip("captum.metrics").infidelity
+
+    def perturb(x):
+        keep = (torch.arange(x[0].numel()).view(x.shape[1:]) % 3 == 0).to(x)
+        return (1 - keep).expand_as(x) * x, x * keep
+
+    each = maps[:, None].expand(-1, inputs.shape[1], -1, -1)
+    return infidelity(model, perturb, inputs, each, target=target, n_perturb_samples=1)
+
+
 def test_captum(capsys):
     attr = pytest.importorskip("captum.attr", reason="captum is not installed")
     for kind in ("Saliency", "InputXGradient", "IntegratedGradients"):
         table = check_explainer(getattr(attr, kind), kind)
         print(table)
-        assert "one finite map per image" not in table.failed
+        assert not {"one finite map per image", "the same twice", "the class matters"} & set(table.failed)
+    table = check_metric(captum_infidelity, name="infidelity")
+    print(table)
+    assert not {"one finite value per image", "the same twice", "inputs and maps are not modified"} & set(table.failed)
     assert "rules hold" in capsys.readouterr().out
 
 

@@ -43,6 +43,9 @@ def test_pixel_flipping(step):
     found = pixel_flipping(step)(model=model, x_batch=x, y_batch=y, a_batch=a, softmax=True)
     assert isinstance(found, list) and len(found[0]) == math.ceil(108 / step)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    last = pixel_flipping(step)
+    last.engine = {"channels_last": True, "max_batch": 5}
+    np.testing.assert_allclose(last(model=model, x_batch=x, y_batch=y, a_batch=a, softmax=True), expected, rtol=1e-5, atol=1e-7)
     areas = pixel_flipping(step, return_auc_per_sample=True)(model=model, x_batch=x, y_batch=y, a_batch=a[:, None], softmax=True)
     np.testing.assert_allclose(areas, (expected[:, 1:] + expected[:, :-1]).sum(1) / 2, rtol=1e-5)
 
