@@ -75,8 +75,17 @@ class TestMaskStep(OpContract):
             axes = Resizing.bilinear(tuple(given["mask"].shape[2:]), 3, sigma=1.5, dtype=dtype)
             return {"resizing": axes, "mask": resized(given["cells"], axes.down, axes.across)}
 
+        def cell_per_pixel(given: Arguments) -> Arguments:
+            """Nothing is resized: a path of its own."""
+            axes = Resizing.bilinear(tuple(given["mask"].shape[2:]), 1, dtype=dtype)
+            values, first, second = torch.randn(3, *given["mask"].shape, generator=generator(), dtype=dtype)
+            cells = shares(values, True)
+            state = {"values": values, "first": first, "second": second.abs() + 0.5, "cells": cells, "mask": cells.clone()}
+            return state | {"resizing": axes}
+
         return {
             "start": lambda given: {"gradient": None},
+            "cell_per_pixel": cell_per_pixel,
             "no_terms": lambda given: {"rule": MaskRule()},
             "cells": cells,
             "momentum": momentum,
