@@ -76,12 +76,13 @@ struct DeviceMultigrid {
       for_cells(level, [&](int64_t y, int64_t x, int64_t at) {
         bool solved = number == 0 && unknown[y * width + x] != 0;
         T tie = T(0);
-        for (int64_t row = 2 * y; number > 0 && row < 2 * y + 2 && row < fine.height; ++row) {
-          for (int64_t column = 2 * x; column < 2 * x + 2 && column < fine.width; ++column) {
-            const int64_t part = fine.at(row, column);
-            solved = solved || diagonal[part] > T(0);
-            tie += infill_tie<kStencil>(diagonal[part] > T(0), right[part]);
-          }
+        for (int part = 0; number > 0 && part < 4; ++part) {
+          const int64_t row = 2 * y + part / 2, column = 2 * x + part % 2;
+          if (row >= fine.height || column >= fine.width) continue;
+          const int64_t cell = fine.at(row, column);
+          const bool open = diagonal[cell] > T(0);
+          solved = solved || open;
+          tie += infill_tie<kStencil>(open, right[cell]);
         }
         const T sum = static_cast<T>(infill_weight_sum<kStencil>(y, x, level.height, level.width)) + tie;
         solved = solved && sum > T(0);
