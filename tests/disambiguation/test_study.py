@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from statistics import NormalDist
 
 import pytest
@@ -9,6 +10,8 @@ import torch
 
 pytest.importorskip("sklearn")
 
+from bench.pairs_table import MARKS, not_better, row_of, table
+from bench.readme import RESULTS, ROOT, rewritten
 from bench.studies.pairs import PAIRS, TRUE, Remembered, line, settings, wilson
 from saliency_ext.testbed.slices import SLICES
 
@@ -49,3 +52,34 @@ def test_a_line_says_what_a_row_holds():
     row |= {"judged": 60, "pairs": 64, "accuracy_judged": 0.98, "proofs": 59, "proofs_valid": 58, "proofs_robust": 30}
     text = line(row | {"masked_inputs_per_pair": 81.4})
     assert "0.950 [0.900, 0.990]" in text and "58/59 valid, 30 robust" in text and text.endswith("81 masked inputs a pair")
+
+
+def published() -> dict:
+    return json.loads((RESULTS / "pairs.json").read_text())
+
+
+def test_the_readmes_table_is_the_committed_json():
+    content, readme = published(), (ROOT / "README.md").read_text()
+    assert content["complete"] and content["sharing"]["verdicts_equal"] and max(content["sharing"]["ratio_to_one_pair"]) <= 3
+    assert rewritten(readme, table(content), MARKS) == readme and table(content).count("\n| ") == len(PAIRS) + 1
+    assert {(row["rules"], row["method"], row["infill"]) for row in content["rows"]} == set(settings()), (
+        "the JSON is of this study"
+    )
+    assert all(row["proofs_valid"] == row["proofs"] for row in content["rows"])
+
+
+def test_the_table_says_where_ours_is_not_better():
+    """Ours 0.9 and 0.5, at one threshold 0.8 and 0.4; published 0.7 and 0.5: an equal share is not better."""
+    rows = [
+        {"slice": name, "rules": rules, "method": method, "infill": "mean", "accuracy": share, "accuracy_at_80": share - 0.1}
+        for name, own, other in (("easy", 0.9, 0.7), ("hard", 0.5, 0.5))
+        for rules, method, share in (
+            ("default", "grad_cam", own), ("default", "integrated_gradients", own - 0.3),
+            ("pairs2024_diff", "integrated_gradients", other - 0.2), ("pairs2024_own", "integrated_gradients", other),
+        )
+    ]  # fmt: skip
+    content = {"rows": rows}
+    assert not_better(content, ["easy", "hard"], "grad_cam") == ["hard"]
+    assert not_better(content, ["easy", "hard"], "integrated_gradients") == ["easy", "hard"]
+    assert not_better(content, ["easy", "hard"], "grad_cam", "accuracy_at_80") == ["hard"]
+    assert row_of(content, "hard", "pairs2024_diff", "integrated_gradients")["accuracy"] == 0.3
