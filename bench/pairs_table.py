@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from .readme import RESULTS, ROOT, rewritten
+from .readme import RESULTS, ROOT, between
 
 MARKS = ("<!-- pairs:begin -->", "<!-- pairs:end -->")
 PUBLISHED = {"pairs2024_diff": "prefix difference", "pairs2024_own": "ownership"}
@@ -80,7 +80,7 @@ def main() -> int:
     """Rewrites README.md."""
     readme = ROOT / "README.md"
     content = json.loads((RESULTS / "pairs.json").read_text())
-    readme.write_text(rewritten(readme.read_text(), table(content), MARKS))
+    readme.write_text(between(readme.read_text(), table(content), MARKS))
     return 0
 
 

@@ -51,8 +51,13 @@ def _rows(contents: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         seen |= {row["op"] for row in content["rows"]}
 
 
-def rewritten(text: str, block: str, marks: tuple[str, str] = _MARKS) -> str:
+def rewritten(text: str, block: str) -> str:
     """The README with the block between the marks replaced."""
+    return between(text, block, _MARKS)
+
+
+def between(text: str, block: str, marks: tuple[str, str]) -> str:
+    """A text with what stands between two marks replaced."""
     begin, end = marks
     return re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{block}\n{end}", text, flags=re.DOTALL)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bench.readme import committed, rewritten, table
+from bench.readme import between, committed, rewritten, table
 from bench.studies import choices_table
 
 ROOT = Path(__file__).parent.parent
@@ -81,7 +81,7 @@ def test_the_table_names_what_a_package_offers(package):
 def test_the_tables_of_choices_are_the_committed_json():
     text = choices_table.README.read_text()
     made = choices_table.tables(choices_table.committed())
-    assert rewritten(text, made, choices_table.MARKS) == text
+    assert between(text, made, choices_table.MARKS) == text
     rows = [line.split(" | ")[0].strip("| ") for line in made.splitlines() if line.startswith("| ")]
     assert {"blur", "learned", "occlusion", "rise", "mif", "lif", "fidelity", "fidelity less mif"} <= set(rows)
 

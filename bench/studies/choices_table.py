@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any
 
-from ..readme import RESULTS, ROOT, rewritten
+from ..readme import RESULTS, ROOT, between
 
 README = ROOT / "saliency_ext/comparison/README.md"
 MARKS = ("<!-- choices:begin -->", "<!-- choices:end -->")
@@ -119,7 +119,7 @@ def _cell(value: float | dict[str, Any] | None, spread: bool = True) -> str:
 
 def main() -> int:
     """Rewrites the tables."""
-    README.write_text(rewritten(README.read_text(), tables(committed()), MARKS))
+    README.write_text(between(README.read_text(), tables(committed()), MARKS))
     return 0
 
 

@@ -11,7 +11,7 @@ import torch
 pytest.importorskip("sklearn")
 
 from bench.pairs_table import MARKS, not_better, row_of, table
-from bench.readme import RESULTS, ROOT, rewritten
+from bench.readme import RESULTS, ROOT, between
 from bench.studies.pairs import PAIRS, TRUE, Remembered, line, settings, wilson
 from saliency_ext.testbed.slices import SLICES
 
@@ -61,7 +61,7 @@ def published() -> dict:
 def test_the_readmes_table_is_the_committed_json():
     content, readme = published(), (ROOT / "README.md").read_text()
     assert content["complete"] and content["sharing"]["verdicts_equal"] and max(content["sharing"]["ratio_to_one_pair"]) <= 3
-    assert rewritten(readme, table(content), MARKS) == readme and table(content).count("\n| ") == len(PAIRS) + 1
+    assert between(readme, table(content), MARKS) == readme and table(content).count("\n| ") == len(PAIRS) + 1
     assert {(row["rules"], row["method"], row["infill"]) for row in content["rows"]} == set(settings()), (
         "the JSON is of this study"
     )
