@@ -189,8 +189,8 @@ def _maximum_task(setup: Setup, images: int) -> Callable[[], Task]:
 
 
 def trivial(inputs: Tensor) -> Tensor:
-    """A model that costs one read of the image: ten logits, each the mean of another band of rows."""
-    return torch.stack([band.mean((1, 2, 3)) for band in inputs.chunk(10, 2)], 1)
+    """A model that costs one read of the image: eight logits, each the mean of another band of rows."""
+    return inputs.unflatten(2, (8, -1)).mean((1, 3, 4))
 
 
 def whole(images: int, steps: float = 1.0) -> list[dict[str, Any]]:

@@ -31,9 +31,9 @@ def table(contents: Sequence[dict[str, Any]]) -> str:
     for row in _rows(contents):
         if row.get("target") is None or row["status"] != "timed" or row.get("disturbed"):  # such a row is not quoted
             continue
-        interval = f"{_number(row['ratio'])} [{_number(row['ratio_low'])}, {_number(row['ratio_high'])}]"
+        interval = f"{number(row['ratio'])} [{number(row['ratio_low'])}, {number(row['ratio_high'])}]"
         verdict = {True: "", False: " (missed)", None: " (busy machine, not judged)"}[row["met"]]
-        lines.append(f"| {row['op']} | {row['case']} | {row['baseline']} | {interval} | {_number(row['target'])}{verdict} |")
+        lines.append(f"| {row['op']} | {row['case']} | {row['baseline']} | {interval} | {number(row['target'])}{verdict} |")
     return "\n".join(lines)
 
 
@@ -62,7 +62,8 @@ def between(text: str, block: str, marks: tuple[str, str]) -> str:
     return re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{block}\n{end}", text, flags=re.DOTALL)
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Two digits, or whole."""
     return f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 

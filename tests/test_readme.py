@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from bench import masks_table
 from bench.readme import between, committed, rewritten, table
 from bench.studies import choices_table
 
@@ -84,6 +85,11 @@ def test_the_tables_of_choices_are_the_committed_json():
     assert between(text, made, choices_table.MARKS) == text
     rows = [line.split(" | ")[0].strip("| ") for line in made.splitlines() if line.startswith("| ")]
     assert {"blur", "learned", "occlusion", "rise", "mif", "lif", "fidelity", "fidelity less mif"} <= set(rows)
+
+
+def test_the_masks_are_the_committed_json():
+    assert between(README, masks_table.table(), masks_table.MARKS) == README
+    assert masks_table.table().count("\n") > 10 and masks_table.MARKS[0] in README
 
 
 def test_the_picture_is_there_and_small():

@@ -1,7 +1,8 @@
 """Do total variation and upsampling make learned masks sound? [Gupta 2022], asked on the testbed net.
 
-python -m bench.studies.soundness_tv writes bench/results/soundness_tv.json: for both losses, variation x upsampling, and
-controls, the worst-case completeness and soundness with intervals over images and seeds, and own-minus-other pointing.
+python -m bench.studies.soundness_tv writes bench/results/soundness_tv.json: for both losses, variation x upsampling, other
+methods and controls, the worst-case completeness and soundness with intervals over images and seeds, own-minus-other pointing,
+and which maps are better than which in both. The other methods are those of few forwards, and occlusion.
 """
 
 import argparse
@@ -14,9 +15,9 @@ import torch
 from torch import Tensor
 
 from saliency_ext import TargetMaps, evaluate
-from saliency_ext.attribution import GradCAM, Gradient, GreyLevel, IntrinsicMask, Occlusion, RandomControl
+from saliency_ext.attribution import GreyLevel, IntrinsicMask, RandomControl
+from saliency_ext.attribution.catalogue import MethodChoices, make_methods
 from saliency_ext.evaluation.intervals import summarise
-from saliency_ext.infill import DatasetMean
 from saliency_ext.metrics.presets import PRESETS
 from saliency_ext.testbed.load import load_net
 from saliency_ext.testbed.scenes import Scenes, make_scenes
@@ -28,6 +29,7 @@ LABELS = (4, 5, 6, 7)  # digits with one name each
 VARIATIONS = {"none": 0.0, "weak": 50.0, "strong": 500.0}  # strong: the published 0.01 on 224 x 224 pixels
 SCALES = (1, 4)
 LOSSES = ("prob_ce", "nll")
+OTHERS = ("grad_cam", "grad_cam_plus_plus", "layer_cam", "eigen_cam", "gradient", "input_x_gradient", "agf", "occlusion")
 _POOL = 1500  # test scenes to choose from
 _COLLAPSED = 0.1  # a mask that nowhere reaches this shows nothing
 
@@ -53,7 +55,7 @@ def contestants(model: Any, seed: int, steps: int, infills: int) -> dict[str, Ma
                 options = {"steps": steps, "infills": infills, "labels": LABELS, "seed": seed, "max_batch": 32}
                 method = IntrinsicMask(model, bank, loss=loss, scale=scale, variation=variation, **options)
                 made[f"intrinsic {loss} scale {scale} variation {name}"] = method
-    made |= {"grad_cam": GradCAM(model), "gradient": Gradient(model), "occlusion": Occlusion(model, DatasetMean())}
+    made |= make_methods(OTHERS, model, MethodChoices())
     made |= {"control: random": RandomControl(seed), "control: grey level": GreyLevel()}
     targets = torch.tensor(LABELS)
     return {name: lambda images, m=method: m(images, targets.expand(len(images), -1)) for name, method in made.items()}
@@ -126,7 +128,7 @@ def main() -> None:
         for name, maps_of in made.items():
             maps = maps_of(scenes.inputs)
             both = {name: maps}
-            if name.startswith("grad_cam"):  # the map of the first object for every label
+            if name == "grad_cam":  # the map of the first object for every label
                 own = (scenes.entities[:, :1] == torch.tensor(LABELS)).int().argmax(1)
                 both["control: class-blind grad_cam"] = maps[torch.arange(len(maps)), own][:, None].expand_as(maps).contiguous()
             for label, shown in both.items():

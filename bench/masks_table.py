@@ -1,0 +1,61 @@
+"""Writes the README's tables of mask optimisation from the committed JSON: `python -m bench.masks_table`."""
+
+import json
+import sys
+
+from .readme import RESULTS, ROOT, between, number
+
+MARKS = ("<!-- masks:begin -->", "<!-- masks:end -->")
+
+
+def table() -> str:
+    """Mask optimisation in processor time, and the study of what makes learned masks sound, as markdown."""
+    bench, study = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("mask_optimisation", "soundness_tv"))
+    lines = [
+        "Mask optimisation in processor time of one thread ([mask_optimisation.json](bench/results/mask_optimisation.json)):",
+        "",
+        "| what | against | times faster | aimed for |",
+        "|---|---|---|---|",
+    ]
+    for row in bench["rows"]:
+        interval = f"{number(row['ratio'])} [{number(row['ratio_low'])}, {number(row['ratio_high'])}]"
+        verdict = "" if row["ratio"] >= row["target"] else " (missed)"
+        name = f"{row['op']} {row['case']}"
+        lines.append(f"| {name} | {row['baseline']} | {interval} | {number(row['target'])}{verdict} |")
+    for row in bench["whole"]:
+        spent, aim = row["cpu_seconds_per_image"], row["aim"]
+        verdict = "" if spent <= aim else " (missed)"
+        lines.append(f"| {row['method']} | trivial model | {number(spent)} s per image | {number(aim)} s{verdict} |")
+    asked = study["parameters"]
+    lines += [
+        "",
+        "Are learned masks sound, and are maps about the class? Testbed net, "
+        f"{asked['images']} images for each of {asked['seeds']} seeds, {asked['steps']} steps "
+        "([soundness_tv.json](bench/results/soundness_tv.json), intervals of 95 % over images). The last column: maps that are "
+        "at least as good in completeness and soundness both, and better in one.",
+        "",
+        "| map | completeness, worst class | soundness, worst class | own minus other pointing | dominated by |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in study["rows"].items():
+        cells = [_interval(row[key]) for key in ("completeness", "soundness", "own_minus_other")]
+        others = [other for other in study["dominated_by"][name] if not other.startswith("intrinsic")]
+        own = len(study["dominated_by"][name]) - len(others)
+        listed = ", ".join([*others, *([f"{own} intrinsic"] if own else [])]) or "none"
+        lines.append(f"| {name} | {' | '.join(cells)} | {listed} |")
+    return "\n".join(lines)
+
+
+def _interval(row: dict[str, float]) -> str:
+    return f"{row['mean']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+
+
+def main() -> int:
+    """Rewrites README.md."""
+    readme = ROOT / "README.md"
+    readme.write_text(between(readme.read_text(), table(), MARKS))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
