@@ -18,6 +18,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "backends(*names): the backends on which this test says something new")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that compile for minutes begin first, so that no process waits for them in the end."""
+    items.sort(key=lambda item: "tests/native/" not in item.nodeid)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test with a `backend` argument runs once per backend asked for and named by the marks of its class and its own."""
     if "backend" in metafunc.fixturenames:

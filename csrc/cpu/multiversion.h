@@ -11,7 +11,8 @@
 
 namespace saliency_ext {
 
-#if defined(__x86_64__)
+// One version is enough for a sanitizer: both are the same source, and its builds take minutes.
+#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 template <class Body>
 __attribute__((target("avx2"))) void run_avx2(const Body& body) {
   body();
