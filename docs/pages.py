@@ -11,7 +11,8 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from bench.readme import committed, table
+from bench import masks_table, pairs_table
+from bench.readme import RESULTS, committed, table
 from saliency_ext.attribution.catalogue import METHODS
 from saliency_ext.metrics.catalogue import METRICS, MetricChoices, make_metrics
 
@@ -155,8 +156,9 @@ def _methods() -> str:
 
 
 def _benchmarks() -> str:
-    block = re.sub(r"\[([^\]]*)\]\(bench[^)]*\)", r"`\1`", table(committed()))  # files of the repository, not of the site
-    return f"# Benchmarks\n\n{block}"
+    pairs = pairs_table.table(json.loads((RESULTS / "pairs.json").read_text()))
+    parts = ["# Benchmarks", table(committed()), "## One entity or two", pairs, "## Learned masks", masks_table.table()]
+    return re.sub(r"\[([^\]]*)\]\(bench[^)]*\)", r"`\1`", "\n\n".join(parts))  # files of the repository, not of the site
 
 
 def _api_index() -> str:
