@@ -49,8 +49,8 @@ class XRAI(Method):
     taken; the order of regions follows the mean, so a large good region loses to a small better one.
 
     Raises:
-        TypeError, ValueError: an option out of range; a pixel attribution of another shape. A map whose pixel attribution is not
-            finite is NaN, and leaves the others alone.
+        TypeError, ValueError: an option out of range; a pixel attribution of another shape. A map whose image or pixel
+            attribution is not finite is NaN, and leaves the others alone.
 
     Example:
         >>> import torch
@@ -98,7 +98,8 @@ class XRAI(Method):
         min_size, min_gain = round(self.min_size * side**2), max(1, round(self.min_gain * side**2))
         pixels = self.pixel_attribution(inputs, classes, sample_ids=sample_ids).detach().cpu().double()
         images = inputs.cpu()
-        images, good = with_zeros(images, finite_rows(images)), pixels.flatten(2).isfinite().all(2)
+        readable = finite_rows(images)
+        images, good = with_zeros(images, readable), readable[:, None] & pixels.flatten(2).isfinite().all(2)
         levels = [felzenszwalb(images, scale / 2 * side, self.sigma * side, min_size) for scale in self.scales]
         maps = torch.empty_like(pixels)
         for n, labels in enumerate(zip(*levels, strict=True)):

@@ -18,8 +18,8 @@ class Completeness(MaskedProbability):
 
     with p_a the clean and g_a the masked probability of `MaskedProbability`. Higher is better; 1: no label loses probability
     when only its own most relevant pixels are kept. Range [0, 1], 0 only without floors. Read it beside `Soundness`, which
-    shares all its masked inputs, and beside controls. Traps: alone either is cheap to win: a map that keeps everything, and on
-    an easy model even a random one, is complete. The worst label of many is often one that the model hardly believes.
+    shares all its masked inputs, and beside controls. Traps: alone either is cheap to win: on an easy
+    model a random map keeps much of the probability. The worst label of many is often one that the model hardly believes.
 
     extras: alpha_predicted (at the model's own label), alpha_wrong_min (worst over the other labels), g_predicted,
     labels_collapsed (labels whose map is constant), tie_share. curves: masked_predicted.

@@ -24,7 +24,7 @@ class Sparseness:
     |saliency| are equal (a constant map other than 0, or one pixel), 1 - 1/d where one pixel has it all. Polarity: none, signs
     are ignored. A factor changes nothing, an added constant does.
 
-    Traps: says nothing about the model: one arbitrary pixel is as sparse as can be, and a control of noise beats smooth maps.
+    Traps: says nothing about the model: one arbitrary pixel is as sparse as can be.
 
     Note:
         Deterministic; a map's score does not depend on its batch (rows of up to 2^15 pixels). One sort. Replicating each pixel

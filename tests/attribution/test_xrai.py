@@ -173,6 +173,8 @@ def test_an_attribution_that_is_not_finite_stays_alone():
     broken[0, 0, 3, 4] = torch.nan
     found = XRAI(model, pixel_attribution=brightness, **SMALL)(broken, 0)
     assert found[0].isnan().all() and len(images) > 1 and torch.equal(found[1:], expected[1:])
+    whole = XRAI(model, pixel_attribution=lambda x, classes: torch.ones_like(x[:, 0]), **SMALL)(broken, 0)
+    assert whole[0].isnan().all() and whole[1:].isfinite().all(), "segments of an image that cannot be seen say nothing"
 
 
 def test_errors_name_the_argument():
