@@ -9,13 +9,11 @@ from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_integer, require_ndim, require_number, require_shape, require_tensor
 from ..models.targets import Target
-from ..ops import philox_uniform
 from ..probing import Engine
 from ..protocols import Forward
-from ..streams import IMAGE_ORDER
 from .duels import Duel, Ranking
 from .evaluate import evaluate
-from .maps import TargetMaps
+from .picking import image_order, picked_map, picked_options, picked_target
 from .results import Results
 
 _FUNCTION = "rank_methods"
@@ -73,6 +71,7 @@ def rank_methods(
     Example:
         >>> from saliency_ext.infill import Constant
         >>> from saliency_ext.metrics import Fidelity
+        >>> from saliency_ext.ops import philox_uniform
         >>> images = philox_uniform((1, 4, 4), torch.arange(200), seed=0)
         >>> model = lambda x: torch.stack([x[:, 0, :2].sum((1, 2)), x[:, 0, 2:].sum((1, 2))], 1)
         >>> good, bad = torch.zeros(200, 4, 4), torch.zeros(200, 4, 4)
@@ -93,7 +92,7 @@ def rank_methods(
     if sample_ids is not None:
         require_shape(_FUNCTION, "sample_ids", sample_ids, "(N,)", (len(inputs),))
     ids = torch.arange(len(inputs), device=inputs.device) if sample_ids is None else sample_ids
-    order = philox_uniform((1, 1, 1), ids, seed=seed, stream=IMAGE_ORDER).flatten().argsort(stable=True).to(inputs.device)
+    order = image_order(ids, seed).to(inputs.device)
     duels = [Duel(first, second, high - low, margin, len(inputs), alpha / len(pairs)) for first, second in pairs]
     runner = Engine(forward) if engine is None else engine
     before, per_image, left_out, seen, stopped = _masked_inputs(runner), 0.0, 0, 0, "all images"
@@ -106,10 +105,10 @@ def rank_methods(
             break
         picks = order[seen : seen + round_size]
         undecided = {name for duel in duels if not duel.decided for name in (duel.first, duel.second)}
-        active = {name: _taken(given, picks) for name, given in maps.items() if name in undecided}
-        options = {"engine": runner, "sample_ids": ids[picks.to(ids.device)], **_picked(evaluation, picks)}
+        active = {name: picked_map(given, picks) for name, given in maps.items() if name in undecided}
+        options = {"engine": runner, "sample_ids": ids[picks.to(ids.device)], **picked_options(evaluation, picks)}
         options["check_forward"] = seen == 0 and options.get("check_forward", True)
-        values = _values(evaluate(forward, inputs[picks], _picked_target(target, picks), active, [metric], **options), low, high)
+        values = _values(evaluate(forward, inputs[picks], picked_target(target, picks), active, [metric], **options), low, high)
         if seen == 0:
             per_image = (_masked_inputs(runner) - before) / len(picks)
         left_out += int(torch.stack(list(values.values())).isnan().any(0).sum())
@@ -140,26 +139,6 @@ def _values(results: Results, low: float, high: float) -> dict[str, Tensor]:
             bad_value(_FUNCTION, f"maps[{name!r}]", f"to score in [{low:g}, {high:g}]", float(values[outside][0]), remedy)
         found[name] = values
     return found
-
-
-def _picked_target(target: Target, picks: Tensor) -> Target:
-    return target[picks.to(target.device)] if isinstance(target, Tensor) else target
-
-
-def _picked(evaluation: Mapping[str, Any], picks: Tensor) -> dict[str, Any]:
-    """The options of `evaluate`, of which the truth is per image."""
-    truth = evaluation.get("truth")
-    return {**evaluation, **({"truth": truth[picks.to(truth.device)]} if isinstance(truth, Tensor) else {})}
-
-
-def _taken(given: Any, picks: Tensor) -> Any:
-    """The maps of the picked images; a method is asked for them."""
-    if isinstance(given, Tensor):
-        return given[picks.to(given.device)]
-    if isinstance(given, TargetMaps):
-        labels = given.labels if given.labels.ndim == 1 else given.labels[picks.to(given.labels.device)]
-        return TargetMaps(given.maps[picks.to(given.maps.device)], labels)
-    return given
 
 
 def _range(metric: Any, bounds: tuple[float, float] | None) -> tuple[float, float]:

@@ -86,6 +86,22 @@ class StratifiedSteps:
             total = total + weight * value
         return total
 
+    def draw_variance(self, curves: Tensor, pixels: int) -> Tensor:
+        """(...) float64, variance of an image's estimate over draws, of curves (..., G + 1) known on the whole grid.
+
+        sum_j W_j^2 Var(v in stratum j): beside the variance over images it says what drawing costs, without any resampling.
+        """
+        grid, weights, strata = self._laid_out("draw_variance", pixels)
+        if curves.shape[-1] != len(grid):
+            bad_value("StratifiedSteps.draw_variance", "curves", f"of shape (..., {len(grid)})", tuple(curves.shape))
+        total = torch.zeros(curves.shape[:-1], dtype=torch.float64)
+        for own in strata:
+            weight, values = weights[own].sum(), curves[..., own].double().cpu()
+            share = weights[own] / weight
+            mean = (values * share).sum(-1, keepdim=True)
+            total = total + weight**2 * ((values - mean) ** 2 * share).sum(-1)
+        return total
+
     def mean_counts(self, pixels: int) -> Tensor:
         """(m + 2,) float64, the mean count of each step over draws."""
         grid, weights, strata = self._laid_out("mean_counts", pixels)

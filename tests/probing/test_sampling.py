@@ -53,6 +53,9 @@ def test_the_mean_over_draws_is_the_area_of_the_grid(pixels):
     estimates = steps.area(curve[torch.searchsorted(counts, drawn)], pixels)
     error = float(estimates.std()) / 200
     assert abs(float(estimates.mean()) - float(truth)) < 4 * error < 0.004
+    assert float(steps.draw_variance(curve, pixels)) == pytest.approx(float(estimates.var()), rel=0.03)
+    with pytest.raises(ValueError, match=r"draw_variance: expected curves of shape \(\.\.\., 21\), got \(20,\)"):
+        steps.draw_variance(curve[1:], pixels)
     means = drawn.double().mean(0)
     assert torch.allclose(means, steps.mean_counts(pixels), atol=0.03 * pixels / 20)
 

@@ -1,0 +1,37 @@
+"""Some of the images, with all that belongs to them, and the random order in which they are taken."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ..models.targets import Target
+from ..ops import philox_uniform
+from ..streams import IMAGE_ORDER
+from .maps import TargetMaps
+
+
+def image_order(sample_ids: Tensor, seed: int) -> Tensor:
+    """(N,) int64, places of the images in random order, keyed by (seed, sample id)."""
+    return philox_uniform((1, 1, 1), sample_ids, seed=seed, stream=IMAGE_ORDER).flatten().argsort(stable=True)
+
+
+def picked_target(target: Target, picks: Tensor) -> Target:
+    """The target of the picked images."""
+    return target[picks.to(target.device)] if isinstance(target, Tensor) else target
+
+
+def picked_options(evaluation: Mapping[str, Any], picks: Tensor) -> dict[str, Any]:
+    """The options of `evaluate`, of which the truth is per image."""
+    truth = evaluation.get("truth")
+    return {**evaluation, **({"truth": truth[picks.to(truth.device)]} if isinstance(truth, Tensor) else {})}
+
+
+def picked_map(given: Any, picks: Tensor) -> Any:
+    """The maps of the picked images; a method is asked for them."""
+    if isinstance(given, Tensor):
+        return given[picks.to(given.device)]
+    if isinstance(given, TargetMaps):
+        labels = given.labels if given.labels.ndim == 1 else given.labels[picks.to(given.labels.device)]
+        return TargetMaps(given.maps[picks.to(given.maps.device)], labels)
+    return given
