@@ -20,3 +20,4 @@ IMPUTATION = 7 << 28  # + draw: noisy linear infill
 REGION = 15 << 27  # squares away from the object
 STRATA = 31 << 26  # steps of a curve
 IMAGE_ORDER = STRATA + 1  # images of a ranking
+IMAGE_DRAWS = STRATA + 2  # likewise, with replacement

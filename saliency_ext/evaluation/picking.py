@@ -3,17 +3,26 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..models.targets import Target
 from ..ops import philox_uniform
-from ..streams import IMAGE_ORDER
+from ..streams import IMAGE_DRAWS, IMAGE_ORDER
 from .maps import TargetMaps
 
 
 def image_order(sample_ids: Tensor, seed: int) -> Tensor:
     """(N,) int64, places of the images in random order, keyed by (seed, sample id)."""
     return philox_uniform((1, 1, 1), sample_ids, seed=seed, stream=IMAGE_ORDER).flatten().argsort(stable=True)
+
+
+def image_draws(sample_ids: Tensor, seed: int) -> Tensor:
+    """(N,) int64, places drawn with replacement: N looks at N images, the t-th keyed by (seed, t)."""
+    count = len(sample_ids)
+    looks = torch.arange(count, device=sample_ids.device)
+    places = philox_uniform((1, 1, 1), looks, seed=seed, stream=IMAGE_DRAWS).flatten().double()
+    return (places * count).long().clamp(max=max(count - 1, 0))
 
 
 def picked_target(target: Target, picks: Tensor) -> Target:

@@ -1,0 +1,188 @@
+"""How often an anytime-valid ranking is wrong, and how many forwards it saves, over thousands of random orders of the images.
+
+python -m bench.studies.ranking FOLDER reads the curves of bench.studies.full_curves from the folder, walks those that are missing,
+and writes bench/results/ranking.json. The metric is Fidelity, the truth its mean over all scenes on the whole grid. The sequences
+are the library's (`BettingSequence`), fed with known scores, image by image, as `rank_methods` feeds them:
+
+    grid    every image once, in random order, with the area of its whole curve
+    drawn   images drawn with replacement, each with a random step from each of 8 strata: fresh draws at every look
+
+A pair is looked at by itself at error ALPHA, and all pairs of the methods together as a tournament, where a method is let go when
+all its pairs are decided. Then what must not be told apart: a method and itself, and two that differ image by image with mean 0.
+"""
+
+import argparse
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saliency_ext.evaluation.picking import image_draws, image_order
+from saliency_ext.evaluation.sequences import BettingSequence
+from saliency_ext.probing import EqualFractions, StratifiedSteps
+from saliency_ext.testbed.scenes import SIDE
+
+from ..report import write_json
+from .full_curves import GRID, METHODS, PILOT, SCENES, Curves, collect, read
+
+ALPHA, ORDERS, ROUND, STRATA, MARGIN = 0.05, 2000, 16, 8, 0.02
+_PIXELS = SIDE * SIDE
+_WIDTH = 2.0  # of the values of Fidelity
+_ENDS = 2  # masked inputs that all maps of an image share
+_INNER = {"grid": 2 * (GRID - 1), "drawn": 2 * STRATA}  # further masked inputs per map and image
+NEVER = 2**30
+
+
+class Looks:
+    """What each order of the images shows of each method: (orders, images looked at) values, made when asked for."""
+
+    def __init__(self, curves: dict[str, Curves], scheme: str, orders: int) -> None:
+        self.fidelity = {name: own.fidelity[: len(own.fidelity) - PILOT] for name, own in curves.items()}
+        self.images = len(next(iter(self.fidelity.values())))
+        self.scheme, self.orders = scheme, orders
+        counts = torch.tensor(EqualFractions(GRID).counts(_PIXELS))
+        self.areas = {name: torch.trapezoid(own, counts.double() / _PIXELS) for name, own in self.fidelity.items()}
+        self.ids = torch.arange(self.images)
+        choose = image_order if scheme == "grid" else image_draws
+        self.picks = torch.stack([choose(self.ids, seed) for seed in range(orders)])
+        self._counts, self._steps = counts, StratifiedSteps(STRATA, GRID)
+
+    def seen(self, name: str, copy: int = 0) -> Tensor:
+        """(orders, images) float32, the values in the order in which they are looked at; copies have draws of their own."""
+        if self.scheme == "grid":
+            return self.areas[name][self.picks].float()
+        rows = []
+        for order, picks in enumerate(self.picks):
+            # A look is a draw of its own, also at an image that was seen before: it has its own number.
+            looks = self.ids + self.images * (order + self.orders * copy)
+            points = torch.searchsorted(self._counts, self._steps.drawn(_PIXELS, looks))
+            rows.append(self._steps.area(self.fidelity[name][picks].gather(1, points), _PIXELS).float())
+        return torch.stack(rows)
+
+
+def decided(differences: Tensor, alpha: float, population: int | None, margin: float = 0.0) -> dict[str, Tensor]:
+    """(orders,) int64, the look at which the mean difference was known to be above 0, below 0, or within the margin; or NEVER."""
+    reach = margin / (2 * _WIDTH)
+    sequence = BettingSequence(torch.tensor(sorted({0.5 - reach, 0.5, 0.5 + reach})).double(), len(differences), population, alpha)
+    found = {name: torch.full((len(differences),), NEVER) for name in ("above", "below", "alike")}
+    centre = len(sequence.candidates) // 2
+    for look, values in enumerate(differences.double().T, 1):
+        sequence.update((values / (2 * _WIDTH) + 0.5).clamp(0, 1))
+        alike = sequence.above[:, 0] & sequence.below[:, -1] if margin else torch.zeros(len(differences), dtype=torch.bool)
+        for name, now in (("above", sequence.above[:, centre]), ("below", sequence.below[:, centre]), ("alike", alike)):
+            found[name] = torch.where(now & (found[name] == NEVER), look, found[name])
+        if look % 64 == 0 and bool((torch.stack(list(found.values())).amin(0) < NEVER).all()):
+            break
+    return found
+
+
+def pair_row(scheme: str, first: str, second: str, seen: dict[str, Tensor], looks: Looks, margin: float) -> dict[str, Any]:
+    """A pair by itself."""
+    differences = seen[first] - seen[second]
+    true = looks.areas[first] - looks.areas[second]
+    found = decided(differences, ALPHA, looks.images if scheme == "grid" else None, margin)
+    wrong = found["below"] if true.mean() > 0 else found["above"]
+    stop = torch.stack(list(found.values())).amin(0)
+    images = _rounded(stop, looks.images)
+    per_image = {kind: 2 * _INNER[kind] + _ENDS for kind in _INNER}
+    used = images.double() * per_image[scheme]
+    full = looks.images * per_image["grid"]
+    return {
+        "scheme": scheme,
+        "first": first,
+        "second": second,
+        "margin": margin,
+        "gap": float(true.mean()),
+        "gap_in_deviations": float(true.mean().abs() / true.std()),
+        "wrong": _share(wrong < NEVER),
+        "told_apart": _share(torch.minimum(found["above"], found["below"]) < NEVER),
+        "alike": _share((found["alike"] < NEVER) & (found["alike"] <= stop)),
+        "images_median": float(images.double().median()),
+        "images_95": float(images.double().quantile(0.95)),
+        "times_fewer_masked_inputs": float(full / used.median()),
+    }
+
+
+def tournament(scheme: str, seen: dict[str, Tensor], looks: Looks) -> dict[str, Any]:
+    """All pairs at once: how often any verdict is wrong, and what it takes."""
+    pairs = list(combinations(seen, 2))
+    wrong, last, open_pairs = torch.zeros(looks.orders, dtype=torch.bool), dict.fromkeys(seen, torch.zeros(looks.orders)), 0
+    for first, second in pairs:
+        found = decided(seen[first] - seen[second], ALPHA / len(pairs), looks.images if scheme == "grid" else None)
+        true = float((looks.areas[first] - looks.areas[second]).mean())
+        wrong |= (found["below"] if true > 0 else found["above"]) < NEVER
+        stop = torch.minimum(found["above"], found["below"])
+        open_pairs += int((stop == NEVER).sum())
+        images = _rounded(stop, looks.images)
+        last = {name: torch.maximum(own, images) if name in (first, second) else own for name, own in last.items()}
+    used = _INNER[scheme] * torch.stack(list(last.values())).sum(0) + _ENDS * torch.stack(list(last.values())).amax(0)
+    full = looks.images * (_INNER["grid"] * len(seen) + _ENDS)
+    return {
+        "scheme": scheme,
+        "pairs": len(pairs),
+        "any_wrong": _share(wrong),
+        "pairs_left_open": open_pairs / (len(pairs) * looks.orders),
+        "times_fewer_masked_inputs": float(full / used.double().median()),
+    }
+
+
+def equals(curves: dict[str, Curves], orders: int) -> list[dict[str, Any]]:
+    """What has no difference and must not be told apart: the share of orders in which it ever was."""
+    drawn, grid = (Looks(curves, scheme, orders) for scheme in ("drawn", "grid"))
+    first, second = list(curves)[:2]
+    itself = drawn.seen(first) - drawn.seen(first, copy=1)
+    difference = grid.seen(first) - grid.seen(second)
+    centred = difference - (grid.areas[first] - grid.areas[second]).mean().float()
+    cases = (
+        ("drawn", f"{first} and itself, with draws of its own", itself, None),
+        ("grid", f"{first} and {second}, moved to the same mean", centred, grid.images),
+    )
+    rows = []
+    for scheme, text, differences, population in cases:
+        # The last look of a whole pass knows the mean to rounding, and rounding is no verdict.
+        found = decided(differences[:, : grid.images - 1], ALPHA, population)
+        rows.append({"scheme": scheme, "case": text, "told_apart": _share(torch.minimum(found["above"], found["below"]) < NEVER)})
+    return rows
+
+
+def _rounded(looks: Tensor, images: int) -> Tensor:
+    """Images evaluated when it is decided at that look: whole rounds, and at most all."""
+    return torch.minimum(-(-looks // ROUND) * ROUND, torch.tensor(images))
+
+
+def _share(flags: Tensor) -> float:
+    return float(flags.double().mean())
+
+
+def measured(curves: dict[str, Curves], orders: int = ORDERS) -> dict[str, Any]:
+    """All rows."""
+    pairs: list[dict[str, Any]] = []
+    tournaments = []
+    for scheme in ("grid", "drawn"):
+        looks = Looks(curves, scheme, orders)
+        seen = {name: looks.seen(name) for name in curves}
+        tournaments.append(tournament(scheme, seen, looks))
+        for first, second in combinations(curves, 2):
+            margins = (0.0, MARGIN) if scheme == "drawn" else (0.0,)
+            pairs += [pair_row(scheme, first, second, seen, looks, margin) for margin in margins]
+    return {"pairs": pairs, "tournaments": tournaments, "equal": equals(curves, orders)}
+
+
+def main() -> None:
+    """Runs the study, prints the rows, writes the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="of the curves")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "ranking.json")
+    options = parser.parse_args()
+    collect(options.folder, list(METHODS), SCENES + PILOT)
+    found = measured({name: read(options.folder, name, SCENES + PILOT) for name in METHODS})
+    for row in (*found["pairs"], *found["tournaments"], *found["equal"]):
+        print(row)
+    chosen = {"scenes": SCENES, "orders": ORDERS, "alpha": ALPHA, "round_size": ROUND, "strata": STRATA, "margin": MARGIN}
+    write_json(options.out, {"parameters": chosen, **found})
+
+
+if __name__ == "__main__":
+    main()
