@@ -65,7 +65,9 @@ class Looks:
 def decided(differences: Tensor, alpha: float, population: int | None, margin: float = 0.0) -> dict[str, Tensor]:
     """(orders,) int64, the look at which the mean difference was known to be above 0, below 0, or within the margin; or NEVER."""
     reach = margin / (2 * _WIDTH)
-    sequence = BettingSequence(torch.tensor(sorted({0.5 - reach, 0.5, 0.5 + reach})).double(), len(differences), population, alpha)
+    sequence = BettingSequence(
+        torch.tensor(sorted({0.5 - reach, 0.5, 0.5 + reach})).double(), len(differences), population, alpha
+    )
     found = {name: torch.full((len(differences),), NEVER) for name in ("above", "below", "alike")}
     centre = len(sequence.candidates) // 2
     for look, values in enumerate(differences.double().T, 1):

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..evaluation.chunks import GIVEN
+from ..evaluation.samples import Batch
 from ..models import PreprocessSpec
 from ..testbed.recipe import Recipe
 from ..testbed.scenes import CLASSES, Scenes, make_scenes
@@ -41,6 +43,12 @@ class Data:
     identity: str | None
     about: str
     bank: Callable[[], Tensor | None] = lambda: None
+
+    def targets(self, batch: Batch) -> Any:
+        """What the images of a batch are asked about: their own labels, one class, or the predicted ones."""
+        if self.target != GIVEN:
+            return self.target
+        return torch.tensor([0 if label is None else label for label in batch.labels])
 
 
 class SceneSamples:
@@ -102,7 +110,7 @@ def _scenes(count: int, target: str | None, seed: int) -> Data:
     return Data(
         SceneSamples(scenes),
         [f"scene {index}: {CLASSES[label]}" for index, label in enumerate(scenes.labels.tolist())],
-        "given",
+        GIVEN,
         True,
         other_region(scenes, scenes.labels, "box"),
         f"testbed, test split, two objects, seed {seed}, {count} scenes",

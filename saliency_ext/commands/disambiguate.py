@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from ..disambiguation import PairFinder, Proof, preset, read_proof, verify, write_proof
+from ..disambiguation import PairFinder, Proof, SegmentAnything, preset, read_proof, verify, write_proof
 from ..report import PairExample, write_pairs
 from ..report.pairs import enlarged, region_picture, statements, strength
 from ..report.pictures import png
@@ -15,9 +15,9 @@ from .evaluate import label
 from .explain import read_image
 from .models import LoadedModel, asked_model
 from .outcome import CONDITION, Outcome, refuse
-from .segmenters import asked_segmenter
+from .segmenters import asked_segments
+from .shared import BATCH
 
-_BATCH = 64
 PAGE = "index.html"
 _GAP, _LINE = 8, 20  # pixels between the pictures of a proof, and of a line of text below
 
@@ -28,13 +28,15 @@ def run(options: argparse.Namespace) -> Outcome:
     name, inputs = read_image(options.image, model, options.seed)
     infills = [make_infill(each, model.preprocessing, options.seed) for each in dict.fromkeys([options.infill, *options.others])]
     choices = preset(options.rules) | {"infill": infills[0], "others": infills[1:]}
-    images = inputs[None].to(next(model.forward.parameters(), inputs).device)
-    segments, segmenter = asked_segmenter(options, model)
+    images = inputs[None].to(model.device)
+    segments, segmenter = asked_segments(options, model)
     out = Path(options.out)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        finder = PairFinder(model.forward, segmenter=segmenter, max_batch=options.max_batch or _BATCH, **choices)
-        pairs = finder(images, f"top-{options.top}")[0]
+        finder = PairFinder(model.forward, segmenter=segmenter, max_batch=options.max_batch or BATCH, **choices)
+        # Of masks the atoms are bounded by dropping masks, not by merging atoms: every mask stays a union of segments.
+        found = segmenter.partition(images, min_pixels=finder.min_pixels) if isinstance(segmenter, SegmentAnything) else None
+        pairs = finder(images, f"top-{options.top}", segments=found)[0]
         names = {each: label(model, each) for pair in pairs for each in pair.labels}
         example = PairExample(name, model.preprocessing.shown(inputs), pairs, names)
         files = {id(proof): _write(example, proof, out) for pair in pairs for proof in pair.proofs}
@@ -70,7 +72,7 @@ def verify_proof(options: argparse.Namespace) -> Outcome:
     _, inputs = read_image(options.image, model, options.seed)
     try:
         proof = read_proof(Path(options.proof))
-        found = verify(model.forward, inputs.to(next(model.forward.parameters(), inputs).device), proof)
+        found = verify(model.forward, inputs.to(model.device), proof)
     except (OSError, TypeError, ValueError) as error:
         refuse(f"verify: {error}")
     labels = " and ".join(label(model, each) for each in proof.labels)

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> Outcome:
     shared = Shared(infill, 20, "probability", options.seed, options.max_batch or BATCH)
     sampling = Sampling(options.samples, lambda: _bank(options.data, model, options.seed))
     methods = chosen_methods(options.methods or DEFAULT_METHODS, model, shared, controls=False, sampling=sampling)
-    images = inputs[None].to(next(model.forward.parameters(), inputs).device)
+    images = inputs[None].to(model.device)
     with torch.no_grad():
         probabilities = model.forward(images).softmax(1)[0]
     target = _target(options.target, probabilities, model)

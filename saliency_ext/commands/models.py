@@ -31,6 +31,11 @@ class LoadedModel:
     preprocessing: PreprocessSpec
     labels: tuple[str, ...] | None
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are; the CPU for a model without any."""
+        return next(self.forward.parameters(), torch.empty(0)).device
+
 
 def asked_model(options: argparse.Namespace) -> LoadedModel:
     """The model of a command's options: --model, --device, --size, --mean, --std."""
@@ -50,7 +55,7 @@ def load_model(
 
     Args:
         spec: "testbed[:NET]", "transformers:FOLDER", "timm:NAME", "torchvision:NAME" or "python:MODULE:FUNCTION".
-        device: where to; None: CUDA if there is one, else the CPU.
+        device: where to; None: CUDA if there is one, else the CPU. Under torchrun each process of a machine has a GPU of its own.
         size, mean, std: in place of what the model says of its inputs; mean and std of pixels in [0, 1].
 
     Raises:
@@ -73,12 +78,22 @@ def load_model(
     if mean is not None or std is not None:
         mean, std = mean or prepared.unit_mean, std or prepared.unit_std
         prepared = replace(prepared, mean=mean, std=std, range=(0.0, 1.0), source="as asked")
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = device or default_device()
     try:
         forward = loaded.forward.to(place).eval()
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         refuse(f"--device: cannot use {place!r}: {error}")
     return replace(loaded, spec=spec, forward=forward.requires_grad_(False), preprocessing=prepared)
+
+
+def default_device() -> str:
+    """A GPU if there is one; under torchrun that of the process's number on its machine, round and round."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_torchelastic_launched()):
+        return "cuda"
+    return f"cuda:{distributed.get_node_local_rank(fallback_rank=0) % torch.cuda.device_count()}"
 
 
 def _testbed(name: str) -> LoadedModel:

@@ -15,7 +15,7 @@ from ..protocols import Infill
 from ..report import write_findings
 from ..report.from_study import PAGE
 from .choices import INFILLS, make_infill
-from .data import Data, load_data
+from .data import load_data
 from .methods import chosen_methods
 from .models import LoadedModel, asked_model
 from .outcome import EXIT_CODES, Outcome, refuse
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> Outcome:
     data = load_data(options.data, model, limit=options.limit, target=options.target, seed=options.seed)
     try:
         batch = Reader(data.samples).read(0, len(data.samples))
-        findings = QUESTIONS[options.question](options, model, batch, _target(data, batch))
+        findings = QUESTIONS[options.question](options, model, batch, data.targets(batch))
     except (TypeError, ValueError, ModuleNotFoundError) as error:
         refuse(f"study: {str(error).replace('run(force_new_run=True)', 'another --out')}")
     out = Path(options.out)
@@ -61,7 +61,7 @@ def _infills(names: Sequence[str], options: argparse.Namespace, model: LoadedMod
     for name in dict.fromkeys(names):
         if name == LEARNED:
             low, high = min(model.preprocessing.colour(0.0)), max(model.preprocessing.colour(1.0))
-            start = torch.zeros_like(batch.inputs[0]).to(_device(model))
+            start = torch.zeros_like(batch.inputs[0]).to(model.device)
             image = learn_neutral_image(model.forward, start, steps=200, low=low, high=high).image
             found[name] = OtherImage(image[None], options.seed)
         else:
@@ -125,7 +125,7 @@ QUESTIONS: dict[str, Callable[..., Findings]] = {"infill": _infill, "hyperparame
 def _common(options: argparse.Namespace, model: LoadedModel, batch: Batch, target: Any) -> dict[str, Any]:
     """What both studies are given."""
     size = options.max_batch or BATCH
-    place = _device(model)
+    place = model.device
     known = [name for name in options.infills if name in INFILLS]
     infill = make_infill(known[0] if known else "mean", model.preprocessing, options.seed)
     shared = Shared(infill, options.steps, options.score, options.seed, size)
@@ -139,17 +139,6 @@ def _common(options: argparse.Namespace, model: LoadedModel, batch: Batch, targe
         "max_batch": size,
         "out": Path(options.out) / _SCORES,
     }
-
-
-def _target(data: Data, batch: Batch) -> Any:
-    """Classes of the images: those of the data, one, or the predicted ones."""
-    if data.target != "given":
-        return data.target
-    return torch.tensor([0 if label is None else label for label in batch.labels])
-
-
-def _device(model: LoadedModel) -> torch.device:
-    return next(model.forward.parameters(), torch.empty(0)).device
 
 
 def _facts(options: argparse.Namespace, model: LoadedModel, batch: Batch) -> dict[str, str]:

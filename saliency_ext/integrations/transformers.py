@@ -34,13 +34,30 @@ def load(folder: str | Path) -> Loaded:
         ...
         FileNotFoundError: transformers.load: expected a folder with config.json, as save_pretrained writes it, got 'none'
     """
-    place = Path(folder).expanduser()
-    if not (place / _CONFIG).is_file():
-        expected = f"a folder with {_CONFIG}, as save_pretrained writes it"
-        raise FileNotFoundError(f"transformers.load: expected {expected}, got {str(folder)!r}")
+    place = _folder("transformers.load", folder)
     library = partner("transformers", _LEAST, "transformers")
     model = library.AutoModelForImageClassification.from_pretrained(place, local_files_only=True, use_safetensors=True)
     return Loaded(Classifier(model.eval()), folder_spec(place, model), class_names(model))
+
+
+def load_masks(folder: str | Path) -> Any:
+    """The Segment Anything model in a local folder that `save_pretrained` wrote, in eval mode; nothing is downloaded.
+
+    Raises:
+        ImportError: transformers is missing or too old. FileNotFoundError: no config.json. Whatever transformers raises for a
+            folder that holds another model.
+    """
+    place = _folder("transformers.load_masks", folder)
+    found = partner("transformers", _LEAST, "transformers").SamModel
+    return found.from_pretrained(place, local_files_only=True, use_safetensors=True).eval()
+
+
+def _folder(function: str, folder: str | Path) -> Path:
+    place = Path(folder).expanduser()
+    if not (place / _CONFIG).is_file():
+        expected = f"a folder with {_CONFIG}, as save_pretrained writes it"
+        raise FileNotFoundError(f"{function}: expected {expected}, got {str(folder)!r}")
+    return place
 
 
 def folder_spec(folder: Path, model: Any = None) -> PreprocessSpec:

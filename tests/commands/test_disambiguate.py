@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import numpy
 import pytest
@@ -13,6 +14,9 @@ from PIL import Image
 from saliency_ext import cli
 from saliency_ext.commands.choices import INFILLS, make_infill
 from saliency_ext.commands.disambiguate import picture
+from saliency_ext.commands.models import LoadedModel
+from saliency_ext.commands.outcome import CommandError
+from saliency_ext.commands.segmenters import asked_segments
 from saliency_ext.disambiguation import PairFinder, SegmentAnything, preset, read_proof
 from saliency_ext.disambiguation.proof_infill import check_describable
 from saliency_ext.models import PreprocessSpec
@@ -113,11 +117,56 @@ def test_segments_of_a_segment_anything_model(here, capsys, monkeypatch):
 
 def test_a_folder_without_such_a_model_is_refused(here, capsys):
     assert cli.main([*RUN, "--masks", "none"]) == 2
-    assert "--masks: expected a folder with config.json" in capsys.readouterr().err
+    assert "--masks: transformers.load_masks: expected a folder with config.json" in capsys.readouterr().err
     (here / "sam").mkdir()
     (here / "sam" / "config.json").write_text("{}")
     assert cli.main([*RUN, "--masks", "sam"]) == 2
-    assert "--masks: cannot load 'sam'" in (said := capsys.readouterr().err) and "pip install transformers" in said
+    said = capsys.readouterr().err
+    assert "--masks: cannot load 'sam'" in said or "pip install 'saliency_ext[transformers]'" in said
+
+
+class Stripes(torch.nn.Module):
+    """Stands for a Segment Anything model: the masks of a point are stripes whose width doubles, of the whole picture."""
+
+    config = SimpleNamespace(vision_config=SimpleNamespace(image_size=16))
+
+    def get_image_embeddings(self, pixels):
+        return pixels
+
+    def forward(self, input_points, image_embeddings):
+        columns = torch.arange(16)
+        masks = torch.stack([columns // 2**width % 2 == 0 for width in range(3)]).view(3, 1, 16).expand(3, 16, 16)
+        logits = torch.where(masks, 9.0, -9.0)
+        points = input_points.shape[1]
+        return SimpleNamespace(pred_masks=logits.expand(1, points, 3, 16, 16), iou_scores=torch.ones(1, points, 3))
+
+
+def test_masks_are_dropped_not_merged(here, capsys, monkeypatch):
+    """Atoms come from `partition`, under the limits of the rules."""
+    asked, stripes = [], Stripes()
+
+    class Spied(SegmentAnything):
+        def partition(self, inputs, **limits):
+            asked.append(limits)
+            return super().partition(inputs, **limits)
+
+    monkeypatch.setattr("saliency_ext.commands.segmenters.SegmentAnything", Spied)
+    monkeypatch.setattr("saliency_ext.commands.segmenters.transformers.load_masks", lambda folder: stripes)
+    assert cli.main([*RUN, "--masks", "sam", "--rules", "pairs2024_diff"]) == 0
+    assert asked == [{"min_pixels": 5}]
+    assert "masks of a Segment Anything model in sam" in (here / "pairs" / "index.html").read_text()
+
+
+def test_masks_see_pictures_in_their_colours_whatever_the_model_reads(monkeypatch):
+    monkeypatch.setattr("saliency_ext.commands.segmenters.transformers.load_masks", lambda folder: Stripes())
+    prepared = PreprocessSpec((127.5,) * 3, (51.0,) * 3, (4, 4), range=(0.0, 255.0))
+    model = LoadedModel("", torch.nn.Identity(), prepared, None)
+    _, masks = asked_segments(SimpleNamespace(masks="sam"), model)
+    assert masks.mean.flatten().tolist() == pytest.approx([0.5] * 3)
+    assert masks.std.flatten().tolist() == pytest.approx([0.2] * 3)
+    monkeypatch.setattr("saliency_ext.commands.segmenters.transformers.load_masks", lambda folder: torch.nn.Identity())
+    with pytest.raises(CommandError, match="--masks: cannot load 'sam': TypeError: SegmentAnything: expected model"):
+        asked_segments(SimpleNamespace(masks="sam"), model)
 
 
 def test_what_verify_says_of_other_things(here, capsys):
