@@ -9,6 +9,7 @@ from .loaded import Loaded, interpolation_of, numbers, unreadable
 from .partner import partner
 
 _LEAST = (0, 9)
+_CROP_PCT = 0.875  # timm's, where a configuration has none
 
 
 def load(name: str) -> Loaded:
@@ -37,7 +38,8 @@ def preprocess_spec(config: Any) -> PreprocessSpec:
         TypeError: neither of these. ValueError: a configuration that cannot be read.
 
     Note:
-        The shorter side is the shorter side of the inputs over crop_pct, rounded down; crop_mode "squash" is no crop.
+        The shorter side is the shorter side of the inputs over crop_pct (0.875 if missing, as in timm), rounded down;
+        crop_mode "squash" is no crop.
 
     Example:
         >>> print(preprocess_spec({"input_size": (3, 224, 224), "mean": (0.5,) * 3, "std": (0.5,) * 3, "crop_pct": 0.9}))
@@ -49,7 +51,7 @@ def preprocess_spec(config: Any) -> PreprocessSpec:
         unreadable("timm", config, expected)
     try:
         _, height, width = (int(side) for side in found["input_size"])
-        crop = found.get("crop_pct") or 1.0
+        crop = found.get("crop_pct") or _CROP_PCT
         return PreprocessSpec(
             numbers(found["mean"]),
             numbers(found["std"]),

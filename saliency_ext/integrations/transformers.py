@@ -89,7 +89,8 @@ def preprocess_spec(processor: Any, *, image_size: Any = None, source: str | Non
 
     Note:
         Read: size (number, height and width, or shortest edge), centre crop, crop_pct, resample, rescaling with its factor and
-        offset, normalisation. A processor that squeezes to a size and then crops is read as keeping the aspect.
+        offset, normalisation. A number beside crop_pct is a shortest edge; height and width alone are not cropped.
+        A processor that squeezes to a size and then crops is read as keeping the aspect.
 
     Example:
         >>> print(preprocess_spec({"size": {"shortest_edge": 256}, "do_center_crop": True, "crop_size": 224}))
@@ -111,7 +112,7 @@ def preprocess_spec(processor: Any, *, image_size: Any = None, source: str | Non
             interpolation=interpolation_of(found.get("resample"), "bilinear"),
             source=source or type(processor).__name__,
         )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         unreadable("transformers", processor, expected, error)
 
 
@@ -129,15 +130,16 @@ def class_names(model: Any) -> tuple[str, ...] | None:
 
 def _sizes(found: Mapping[str, Any], image_size: Any) -> tuple[tuple[int, int], int | None]:
     """Height and width of the inputs, and the shorter side before a crop."""
-    size = found.get("size", image_size or 224)
-    if found.get("do_center_crop") and found.get("crop_size") is not None:
-        return _sides(found["crop_size"]), _sides(size)[0]
+    size, share = found.get("size", image_size or 224), found.get("crop_pct")
     both = _sides(size)
-    if not (isinstance(size, Mapping) and "shortest_edge" in size):
+    edge = both[0] if share is None else int(both[0] / share)
+    if found.get("do_center_crop") and found.get("crop_size") is not None:
+        return _sides(found["crop_size"]), edge
+    is_edge = "shortest_edge" in size if isinstance(size, Mapping) else share is not None and not isinstance(size, list | tuple)
+    if not is_edge:
         return both, None
-    if "crop_pct" not in found:
-        return both, both[0]
-    return both, int(both[0] / found["crop_pct"]) if both[0] < _CROPPED_BELOW else None
+    crops = found.get("do_center_crop") or found.get("do_resize_and_center_crop")  # PoolFormer's: whatever the side
+    return both, edge if share is None or crops or both[0] < _CROPPED_BELOW else None
 
 
 def _sides(size: Any) -> tuple[int, int]:

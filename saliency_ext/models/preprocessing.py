@@ -26,8 +26,8 @@ class PreprocessSpec:
         layout: what the model reads, "NCHW" or "NHWC". Inputs are (N, C, H, W) everywhere in this package: pass the layout to
             `Classifier`, which permutes for the model.
         range: what the darkest and the brightest pixel are before mean and std: (0, 1), for some models (-1, 1) or (0, 255).
-        shorter: what the shorter side is resized to before the middle is cropped; None: both sides are resized to the size,
-            whatever the aspect.
+        shorter: what the shorter side is resized to before the middle is cropped, at least the shorter side of the size;
+            None: both sides are resized to the size, whatever the aspect.
         interpolation: of the resizing: "nearest", "bilinear", "bicubic" or "lanczos".
         source: who says so, for reports.
 
@@ -64,8 +64,10 @@ class PreprocessSpec:
             require_number(_FUNCTION, "std", value, above=0.0)
         if len(self.size) != 2:
             bad_value(_FUNCTION, "size", "(height, width)", self.size)
-        for side in (*self.size, *(() if self.shorter is None else (self.shorter,))):
-            require_integer(_FUNCTION, "size" if side in self.size else "shorter", side, 1, 2**31 - 1)
+        for side in self.size:
+            require_integer(_FUNCTION, "size", side, 1, 2**31 - 1)
+        if self.shorter is not None:
+            require_integer(_FUNCTION, "shorter", self.shorter, min(self.size), 2**31 - 1)
         if len(self.range) != 2 or not self.range[0] < self.range[1]:
             bad_value(_FUNCTION, "range", "(low, high) with low < high", self.range)
         require_choice(_FUNCTION, "layout", self.layout, LAYOUTS)

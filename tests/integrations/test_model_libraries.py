@@ -18,6 +18,7 @@ from saliency_ext.models import Classifier, target_layer
 
 HALF = (0.5,) * 3
 TALL = {"height": 88, "width": 8}
+EDGE = {"shortest_edge": 90}
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,13 @@ TALL = {"height": 88, "width": 8}
         ({"size": {"shortest_edge": 40}}, (40, 40), 40, 0.5, 0.5, (0, 1)),
         ({"size": {"shortest_edge": 224}, "crop_pct": 0.875}, (224, 224), 256, 0.5, 0.5, (0, 1)),
         ({"size": {"shortest_edge": 384}, "crop_pct": 0.875}, (384, 384), None, 0.5, 0.5, (0, 1)),
+        ({"size": 224, "crop_pct": 0.9, "do_resize_and_center_crop": True}, (224, 224), 248, 0.5, 0.5, (0, 1)),
+        ({"size": 384, "crop_pct": 0.9, "do_resize_and_center_crop": True}, (384, 384), 426, 0.5, 0.5, (0, 1)),
+        ({"size": 384, "crop_pct": 0.9}, (384, 384), None, 0.5, 0.5, (0, 1)),
+        ({"size": TALL, "crop_pct": 0.9}, (88, 8), None, 0.5, 0.5, (0, 1)),
+        ({"size": [88, 8], "crop_pct": 0.9}, (88, 8), None, 0.5, 0.5, (0, 1)),
+        ({"size": EDGE, "crop_size": TALL, "do_center_crop": True, "crop_pct": 0.9}, (88, 8), 100, 0.5, 0.5, (0, 1)),
+        ({"size": 40, "crop_pct": None}, (40, 40), None, 0.5, 0.5, (0, 1)),
         ({"size": 40, "do_normalize": False}, (40, 40), None, 0.0, 1.0, (0, 1)),
         ({"size": 40, "do_rescale": False}, (40, 40), None, 0.5, 0.5, (0, 255)),
         ({"size": 40, "rescale_factor": 1 / 127.5, "rescale_offset": True}, (40, 40), None, 0.5, 0.5, (-1, 1)),
@@ -51,7 +59,17 @@ def test_without_settings_they_are_assumed(tmp_path):
     assert (found.size, found.mean, found.std, found.source) == ((224, 224), HALF, HALF, "assumed")
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"size": {"longest": 3}}', '{"size": "big"}', '{"size": 8, "image_mean": [null]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[1]",
+        '{"size": {"longest": 3}}',
+        '{"size": "big"}',
+        '{"size": 8, "image_mean": [null]}',
+        '{"size": 8, "crop_pct": 0}',
+    ],
+)
 def test_broken_settings_are_refused(tmp_path, text):
     (tmp_path / "preprocessor_config.json").write_text(text)
     with pytest.raises(ValueError, match=r"transformers.load: expected .*preprocessor_config\.json to be the settings"):
@@ -77,6 +95,8 @@ def test_timm():
     model = SimpleNamespace(pretrained_cfg=config | {"crop_mode": "squash", "label_names": ["a", "b"]})
     assert timm.preprocess_spec(model).shorter is None and timm.class_names(model) == ("a", "b")
     assert timm.class_names(SimpleNamespace()) is None
+    for crop in ({}, {"crop_pct": None}):
+        assert timm.preprocess_spec({"input_size": (3, 224, 288), "mean": HALF, "std": HALF} | crop).shorter == 256
 
 
 def test_torchvision():
@@ -163,12 +183,22 @@ def test_a_larger_image_than_the_model_was_made_for():
     assert maps.shape == (1, 32, 64) and maps.isfinite().all()
 
 
+def real_processor(kind, options):
+    library = pytest.importorskip("transformers", reason="transformers is not installed")
+    make = getattr(library, f"{kind}ImageProcessorPil", None)
+    if make is None:
+        pytest.skip("this transformers has no image processors without torchvision")
+    return make(**options)
+
+
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
         ("ViT", {"size": {"height": 24, "width": 24}}),
         ("ConvNext", {"size": {"shortest_edge": 28}}),
         ("ConvNext", {"size": {"shortest_edge": 384}}),
+        ("PoolFormer", {"size": {"shortest_edge": 28}, "crop_size": {"height": 24, "width": 24}, "crop_pct": 0.7}),
+        ("PoolFormer", {"size": {"height": 28, "width": 28}, "crop_size": {"height": 24, "width": 24}, "crop_pct": 0.7}),
         ("EfficientNet", {"size": {"height": 36, "width": 36}, "crop_size": {"height": 24, "width": 24}, "do_center_crop": True}),
         ("EfficientNet", {"size": {"height": 24, "width": 24}, "rescale_factor": 1 / 127.5, "rescale_offset": True}),
         ("ViT", {"size": {"height": 24, "width": 24}, "do_rescale": False, "image_mean": [127.0] * 3, "image_std": [60.0] * 3}),
@@ -176,15 +206,11 @@ def test_a_larger_image_than_the_model_was_made_for():
 )
 def test_the_inputs_of_a_real_image_processor(tmp_path, kind, options):
     """A square picture, so that squeezing and keeping the aspect are one."""
-    library = pytest.importorskip("transformers", reason="transformers is not installed")
-    make = getattr(library, f"{kind}ImageProcessorPil", None)
-    if make is None:
-        pytest.skip("this transformers has no image processors without torchvision")
+    processor = real_processor(kind, options)
     from PIL import Image
 
     from saliency_ext.commands.preprocessing import read_picture
 
-    processor = make(**options)
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "picture.png")
     spec = transformers.preprocess_spec(processor)
@@ -193,3 +219,21 @@ def test_the_inputs_of_a_real_image_processor(tmp_path, kind, options):
     torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-4)
     processor.save_pretrained(tmp_path)
     assert torch.equal(transformers.folder_spec(tmp_path).inputs(read_picture(tmp_path / "picture.png", spec)), found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("PoolFormer", {"size": 224, "crop_pct": 0.9, "do_resize_and_center_crop": True}),
+        ("ConvNext", {"size": 224, "crop_pct": 0.875}),
+        ("ConvNext", {"size": 384, "crop_pct": 0.875}),
+        ("ViT", {"size": {"height": 24, "width": 24}, "crop_pct": 0.9}),
+    ],
+)
+def test_a_file_with_a_number_for_the_size_is_what_the_processor_makes_of_it(kind, options):
+    processor = real_processor(kind, options)
+    given = transformers.preprocess_spec(options)
+    read = transformers.preprocess_spec(processor)
+    assert (given.size, given.shorter) == (read.size, read.shorter)
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    assert processor(pixels)["pixel_values"][0].shape[1:] == given.size

@@ -56,7 +56,8 @@ def test_it_says_what_it_is():
         ({"size": (8, 0)}, ValueError, "expected size in .*, got 0"),
         ({"size": (8,)}, ValueError, r"expected size \(height, width\), got \(8,\)"),
         ({"size": (8.0, 8)}, TypeError, "expected size to be an int, got float"),
-        ({"shorter": 0}, ValueError, "expected shorter in .*, got 0"),
+        ({"shorter": 5}, ValueError, r"expected shorter in \[6, .*, got 5"),
+        ({"shorter": 8.0}, TypeError, "expected shorter to be an int, got float"),
         ({"layout": "HWC"}, ValueError, "expected layout to be one of 'NCHW', 'NHWC', got 'HWC'"),
         ({"range": (1.0, 1.0)}, ValueError, r"expected range \(low, high\) with low < high, got \(1.0, 1.0\)"),
         ({"interpolation": "area"}, ValueError, "expected interpolation to be one of"),
@@ -65,6 +66,10 @@ def test_it_says_what_it_is():
 def test_bad_specs(change, error, text):
     with pytest.raises(error, match=f"PreprocessSpec: {text}"):
         PreprocessSpec(**({"mean": (0.5,) * 3, "std": (0.2,) * 3, "size": (8, 6)} | change))
+
+
+def test_the_shorter_side_may_be_that_of_the_size():
+    assert "shorter side 6, middle 8 x 6" in str(PreprocessSpec((0.5,), (0.2,), (8, 6), shorter=6))
 
 
 def test_bad_pictures():
