@@ -102,6 +102,7 @@ class Forwarding:
         """The infill of a part. The last one is kept: orders and directions that follow each other share it."""
         last = self._last_fill
         if last is None or last[0] is not part or last[1] is not batch.infill or last[2] != batch.draw:
+            last = self._last_fill = None  # freed before the next one is made: one at a time
             with self.turns.rendering(self.turn):
                 values = batch.infill.fill(part.inputs, part.sample_ids, batch.draw)
             self._last_fill = last = (part, batch.infill, batch.draw, values)

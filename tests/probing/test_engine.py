@@ -1,5 +1,7 @@
 """The engine: right answers, one shape, any batching, restored models, memory that runs out."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -165,3 +167,21 @@ def test_orders_and_directions_share_an_infill():
     for batch in plan.batches(set()):
         plain.ask(batch.masks, Blur(1.0))  # an object of its own each time: filled anew
     assert alone.run(plain, images, torch.zeros(5, 1, dtype=torch.int64)).digest() == found.digest()
+
+
+def test_one_infill_is_in_memory_at_a_time():
+    """When the next one is made, none of those before is alive."""
+    made, alive = [], []
+
+    class Watched(Blur):
+        def fill(self, inputs, sample_ids, draw):
+            alive.append(sum(each() is not None for each in made))
+            values = super().fill(inputs, sample_ids, draw)
+            made.append(weakref.ref(values))
+            return values
+
+    plan, inputs = Plan(), images(4)
+    for sigma in (1.0, 2.0):
+        plan.ask(RankMasks(Ranked(rank(inputs.mean(1))), COUNTS, keep="tail"), Watched(sigma))
+    Engine(make_model(), max_batch=6).run(plan, inputs, torch.zeros(4, 1, dtype=torch.int64))
+    assert len(alive) == 8 and alive == [0] * 8
