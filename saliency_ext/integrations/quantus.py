@@ -35,7 +35,7 @@ class QuantusMetric:
         result: `MetricResult` of the last call: statuses, curves, parameters; None before one.
 
     The engine on the last model, and so the model and a buffer of one forward, are kept until a call with another
-    model or size.
+    model or other options.
 
     Direction, unit, cost, determinism: those of the metric; a sample's number depends on its place among the samples (which keys
     ties and random infills), not on batches. A sample without a value gets NaN; `result.status` says why.
@@ -59,7 +59,7 @@ class QuantusMetric:
         self.engine = dict(engine or {})
         self.result: MetricResult | None = None
         self._last: Engine | None = None
-        self._size: tuple[int, ...] = ()
+        self._built: dict[str, Any] = {}
 
     def __call__(
         self,
@@ -115,7 +115,7 @@ class QuantusMetric:
             target,
             {"map": maps},
             [metric],
-            engine=self._engine_for(forward, tuple(inputs.shape[1:])),
+            engine=self._engine_for(forward),
             truth=None if s_batch is None else _map("s_batch", s_batch, inputs, False) != 0,
             chunk=batch_size,
             check_forward=False,
@@ -126,10 +126,10 @@ class QuantusMetric:
         require_choice("QuantusMetric", "curve", self.curve, tuple(self.result.curves))
         return list(self.result.curves[self.curve].tolist())
 
-    def _engine_for(self, forward: Any, size: tuple[int, ...]) -> Engine:
-        """The engine of the last call if model and size are still the same: its buffer is not made, nor measured, anew."""
-        if self._last is None or self._last.forward is not forward or self._size != size:
-            self._last, self._size = Engine(forward, **self.engine), size
+    def _engine_for(self, forward: Any) -> Engine:
+        """The engine of the last call if model and options are still the same: its buffer is not made, nor measured, anew."""
+        if self._last is None or self._last.forward is not forward or self._built != self.engine:
+            self._last, self._built = Engine(forward, **self.engine), dict(self.engine)
         return self._last
 
     def __getstate__(self) -> dict[str, Any]:

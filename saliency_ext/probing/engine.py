@@ -30,7 +30,8 @@ class Engine:
         forward: callable (B, C, H, W) -> logits (B, K), or what `models.logits_of` unwraps. An nn.Module is run in eval mode
             and restored.
         memory_budget: bytes for the tensors of a forward; B is the largest batch that stays within it, up to 32 on the CPU and
-            512 on CUDA, measured once by forwarding one image and two. Not counted: weights, and workspaces inside operations.
+            512 on CUDA, measured by forwarding one image and two, once for each shape, dtype and device of images. Not
+            counted: weights, and workspaces inside operations.
         max_batch: B itself; nothing is measured then.
         dtype: of the rendered inputs: None (the inputs'), torch.bfloat16 or torch.float16.
         channels_last: layout of the rendered inputs; "auto" follows the model's weights.
@@ -97,7 +98,7 @@ class Engine:
 
     @property
     def max_batch(self) -> int | None:
-        """Images per forward; None until it is measured."""
+        """Images per forward, for images like the last ones; None until it is measured."""
         return self._runner.max_batch
 
     def logits(self, inputs: Tensor) -> Tensor:
@@ -122,7 +123,7 @@ class Engine:
         return torch.cat(found)
 
     def batch_for(self, inputs: Tensor) -> int:
-        """Images (N, C, H, W) like these per forward: given, or measured at the first call."""
+        """Images (N, C, H, W) like these per forward: given, or measured at the first call with such images."""
         return self._runner.batch(self.placed_images(inputs[:1]))
 
     def placed_images(self, inputs: Tensor) -> Tensor:

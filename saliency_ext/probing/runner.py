@@ -19,6 +19,8 @@ from .replay import Replay
 # More images per forward than this gain nothing: the device is busy, and on the CPU a larger buffer leaves the cache.
 _LARGEST = {"cpu": 32, "cuda": 512}
 
+_Kind = tuple[tuple[int, ...], torch.dtype, torch.device]  # images whose forwards take the same memory
+
 
 @dataclass
 class Counters:
@@ -63,17 +65,26 @@ class ModelRunner:
         self._call: Callable[[Tensor], Any] = torch.compile(forward, dynamic=False) if settings.compile else forward
         self._buffers: list[Tensor] = []
         self._replays: dict[int, Replay] = {}  # by place of the buffer
+        self._batches: dict[_Kind, int] = {}
         self._classes: int | None = None
 
     def batch(self, example: Tensor) -> int:
-        """Images per forward, measured at the first image (1, C, H, W) unless it was given."""
-        if self.max_batch is None:
-            if len(example) == 0:
+        """Images per forward: given, or measured at the first image of its shape, dtype and device."""
+        kind = self._kind(example)
+        if kind not in self._batches:
+            if self.settings.max_batch is not None:
+                self._batches[kind] = self.settings.max_batch
+            elif len(example) == 0:
                 return 1
-            first = torch.zeros_like(self.cast(example[:1]))
-            largest = _LARGEST.get(example.device.type, _LARGEST["cpu"])
-            self.max_batch = batch_that_fits(self.model, first, self.settings.memory_budget, largest)
+            else:
+                first = torch.zeros_like(self.cast(example[:1]))
+                largest = _LARGEST.get(example.device.type, _LARGEST["cpu"])
+                self._batches[kind] = batch_that_fits(self.model, first, self.settings.memory_budget, largest)
+        self.max_batch = self._batches[kind]
         return self.max_batch
+
+    def _kind(self, images: Tensor) -> _Kind:
+        return (*images.shape[1:],), self.settings.dtype or images.dtype, images.device
 
     def check_device(self, inputs: Tensor) -> None:
         """Refuses inputs that are not where the model is."""
@@ -107,18 +118,19 @@ class ModelRunner:
         """Logits (used, K), and which rows (used,) have none for want of memory, None where all have."""
         if not self.settings.pad:
             buffer = buffer[:used]
+        kind = self._kind(buffer)
         while True:
             start = time.perf_counter()
+            most = self._batches.get(kind, len(buffer))
             try:
-                most = self.max_batch or len(buffer)
                 pieces = [buffer] if len(buffer) <= most else torch.split(buffer, most)
                 parts = [self._logits(piece) for piece in pieces]
             except (torch.OutOfMemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
                 self.counters.out_of_memory += 1
-                if self.max_batch != 1:
-                    self.max_batch = (self.max_batch or len(buffer)) // 2
+                if most > 1:
+                    self._batches[kind] = self.max_batch = most // 2
                     continue
                 return self._one_by_one(buffer, used)
             self.counters.seconds["forward"] += time.perf_counter() - start

@@ -162,12 +162,17 @@ def test_an_engine_is_kept_for_one_model_and_no_copy_has_it():
     assert metric._last is not None and metric._last.forward is models[0]
 
 
-def test_another_size_is_measured_anew():
-    metric, y = pixel_flipping(12), np.array([0, 1])
-    model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+def test_an_engine_is_kept_while_its_options_are():
+    metric, y, sizes = pixel_flipping(12), np.array([0, 1]), []
+    metric.engine = {"memory_budget": 2**16}
+    net = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()).eval()
+    net.register_forward_pre_hook(lambda _, given: sizes.append(given[0].nbytes))
     engines = []
-    for side in (4, 4, 6):
+    for side in (4, 4, 32):
         image = np.random.default_rng(side).random((2, 3, side, side), dtype=np.float32)
-        assert len(metric(model, image, y, image[:, 0], softmax=True)[0]) == side * side * 3 // 12
+        assert len(metric(net, image, y, image[:, 0], softmax=True)[0]) == side * side * 3 // 12
         engines.append(metric._last)
-    assert engines[0] is engines[1] is not engines[2]
+    assert engines[0] is engines[1] is engines[2] and max(sizes) <= 2**16
+    metric.engine["max_batch"] = 5
+    metric(net, image, y, image[:, 0], softmax=True)
+    assert metric._last is not engines[2] and metric._last.max_batch == 5

@@ -53,6 +53,48 @@ def test_an_engine_measures_once_and_keeps_to_it():
     assert engine.counters.images_forwarded == sum(shapes[2:])  # what measuring cost is no answer
 
 
+def test_images_of_another_kind_are_measured_anew():
+    model, shapes, budget = make_model(), [], 8 * MIB
+    engine = Engine(lambda x: shapes.append((len(x), x.shape[3], x.dtype)) or model.to(x.dtype)(x), memory_budget=budget)
+
+    def forwarded(side, dtype=torch.float32):
+        """Images of the last forward; how many were measured on."""
+        shapes.clear()
+        assert engine.logits(torch.zeros(5, 3, side, side, dtype=dtype)).shape == (5, 5)
+        assert {each[1:] for each in shapes} == {(side, dtype)} and shapes[-1][0] == engine.max_batch
+        return shapes[-1][0], sum(each[0] for each in shapes if each[0] < engine.max_batch)
+
+    small = forwarded(8)
+    assert small == (32, 3)
+    per_image = 4 * 128 * 128 * (3 + 2 * 16)
+    large, measured = forwarded(128)
+    assert measured == 3 and budget / 2 < large * per_image <= budget
+    assert forwarded(8) == (32, 0) and forwarded(128) == (large, 0), "known from before"
+    assert forwarded(128, torch.float64)[0] * 2 * per_image <= budget
+    assert engine.batch_for(torch.zeros(0, 3, 512, 512)) == 1, "nothing to measure on"
+
+
+def test_a_batch_that_was_given_is_that_of_all_sizes():
+    shapes = []
+    engine = Engine(lambda x: shapes.append(tuple(x.shape)) or x.mean((2, 3)), max_batch=6, memory_budget=1)
+    for side in (8, 128, 8):
+        engine.logits(torch.zeros(4, 3, side, side))
+    assert shapes == [(6, 3, side, side) for side in (8, 128, 8)]
+
+
+def test_where_memory_ran_out_for_one_size_the_other_keeps_its_batch():
+    def tight(x):
+        if x.shape[3] > 8 and len(x) > 5:
+            raise torch.OutOfMemoryError("no room")
+        return x.mean((2, 3))
+
+    engine, batches = Engine(tight), []
+    for side in (16, 8, 16):
+        engine.logits(torch.zeros(4, 3, side, side))
+        batches.append(engine.max_batch)
+    assert batches == [4, 32, 4] and engine.counters.out_of_memory == 3  # 32, 16 and 8 of the large ones, once
+
+
 _PROGRAM = """
 import sys, torch
 from pathlib import Path
