@@ -17,6 +17,8 @@ from ..evaluation import evaluate
 from ..evaluation.evaluate import named_metrics
 from ..evaluation.results import Results
 from ..models import evaluation_mode
+from ..models.precision import FULL_PRECISION
+from ..probing import Engine
 from ..protocols import Forward
 
 _FUNCTION = "SaliencyCallback"
@@ -44,7 +46,8 @@ class SaliencyCallback(_Base):  # type: ignore[misc]  # the partner is untyped h
 
     Args:
         data: (inputs, target) or (inputs, target, truth): (M, C, H, W) in model input space, (M,) classes, (M, H, W) bool; or a
-            map-style dataset whose items begin with an image (C, H, W) and a label.
+            map-style dataset whose items begin with an image (C, H, W) and a label. Floating inputs are converted to float64
+            for a module in float64, and to float32 for any other that has weights.
         methods: name -> function from a model to a method, such as {"grad_cam": GradCAM}; made anew each time.
         metrics: of `saliency_ext.metrics`.
         every_n_epochs: after the epochs n, 2n, ... counted from 1.
@@ -64,7 +67,9 @@ class SaliencyCallback(_Base):  # type: ignore[misc]  # the partner is untyped h
         Memory: the samples are read once, when the callback is made, and kept. Deterministic; the model runs in eval mode and
         keeps its modes, gradients and flags, and no global random state is used. Every process of a distributed run judges the
         same samples and logs the same number: nothing is gathered, so nothing can wait. Logged in `on_train_epoch_end`, which
-        runs before the checkpoints of Lightning choose, so a checkpoint can monitor these names.
+        runs before the checkpoints of Lightning choose, so a checkpoint can monitor these names. A module in half precision
+        is given masked inputs of its dtype. Methods that need gradients refuse it, and what `model` returns, where that is no
+        nn.Module, gets float32 from methods: what fails so is logged as NaN, with a warning that says why.
 
     Example:
         >>> from types import SimpleNamespace
@@ -118,20 +123,29 @@ class SaliencyCallback(_Base):  # type: ignore[misc]  # the partner is untyped h
     def evaluate(self, module: Any) -> dict[str, float]:
         """What is logged, by name."""
         forward = module if self._model is None else self._model(module)
-        weight = next(module.parameters(), None) if isinstance(module, nn.Module) else None
-        place = self._inputs.device if weight is None else weight.device
+        weights = [weight for each in (forward, module) if isinstance(each, nn.Module) for weight in each.parameters()]
+        place = weights[0].device if weights else self._inputs.device
+        dtype = next((weight.dtype for weight in weights if weight.is_floating_point()), None)
+        halved = {} if dtype in (None, *FULL_PRECISION) else {"engine": Engine(forward, dtype=dtype)}
         with evaluation_mode(module, warn=False):
             self.results = evaluate(
                 forward,
-                self._inputs.to(place),
+                _converted(self._inputs, dtype).to(place),
                 self._target.to(place),
                 {name: make(forward) for name, make in self.methods.items()},
                 self.metrics,
                 truth=None if self._truth is None else self._truth.to(place),
                 check_forward=False,
-                **self._options,
+                **(halved | self._options),
             )
         return {f"{self.prefix}/{name}/{metric}": self.results.summary(name, metric).mean for name, metric in self.results}
+
+
+def _converted(inputs: Tensor, weights: torch.dtype | None) -> Tensor:
+    """Floating inputs in a dtype that `evaluate` reads: float64 beside weights of float64, else float32."""
+    if weights is None or not inputs.is_floating_point():
+        return inputs
+    return inputs.to(torch.float64 if weights == torch.float64 else torch.float32)
 
 
 def _read(data: Any, samples: int | None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -141,6 +155,8 @@ def _read(data: Any, samples: int | None) -> tuple[Tensor, Tensor, Tensor | None
         truth = data[2] if len(data) == 3 else None
         require_ndim(_FUNCTION, "data[0]", inputs, "(M, C, H, W)")
         require_shape(_FUNCTION, "data[1]", target, "(M,)", inputs.shape[:1])
+        if truth is not None:
+            require_shape(_FUNCTION, "data[2]", truth, "(M, H, W)", (len(inputs), *inputs.shape[2:]))
         places = _places(len(inputs), samples)
         return inputs[places].detach(), target[places], None if truth is None else truth[places]
     if isinstance(data, Tensor) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):

@@ -1,5 +1,6 @@
 """The callback: what it logs and when, and that training does not notice it; in Lightning itself where it is installed."""
 
+import math
 import subprocess
 import sys
 from importlib import import_module
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from saliency_ext.attribution import GradCAM, Gradient
+from saliency_ext.attribution import GradCAM, Gradient, Occlusion
 from saliency_ext.evaluation import evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.integrations.lightning import SaliencyCallback, callback_base
@@ -118,12 +119,51 @@ def test_samples_are_spread_over_a_dataset():
 
 
 def test_truth_model_options_and_prefix():
+    """The method's maps have channels, which an option reduces; the truth of an image is where its largest value is."""
     images, target = data()
     module = SimpleNamespace(inner=Module().eval())
-    truth = torch.ones(5, 8, 8, dtype=torch.bool)
-    chosen = {"model": lambda given: given.inner, "options": {"chunk": 2}, "prefix": "val"}
-    callback = SaliencyCallback((images, target, truth), METHODS, [PointingGame()], **chosen)
-    assert callback.evaluate(module) == {"val/cam/pointing_game": 1.0, "val/gradient/pointing_game": 1.0}
+    largest = images.amax(1)
+    truth = largest == largest.amax((1, 2), keepdim=True)
+    seen = []
+
+    def method(model):
+        seen.append(model)
+        return lambda inputs, target: inputs
+
+    def judged(channels):
+        chosen = {"model": lambda given: given.inner, "options": {"channels": channels}, "prefix": "val", "samples": 2}
+        return SaliencyCallback((images, target, truth), {"it": method}, [PointingGame()], **chosen).evaluate(module)
+
+    assert judged("max") == {"val/it/pointing_game": 1.0} and seen == [module.inner]
+    assert judged("sum") == {"val/it/pointing_game": 0.0}, "another option, another map"
+
+
+def test_inputs_follow_the_dtype_of_the_module():
+    images, target = data()
+    metrics, methods = METRICS[:1], METHODS | {"occlusion": lambda model: Occlusion(model, Constant(0.0), window=4, stride=4)}
+    expected = SaliencyCallback((images, target), methods, metrics).evaluate(Module().eval())
+    double = SaliencyCallback((images, target), methods, metrics).evaluate(Module().eval().double())
+    assert double == pytest.approx(expected, rel=1e-5) and double != expected
+    assert SaliencyCallback((images.double(), target), methods, metrics).evaluate(Module().eval()) == expected
+
+
+@pytest.mark.filterwarnings("ignore:evaluate. method .* failed")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_a_module_in_half_precision(dtype):
+    """It is given its own dtype; methods that need gradients refuse it, which does not end the training."""
+    (images, target), seen = data(), set()
+    module = Module().train().to(dtype)
+    module.net.register_forward_pre_hook(lambda _, given: seen.add(given[0].dtype))
+    methods = {"cam": GradCAM, "occlusion": lambda model: Occlusion(model, Constant(0.0), window=4, stride=4)}
+    callback = SaliencyCallback((images.to(dtype), target), methods, METRICS[:1])
+    found, name = callback.evaluate(module), "saliency/occlusion/deletion"
+    expected = SaliencyCallback((images, target), methods, METRICS[:1]).evaluate(Module())
+    assert found[name] == pytest.approx(expected[name], rel=0.02) and seen == {dtype} and module.training
+    assert math.isnan(found["saliency/cam/deletion"]) and set(callback.results["cam", "deletion"].status) == {"method_failed"}
+    given = {"methods": {"map": lambda _: lambda inputs, target: inputs[:, 0]}, "metrics": METRICS[:1]}
+    callback = SaliencyCallback((images, target), model=lambda module: lambda inputs: module(inputs), **given)
+    (one,), (other,) = callback.evaluate(module).values(), callback.evaluate(Module()).values()
+    assert one == pytest.approx(other, rel=0.02) and seen == {dtype}
 
 
 @pytest.mark.parametrize(
@@ -132,6 +172,16 @@ def test_truth_model_options_and_prefix():
         ({"data": 3}, TypeError, r"expected data to be tensors \(inputs, target\) or a map-style dataset .*, got int"),
         ({"data": data()[0]}, TypeError, r"expected data to be tensors \(inputs, target\)"),
         ({"data": (data()[0], data()[1][:2])}, ValueError, r"expected data\[1\] of shape \(M,\) = \(5,\), got \(2,\)"),
+        (
+            {"data": (*data(), torch.ones(5, 8, 7) > 0)},
+            ValueError,
+            r"expected data\[2\] of shape .* = \(5, 8, 8\), got \(5, 8, 7\)",
+        ),
+        (
+            {"data": (*data(), torch.ones(6, 8, 8) > 0), "samples": 2},
+            ValueError,
+            r"expected data\[2\] of shape .*got \(6, 8, 8\)",
+        ),
         ({"data": (data()[0][0], data()[1])}, ValueError, r"expected data\[0\] of shape \(M, C, H, W\), got \(3, 8, 8\)"),
         ({"data": [torch.zeros(3, 8, 8)]}, TypeError, r"expected data to hold \(image, label\), got Tensor"),
         ({"data": [(1, 2)]}, TypeError, "expected an image of data to be a torch.Tensor, got int"),
