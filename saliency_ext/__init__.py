@@ -40,13 +40,19 @@ __all__ = [
 _PACKAGES = (
     "attribution",
     "comparison",
+    "conformance",
     "disambiguation",
     "evaluation",
+    "finite",
     "infill",
+    "integrations",
     "metrics",
     "models",
     "probing",
+    "protocols",
+    "report",
     "segmentation",
+    "testbed",
 )
 _OF_EVALUATION = ("TargetMaps", "evaluate")
 
@@ -62,5 +68,5 @@ def __getattr__(name: str) -> _typing.Any:
 
 
 def __dir__() -> list[str]:
-    """The public names, loaded or not."""
-    return sorted({*globals(), *__all__})
+    """The public names and the packages, loaded or not."""
+    return sorted({*globals(), *__all__, *_PACKAGES})

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -35,9 +36,23 @@ def test_packages_are_loaded_when_they_are_asked_for():
     assert "evaluation" in own(loaded("from saliency_ext import evaluate"))
 
 
+def test_every_package_is_a_name_before_it_is_loaded():
+    """In a fresh process: all folders but that of the command line, and the modules that users build on."""
+    folders = {path.parent.name for path in Path(saliency_ext.__file__).parent.glob("*/__init__.py")} - {"commands"}
+    wanted = sorted({*saliency_ext.__all__, *folders, "protocols", "finite"})
+    found = subprocess.run([sys.executable, "-c", _NAMES, *wanted], capture_output=True, text=True)
+    assert (found.returncode, found.stdout.split()) == (0, wanted), found.stderr
+
+
+_NAMES = """
+import sys
+import saliency_ext as sx
+names = dir(sx)
+print(*(name for name in sys.argv[1:] if name in names and getattr(sx, name) is getattr(sx, name)))
+"""
+
+
 def test_a_lazy_name_is_what_it_stands_for():
-    for name in (*saliency_ext.__all__, "comparison", "evaluation", "models"):
-        assert getattr(saliency_ext, name) is getattr(saliency_ext, name) and name in dir(saliency_ext)
     from saliency_ext.evaluation import TargetMaps, evaluate
 
     assert saliency_ext.evaluate is evaluate and saliency_ext.TargetMaps is TargetMaps
