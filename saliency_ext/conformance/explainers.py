@@ -22,8 +22,9 @@ def check_explainer(make: Callable[[nn.Module], Any], name: str | None = None) -
         A `Table`. No rule says that a map is right: that is what metrics are for.
 
     Note:
-        Deterministic as the explainer. Cost: about 30 calls on three small images. Foreign explainers are called as they are; in
-        `evaluate` they run behind `attribution.as_method`, which mends what it can (modes, gradients, generator states).
+        Deterministic as the explainer. Cost: 33 calls on at most three small images, fewer where rules do not hold. Foreign
+        explainers are called as they are; in `evaluate` they run behind `attribution.as_method`, which mends what it can (modes,
+        gradients, generator states).
 
     Example:
         >>> from saliency_ext.attribution import Gradient

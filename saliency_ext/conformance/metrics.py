@@ -32,7 +32,8 @@ def check_metric(metric: MetricCall, kind: str = "other", name: str | None = Non
         ValueError: an unknown kind.
 
     Note:
-        Deterministic as the metric. Cost: about 45 calls on three or four small images.
+        Deterministic as the metric. Cost: 31 calls on at most three small images; 53 for "deletion" and "insertion", 56 for
+        "fidelity", on at most four; fewer where rules do not hold.
 
     Example:
         >>> from saliency_ext import evaluate

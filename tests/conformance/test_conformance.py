@@ -28,8 +28,26 @@ ZERO, FEW = Constant(0.0), EqualFractions(6)
     ],
     ids=["gradient", "integrated_gradients", "grad_cam", "occlusion"],
 )
-def test_our_methods_conform(make):
-    assert check_explainer(make).failed == ()
+def test_our_methods_conform_at_the_cost_that_is_written(make):
+    made = []
+    assert check_explainer(lambda model: made.append(Counted(make(model))) or made[0]).failed == ()
+    assert f"Cost: {len(made[0].sizes)} calls on at most three small images" in words(check_explainer)
+    assert max(made[0].sizes) == 3
+
+
+class Counted:
+    """What it wraps, and the number of images in each call."""
+
+    def __init__(self, wrapped):
+        self.wrapped, self.sizes = wrapped, []
+
+    def __call__(self, *given):
+        self.sizes.append(next(len(each) for each in given if isinstance(each, torch.Tensor)))
+        return self.wrapped(*given)
+
+
+def words(function):
+    return " ".join(function.__doc__.split())
 
 
 def ours(metric):
@@ -41,12 +59,20 @@ def ours(metric):
 
 @pytest.mark.filterwarnings("ignore:.*training mode")
 @pytest.mark.parametrize(
-    ("metric", "kind"),
-    [(Deletion(ZERO, FEW), "deletion"), (Insertion(ZERO, FEW), "insertion"), (Fidelity(ZERO, FEW), "fidelity")],
-    ids=["deletion", "insertion", "fidelity"],
+    ("metric", "kind", "cost"),
+    [
+        (Deletion(ZERO, FEW), "other", "Cost: {} calls on at most three small images"),
+        (Deletion(ZERO, FEW), "deletion", '; {} for "deletion" and "insertion"'),
+        (Insertion(ZERO, FEW), "insertion", '; {} for "deletion" and "insertion"'),
+        (Fidelity(ZERO, FEW), "fidelity", '{} for "fidelity", on at most four'),
+    ],
+    ids=["other", "deletion", "insertion", "fidelity"],
 )
-def test_our_metrics_conform(metric, kind):
-    assert check_metric(ours(metric), kind).failed == ()
+def test_our_metrics_conform_at_the_cost_that_is_written(metric, kind, cost):
+    counted = Counted(ours(metric))
+    assert check_metric(counted, kind).failed == ()
+    assert cost.format(len(counted.sizes)) in words(check_metric)
+    assert max(counted.sizes) == (3 if kind == "other" else 4)
 
 
 def breaks(rules, name):
