@@ -6,12 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
-from ..checks import bad_value, require_choice, require_number
+from ..checks import bad_type, bad_value, require_choice, require_number
 from ..infill import DatasetMean
 
 SEARCHES = ("prefix_difference", "ownership")
 MEASURES = ("probability", "logit")
 SCORES = (*MEASURES, "both")
+WEAKER = 65.0  # percent, tried where the first thresholds leave a pair undecided
 GUARD = 0.01  # percentage points: a forward of another batch size rounds otherwise, and must not undo a proof
 
 
@@ -23,8 +24,9 @@ class Rules:
     shared_delta: in (50, 100), of "shared": both labels fall to r <= 100 - shared_delta.
     distinct: "prefix_difference" or "ownership", see `finder`.
     score: "probability" (softmax), "logit" (minus the mean logit of the image) or "both": every threshold must hold under each.
-    weaker: further values of delta, decreasing, each in (50, delta): where a pair is undecided, both rules are tried again with
-        the next one in place of delta and shared_delta. The traces are the same; a proof says which delta it holds for.
+    weaker: further values of delta, decreasing, each above 50 and below delta and shared_delta: where a pair is undecided, both
+        rules are tried again with the next one in place of delta and shared_delta. The traces are the same; a proof says which
+        delta it holds for. None: (65.0,) where 65 lies below delta and shared_delta, else (); the field then holds that.
     floor: in [0, 1), least clean probability of either label; below it the pair is not judged.
     ties: ownership of a segment whose shares are equal: "first" label (published; depends on their order) or "neither".
     past_own: ownership goes on to segments of the other label when a label's own are used up (published), so the two sets of a
@@ -43,7 +45,7 @@ class Rules:
     shared_delta: float = 80.0
     distinct: str = "prefix_difference"
     score: str = "probability"
-    weaker: tuple[float, ...] = (65.0,)
+    weaker: tuple[float, ...] | None = None
     floor: float = 0.01
     ties: str = "neither"
     past_own: bool = False
@@ -54,10 +56,7 @@ class Rules:
     def __post_init__(self) -> None:
         check_delta("Rules", "delta", self.delta)
         check_delta("Rules", "shared_delta", self.shared_delta)
-        for above, below in pairwise((min(self.delta, self.shared_delta), *self.weaker)):
-            check_delta("Rules", "weaker", below)
-            if below >= above:
-                bad_value("Rules", "weaker", "to decrease from below delta and shared_delta", self.weaker)
+        object.__setattr__(self, "weaker", _weaker(self.weaker, min(self.delta, self.shared_delta)))
         require_choice("Rules", "distinct", self.distinct, SEARCHES)
         require_choice("Rules", "score", self.score, SCORES)
         if require_number("Rules", "floor", self.floor) >= 1:
@@ -67,7 +66,7 @@ class Rules:
 
     def levels(self) -> list["Rules"]:
         """These rules, then the same with each weaker delta."""
-        return [self, *(replace(self, delta=delta, shared_delta=delta, weaker=()) for delta in self.weaker)]
+        return [self, *(replace(self, delta=delta, shared_delta=delta, weaker=()) for delta in self.weaker or ())]
 
     def fallen(self, retention: Tensor) -> Tensor:
         """Whether a label is gone, by the thresholds of "distinct": (...) bool of retention (..., 2), one per measure."""
@@ -80,6 +79,20 @@ class Rules:
     def fallen_together(self, retention: Tensor) -> Tensor:
         """Whether a label is gone, by the threshold of "shared"."""
         return _under(retention, 100 - self.shared_delta - GUARD, self.score)
+
+
+def _weaker(given: Any, first: float) -> tuple[float, ...]:
+    """Checked, as a tuple: hashable, and out of the caller's reach. first: the threshold above them all."""
+    if given is None:
+        return (WEAKER,) if first > WEAKER else ()
+    if not isinstance(given, tuple | list):
+        bad_type("Rules", "weaker", "to be a tuple of numbers, or None", type(given).__name__, "for one threshold: (70.0,)")
+    for above, below in pairwise((first, *given)):
+        check_delta("Rules", "weaker", below)
+        if below >= above:
+            remedy = "weaker=None takes what fits them, () none"
+            bad_value("Rules", "weaker", "to decrease from below delta and shared_delta", tuple(given), remedy)
+    return tuple(given)
 
 
 def check_delta(function: str, argument: str, delta: Any) -> None:

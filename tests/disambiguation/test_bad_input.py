@@ -134,8 +134,14 @@ def test_refusals():
         ValueError, match=r"Rules: expected weaker to decrease from below delta and shared_delta, got \(70.0, 75.0\)"
     ):
         Rules(weaker=(70.0, 75.0))
-    with pytest.raises(ValueError, match=r"Rules: expected weaker to decrease .*, got \(80.0,\)"):
+    with pytest.raises(ValueError, match=r"Rules: expected weaker to decrease .*, got \(80.0,\); weaker=None takes what fits"):
         Rules(weaker=(80.0,))
+    with pytest.raises(
+        TypeError, match=r"Rules: expected weaker to be a tuple of numbers, or None, got float; for one threshold: \(70.0,\)"
+    ):
+        Rules(weaker=70.0)
+    with pytest.raises(TypeError, match="Rules: expected weaker to be a number, got str"):
+        Rules(weaker=("70",))
     with pytest.raises(ValueError, match=r"Rules: expected weaker in \(50, 100\), percent, got 50"):
         Rules(weaker=(50.0,))
     with pytest.raises(ValueError, match="preset: expected name to be one of 'default', 'pairs2024_own', 'pairs2024_diff'"):

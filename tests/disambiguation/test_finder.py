@@ -51,6 +51,17 @@ def test_weaker_thresholds_are_tried_in_turn_where_a_pair_is_undecided():
     assert strong.delta == 80.0, "what passes the first is not weakened"
 
 
+def test_the_weaker_threshold_that_is_ours_stands_aside_where_it_does_not_fit():
+    """65 lies below 80 and 66, not below 65 and 60; what is recorded is what was tried."""
+    for first, second in ((80.0, 80.0), (66.0, 80.0), (65.0, 80.0), (80.0, 65.0), (60.0, 80.0), (80.0, 60.0)):
+        rules = Rules(delta=first, shared_delta=second)
+        assert rules.weaker == ((65.0,) if min(first, second) > 65 else ())
+        assert [level.delta for level in rules.levels()] == [first, *rules.weaker]
+    assert Rules() == Rules(weaker=(65.0,)) == Rules(weaker=[65.0]) and "weaker=(65.0,)" in repr(Rules())
+    assert finder(apart(1.5), Rules(delta=60.0))(ones(), PAIR)[0][0].proofs[0].delta == 60.0
+    assert Rules(weaker=()).levels() == [Rules(weaker=())] and hash(Rules(weaker=[70.0])) == hash(Rules(weaker=(70.0,)))
+
+
 def test_weaker_thresholds_of_shared_and_of_some_pairs_only():
     """Each pair passes through its thresholds on its own: a pair that needs none of the weaker ones is not weakened by others."""
     model = planted(40, {(0, 4): 3.0, (1, 4): 3.0, (2, 1): 5.0, (3, 7): 5.0})
