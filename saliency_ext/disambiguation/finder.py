@@ -51,10 +51,11 @@ class PairFinder:
         most, min_pixels: of `partition`.
         max_batch: masked inputs per forward.
 
-    Cost: with `prefix_difference` one forward per segment and label, for all pairs of T labels together, then about four per pair
-    and threshold, two per proof and further infill, and in pruning one per segment of a proof and infill. `ownership` needs two
-    traces per pair that pairs do not share. Attribution comes on top. Memory: a square of the number of segments in bits per
-    image and label.
+    Cost in masked inputs: with `prefix_difference` one per segment and label, for all pairs of T labels together. Then at most
+    four per pair and threshold, and per pair whose common set is questioned (`Rules.inseparable`) two per segment of the largest
+    such set of the call; a further threshold asks that only of sets it changes. A proof costs one per set and infill, pruned
+    twice that and one per segment of it and infill. `ownership` needs two further traces per pair that pairs do not share.
+    Attribution comes on top. Memory: a square of the number of segments in bits per image and label.
 
     Deterministic. A result depends on its image, labels and sample id alone; that of a pair not on the other pairs asked.
     Swapping two labels swaps U1 and U2 and nothing else (not with ties="first").

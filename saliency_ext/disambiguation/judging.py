@@ -81,7 +81,8 @@ def judge(
 class _Traces:
     """The redactions of one search: a trace per label of an image serves all its pairs, and all thresholds.
 
-    rules: may be changed between calls, in their thresholds.
+    Traces within a common set serve all thresholds that propose that set. rules: may be changed between calls, in their
+    thresholds.
     """
 
     def __init__(self, rules: Rules, main: Redactions, gains: Tensor, absent: Tensor, pairs: Pairs) -> None:
@@ -94,6 +95,8 @@ class _Traces:
         self._left = (_of_pair(traces[at[0]], pairs), _of_pair(traces[at[1]], pairs))
         self._orders = (orders[image, pairs.first], orders[image, pairs.second])
         self._owned: tuple[Tensor, Tensor] | None = None  # traces along the segments that each label owns
+        self._inner_sets = torch.zeros_like(self._absent)  # the common sets that were traced last, (P, M); at first none
+        self._inner_left = tuple(torch.full_like(left, torch.nan) for left in self._left)  # along them, as self._left
 
     def apart(self) -> tuple[Tensor, Tensor, Tensor]:
         """U1, U2 (P, M) and whether proposed (P,)."""
@@ -131,18 +134,22 @@ class _Traces:
 
     def _separable(self, sets: Tensor, which: Tensor) -> Tensor:
         """Of pairs `which` (P,): whether a prefix of their set, in a label's order, lowers that label and keeps the other."""
+        self._trace_within(sets, which & (sets != self._inner_sets).any(1))
+        first, second = self._inner_left
+        return which & parted(self.rules, (first, second))
+
+    def _trace_within(self, sets: Tensor, which: Tensor) -> None:
+        """Traces along the sets of pairs `which` (P,), in both orders; NaN beyond a set, which neither lowers nor keeps."""
         rows = which.nonzero().flatten()
         inner, own = sets[rows], Pairs(*(part[rows] for part in (self._pairs.image, self._pairs.first, self._pairs.second)))
         sizes = inner.sum(1)
         steps = int(sizes.max()) if len(rows) else 0
-        left = [
-            self._main.retention(own.image, prefixes(ownership_orders(order[rows], inner))[:, :steps]) for order in self._orders
-        ]
         beyond = (torch.arange(steps) >= sizes[:, None])[:, :, None, None]
-        first, second = (_of_pair(each, own).masked_fill(beyond, torch.nan) for each in left)
-        found = which.clone()
-        found[which] = parted(self.rules, (first, second))
-        return found
+        for order, kept in zip(self._orders, self._inner_left, strict=True):
+            asked = self._main.retention(own.image, prefixes(ownership_orders(order[rows], inner))[:, :steps])
+            left = _of_pair(asked, own).masked_fill(beyond, torch.nan)
+            kept[rows] = torch.nn.functional.pad(left, (0, 0, 0, 0, 0, kept.shape[1] - steps), value=torch.nan)
+        self._inner_sets[rows] = inner
 
     def _along(self, orders: Tensor) -> Tensor:
         return _of_pair(self._main.retention(self._pairs.image, prefixes(orders)), self._pairs)

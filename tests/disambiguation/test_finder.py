@@ -12,7 +12,7 @@ from saliency_ext.disambiguation import PairFinder, Rules, preset, verify
 from saliency_ext.disambiguation.search import owners
 from saliency_ext.infill import Constant, ImageMean
 from saliency_ext.segmentation import grid
-from tests.disambiguation.planted import CELLS, alike, apart, cells_of, finder, ones, planted
+from tests.disambiguation.planted import CELLS, Planted, alike, apart, cells_of, finder, ones, planted
 
 PAIR = torch.tensor([[0, 1]])
 STRICT = Rules(weaker=())
@@ -84,6 +84,42 @@ def test_weaker_thresholds_cost_no_further_trace(distinct):
         assert search(ones(), PAIR)[0][0].verdict == "undecided"
         asked.append(search.masked_inputs)
     assert asked[0] == asked[1] == 1 + 9 * (2 if distinct == "prefix_difference" else 4)
+
+
+def test_a_common_set_is_traced_once_for_all_thresholds_that_propose_it():
+    """Undecided from 80 to 75: each asks about cells {1, 4}, {5} (it keeps 72 % of 1) and a common set of 7 cells (it separates).
+
+    1 clean image, 2 traces of 9, 3 sets, and 2 traces within the 7 cells; a further threshold costs the 3 sets anew.
+    """
+    asked = []
+    for weaker in ((), (75.0,), (79.0, 78.0, 77.0, 76.0, 75.0)):
+        model = planted(40, {(0, 1): 1.5, (1, 5): 4.0, (0, 4): 3.0, (1, 4): 3.0, (0, 8): 1.0})
+        search = finder(model, Rules(weaker=weaker, floor=0.0))
+        assert search(ones(), PAIR)[0][0].verdict == "undecided"
+        asked.append(search.masked_inputs)
+    assert asked == [1 + 2 * 9 + 3 + 2 * 7 + 3 * further for further in (0, 1, 5)]
+
+
+@pytest.mark.parametrize("seed", range(20, 26))
+def test_thresholds_in_turn_are_searches_of_their_own(seed):
+    """What is kept between thresholds changes no answer: a pair is settled as at the first threshold that settles it alone.
+
+    With 21 and 23 a threshold changes a common set that was traced: the traces of the old one would settle them otherwise.
+    """
+    weights, levels = torch.zeros(40, 9), (80.0, 74.0, 68.0, 62.0, 56.0)
+    own, common, shares = torch.rand(4, 9, generator=torch.Generator().manual_seed(seed)).split((2, 1, 1))
+    weights[:2] = 1.5 * (own + common * (shares < 0.5))
+    model = Planted(weights)
+    together = finder(model, Rules(weaker=levels[1:], floor=0.0))(ones(), PAIR)[0][0]
+    for level in levels:
+        alone = finder(model, Rules(delta=level, shared_delta=level, weaker=(), floor=0.0))(ones(), PAIR)[0][0]
+        if alone.proofs:
+            break
+    assert [settled(proof) for proof in together.proofs] == [settled(proof) for proof in alone.proofs]
+
+
+def settled(proof) -> tuple:
+    return proof.kind, proof.delta, [cells_of(mask) for mask in proof.masks]
 
 
 @pytest.mark.parametrize("rules", [STRICT, preset("pairs2024_diff")["rules"], preset("pairs2024_own")["rules"]])
