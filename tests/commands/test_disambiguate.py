@@ -98,8 +98,9 @@ def test_a_preset_is_applied_whole(here, capsys, monkeypatch):
         assert made[-1]["infill"].name == "constant"
 
 
-def test_a_place_that_cannot_be_written_is_said_before_the_search(here, capsys):
+def test_a_place_that_cannot_be_written_is_said_before_the_search(here, capsys, monkeypatch):
     (here / "taken").write_text("")
+    monkeypatch.setattr(PairFinder, "__call__", lambda *a, **k: pytest.fail("the search has begun"))
     assert cli.main([*RUN, "--out", "taken"]) == 2
     assert "disambiguate: [Errno 17] File exists: 'taken'" in capsys.readouterr().err
 
