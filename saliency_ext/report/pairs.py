@@ -11,28 +11,23 @@ from torch.nn import functional
 from ..disambiguation import PairResult, Proof
 from ..disambiguation.proof import mask_names
 from .pair_example import PairExample
-from .pictures import data_uri
+from .pictures import data_uri, legible, shrunk
+from .pictures import enlarged as enlarged  # for pictures that are laid beside those of regions
 
 COLOURS = {"U1": (240, 128, 20), "U2": (50, 130, 220), "D": (30, 160, 95)}  # orange, blue, green
 _NAMES = {"U1": "orange", "U2": "blue", "D": "green"}
-_LEAST, _MOST = 192, 384  # pixels of the longer side of a picture
-_SAID = {"distinct": "two things", "shared": "one thing", "both": "own evidence and common evidence", "undecided": "not settled"}
+_MOST = 384  # pixels of the longer side of a picture in the page
+_SAID = {"distinct": "two things", "shared": "one thing"}
 
 
 def region_picture(picture: Tensor, proof: Proof) -> Tensor:
     """The grey picture (H, W, 3) uint8 with each region in its colour and outlined; at least 192 pixels long, by whole pixels."""
-    factor = max(1, -(-_LEAST // max(picture.shape[:2])))
-    drawn = enlarged(picture.double().mean(-1, keepdim=True).expand_as(picture) * 0.7 + 60, factor)
+    drawn = legible(picture.double().mean(-1, keepdim=True).expand_as(picture) * 0.7 + 60)
     for name, mask in zip(mask_names(proof.kind), proof.masks, strict=True):
-        inside, colour = enlarged(mask[:, :, None], factor), torch.tensor(COLOURS[name], dtype=torch.float64)
+        inside, colour = legible(mask[:, :, None]), torch.tensor(COLOURS[name], dtype=torch.float64)
         drawn = torch.where(inside, 0.5 * drawn + 0.5 * colour, drawn)
         drawn = torch.where(_outline(inside[..., 0])[..., None], colour, drawn)
     return drawn.round().clamp(0, 255).byte()
-
-
-def enlarged(picture: Tensor, factor: int) -> Tensor:
-    """Each pixel of (H, W, C) as a square."""
-    return picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
 
 
 def _outline(inside: Tensor) -> Tensor:
@@ -67,7 +62,7 @@ def pairs_section(examples: Sequence[PairExample]) -> list[dict[str, Any]]:
     return [
         {
             "caption": example.caption,
-            "picture": data_uri(_fitted(enlarged(example.picture, max(1, -(-_LEAST // max(example.picture.shape[:2])))))),
+            "picture": _uri(legible(example.picture)),
             "proofs": [_proof(example, pair, proof) for pair in example.pairs for proof in pair.proofs],
             "open": _open(example),
             "judged": sum(pair.status == "ok" for pair in example.pairs),
@@ -83,12 +78,11 @@ def _proof(example: PairExample, pair: PairResult, proof: Proof) -> dict[str, An
         "labels": [example.name(label) for label in proof.labels],
         "clean": [f"{value:.2f}" for value in pair.clean],
         "kind": proof.kind,
-        "verdict": pair.verdict,
         "said": _SAID[proof.kind],
         "robust": proof.robust,
         "strength": strength(proof),
         "statements": statements(example, proof, colours=True),
-        "picture": data_uri(_fitted(region_picture(example.picture, proof))),
+        "picture": _uri(region_picture(example.picture, proof)),
         "regions": [
             {"name": name, "colour": "rgb({}, {}, {})".format(*COLOURS[name]), "area": f"{100 * area:.1f} %"}
             for name, area in zip(names, proof.areas, strict=True)
@@ -107,6 +101,10 @@ def _proof(example: PairExample, pair: PairResult, proof: Proof) -> dict[str, An
         "least": f"{proof.delta:g}",
         "margin": f"{proof.margin:.1f}",
     }
+
+
+def _uri(picture: Tensor) -> str:
+    return data_uri(shrunk(picture, {}, largest=_MOST)[0])
 
 
 def _falls(proof: Proof, place: int) -> list[bool]:
@@ -128,13 +126,3 @@ def _open(example: PairExample) -> list[dict[str, str]]:
             names = " / ".join(f"{example.name(label)} {share:.2f}" for label, share in zip(pair.labels, pair.clean, strict=True))
             alike.setdefault((pair.verdict if pair.status == "ok" else pair.status, pair.reason), []).append(names)
     return [{"verdict": verdict, "reason": reason, "pairs": "; ".join(names)} for (verdict, reason), names in alike.items()]
-
-
-def _fitted(picture: Tensor) -> Tensor:
-    """At most 384 pixels long, averaged over areas."""
-    factor = _MOST / max(*picture.shape[:2], 1)
-    if factor >= 1:
-        return picture
-    size = [max(1, round(side * factor)) for side in picture.shape[:2]]
-    small = functional.interpolate(picture.movedim(-1, 0)[None].double(), size, mode="area")[0].movedim(0, -1)
-    return small.round().clamp(0, 255).byte()

@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from .data import Example
 
-LARGEST = 192  # pixels of the longer side; larger pictures are made smaller
+LARGEST = 192  # pixels of the longer side of a map in the page; larger ones are made smaller
+LEAST = 192  # of a picture that stands for itself; smaller ones are enlarged
 _QUANTILE = 0.995
 _COLOURS = 96
 # Colour of a value at 0, 1/2 and 1; the share of it that covers the image grows with the value.
@@ -65,10 +66,20 @@ def colour_bar(width: int = 257, height: int = 14) -> Tensor:
     return overlay(torch.full((height, width, 3), 110, dtype=torch.uint8), values, 1.0)
 
 
-def shrunk(picture: Tensor, saliency: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Picture and maps with a longer side of at most 192 pixels, averaged over areas."""
+def enlarged(picture: Tensor, factor: int) -> Tensor:
+    """Each pixel of (H, W, C) as a square."""
+    return picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+
+
+def legible(picture: Tensor) -> Tensor:
+    """A picture or mask (H, W, C) at least 192 pixels long, by whole pixels."""
+    return enlarged(picture, max(1, -(-LEAST // max(picture.shape[:2]))))
+
+
+def shrunk(picture: Tensor, saliency: Mapping[str, Tensor], *, largest: int = LARGEST) -> tuple[Tensor, dict[str, Tensor]]:
+    """Picture and maps with a longer side of at most `largest` pixels, averaged over areas."""
     height, width = picture.shape[:2]
-    factor = LARGEST / max(height, width, 1)
+    factor = largest / max(height, width, 1)
     if factor >= 1:
         return picture, dict(saliency)
     size = (max(1, round(height * factor)), max(1, round(width * factor)))

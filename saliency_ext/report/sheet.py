@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from .data import Example
-from .pictures import colour_bar, method_scales, overlay, pillow, png
+from .pictures import colour_bar, legible, method_scales, overlay, pillow, png
 
-_CELL = 192  # pixels of the longer side of a map, at least
 _GAP, _TEXT = 10, 30
 _LETTER = 7  # width of a letter, about
 _PAPER, _INK = 255, (27, 31, 36)
@@ -25,14 +24,8 @@ def contact_sheet(example: Example, columns: int = 4) -> bytes:
     scales = method_scales([example])
     cells: dict[str, Tensor] = {"image": example.picture}
     cells |= {name: overlay(example.picture, saliency, scales[name]) for name, saliency in example.maps.items()}
-    enlarged = {name: _enlarged(cell) for name, cell in cells.items()}
-    return png(_laid_out(enlarged, example.caption, min(columns, len(cells))))
-
-
-def _enlarged(picture: Tensor) -> Tensor:
-    """At least 192 pixels long, by whole pixels."""
-    factor = max(1, -(-_CELL // max(picture.shape[:2])))
-    return picture.repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+    large = {name: legible(cell) for name, cell in cells.items()}
+    return png(_laid_out(large, example.caption, min(columns, len(cells))))
 
 
 def _laid_out(cells: Mapping[str, Tensor], caption: str, columns: int) -> Tensor:

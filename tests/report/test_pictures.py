@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from saliency_ext.report import Example
-from saliency_ext.report.pictures import colour_bar, data_uri, method_scales, overlay, peak, png, shrunk
+from saliency_ext.report.pictures import colour_bar, data_uri, legible, method_scales, overlay, peak, png, shrunk
 from saliency_ext.report.sheet import contact_sheet
 
 GREY = torch.full((4, 5, 3), 110, dtype=torch.uint8)
@@ -73,6 +73,15 @@ def test_large_pictures_shrink_with_their_maps_and_small_ones_stay():
     assert maps["m"][0, 0] == 1.0 and maps["m"][-1, 0] == 0.0 and small[0, 0, 0] == 200
     same, own = shrunk(GREY, {"m": values[:4, :5]})
     assert same is GREY and torch.equal(own["m"], values[:4, :5])
+    assert shrunk(picture, {}, largest=800)[0] is picture and shrunk(picture, {}, largest=799)[0].shape == (400, 799, 3)
+
+
+def test_small_pictures_are_enlarged_by_whole_pixels():
+    """To the first multiple of their longer side that is 192 or more."""
+    for side, wanted in ((1, 192), (95, 285), (96, 192), (191, 382), (192, 192), (193, 193)):
+        assert legible(torch.zeros(1, side, 3)).shape[1] == legible(torch.zeros(side, 1, 3)).shape[0] == wanted
+    drawn = legible(torch.tensor([[1, 2]], dtype=torch.uint8)[..., None])
+    assert drawn.shape == (96, 192, 1) and bool((drawn[:, :96] == 1).all()) and bool((drawn[:, 96:] == 2).all())
 
 
 def test_peak():
