@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from ..disambiguation import PairResult, Proof
 from ..disambiguation.proof import mask_names
+from ..disambiguation.rules import measured
 from .pair_example import PairExample
 from .pictures import data_uri, legible, shrunk
 from .pictures import enlarged as enlarged  # for pictures that are laid beside those of regions
@@ -18,6 +19,8 @@ COLOURS = {"U1": (240, 128, 20), "U2": (50, 130, 220), "D": (30, 160, 95)}  # or
 _NAMES = {"U1": "orange", "U2": "blue", "D": "green"}
 _MOST = 384  # pixels of the longer side of a picture in the page
 _SAID = {"distinct": "two things", "shared": "one thing"}
+_MEASURES = {"probability": "the probability", "logit": "the logit's height above the mean logit"}
+_MEASURES["both"] = f"{_MEASURES['probability']} / {_MEASURES['logit']} (both count)"
 
 
 def region_picture(picture: Tensor, proof: Proof) -> Tensor:
@@ -40,9 +43,13 @@ def statements(example: PairExample, proof: Proof, colours: bool = False) -> lis
     """In words, per region: what removing it leaves of both labels, under the infill of the search."""
     lines = []
     for name, area, row in zip(mask_names(proof.kind), proof.areas, _left(proof, 0), strict=True):
-        left = " and ".join(f"{percent(value)} of {example.name(label)}" for label, value in zip(proof.labels, row, strict=True))
+        first, *further = zip(*row, strict=True)  # by measure
+        left = " and ".join(
+            f"{percent(value)} of {example.name(label)}" for label, value in zip(proof.labels, first, strict=True)
+        )
         region = f"the {_NAMES[name]} region" if colours else name
-        lines.append(f"without {region} ({percent(100 * area)} of the image), {left} are left")
+        logits = "".join(f", of the logits {' and '.join(map(percent, values))}" for values in further)
+        lines.append(f"without {region} ({percent(100 * area)} of the image), {left} are left{logits}")
     return lines
 
 
@@ -91,12 +98,15 @@ def _proof(example: PairExample, pair: PairResult, proof: Proof) -> dict[str, An
             {
                 "region": name,
                 "infill": each.infill.name,
-                "cells": [{"value": percent(v), "falls": falls} for v, falls in zip(row, _falls(proof, place), strict=True)],
+                "cells": [
+                    {"value": " / ".join(map(percent, values)), "falls": falls}
+                    for values, falls in zip(row, _falls(proof, place), strict=True)
+                ],
             }
             for number, each in enumerate(proof.shown)
             for place, (name, row) in enumerate(zip(names, _left(proof, number), strict=True))
         ],
-        "measure": "the logit's height above the mean logit" if proof.score == "logit" else "the probability",
+        "measure": _MEASURES[proof.score],
         "most": f"{100 - proof.delta:g}",
         "least": f"{proof.delta:g}",
         "margin": f"{proof.margin:.1f}",
@@ -112,9 +122,9 @@ def _falls(proof: Proof, place: int) -> list[bool]:
     return [True, True] if proof.kind == "shared" else [place == 0, place == 1]
 
 
-def _left(proof: Proof, number: int) -> list[list[float]]:
-    """Percent left of both labels, per region, under one infill."""
-    values: list[list[float]] = proof.shown[number].retention[..., 1 if proof.score == "logit" else 0].tolist()
+def _left(proof: Proof, number: int) -> list[list[list[float]]]:
+    """Percent left of both labels, per region, under one infill: by each measure that counts, the probability first."""
+    values: list[list[list[float]]] = measured(proof.shown[number].retention, proof.score).tolist()
     return values
 
 

@@ -12,14 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from saliency_ext.disambiguation import PairResult
+from saliency_ext.disambiguation import PairResult, Rules
 from saliency_ext.infill import Constant, ImageMean
 from saliency_ext.report import PairExample, write_pairs, write_report
 from saliency_ext.report.pairs import COLOURS, percent, region_picture, statements, strength
-from tests.disambiguation.planted import alike, apart, finder, ones
+from tests.disambiguation.planted import alike, apart, finder, ones, planted
 from tests.report.samples import FIDELITY, result, results_of, values
 
 PAIR = torch.tensor([[0, 1]])
+HEIGHT = "the logit's height above the mean logit"
 NASTY = "<script>alert('x')</script>"
 
 
@@ -64,6 +65,29 @@ def test_what_is_said_is_of_the_right_label_and_region(distinct, shared):
     assert statements(example(distinct), distinct.proofs[0], colours=True)[1].startswith("without the blue region (11 %")
     assert statements(example(shared), shared.proofs[0], colours=True)[0].startswith("without the green region (11 %")
     assert percent(float("nan")) == "n/a" and percent(-49.6) == "-50 %"
+
+
+@pytest.mark.parametrize(
+    ("score", "cells", "words", "measure", "margin"),
+    [
+        ("probability", ["0 %", "200 %"], "0 % of cat and 200 % of class 1 are left", "the probability:", "20.0"),
+        ("logit", ["13 %", "102 %"], "13 % of cat and 102 % of class 1 are left", f"{HEIGHT}:", "7.2"),
+        ("both", ["0 % / 13 %", "200 % / 102 %"], "0 % of cat and 200 % of class 1 are left, of the logits 13 % and 102 %",
+         f"the probability / {HEIGHT} (both count):", "7.2"),
+    ],
+)  # fmt: skip
+def test_what_is_shown_is_what_the_margin_is_of(score, cells, words, measure, margin, tmp_path):
+    """K = 40, z_A = 8.5 [cell 1] + 1.5 [cell 2], z_B likewise of 5 and 6; mean .5, without cell 1 .2875.
+
+    Then z_A - mean is 1.2125 of 9.5: 12.8 %, 7.2 points below 20, and z_B - mean 9.7125 of 9.5: 102 %; probabilities 0, 200 %.
+    """
+    model = planted(40, {(0, 1): 8.5, (0, 2): 1.5, (1, 5): 8.5, (1, 6): 1.5})
+    shown = replace(example(finder(model, Rules(score=score))(ones(), PAIR)[0][0]), labels={0: "cat"})
+    assert statements(shown, shown.pairs[0].proofs[0])[0] == f"without U1 (11 % of the image), {words}"
+    page = write_pairs([shown], tmp_path / "a.html").read_text()
+    assert re.findall(r'<span class="(?:falls|stays)">([^<]+%)</span>', page) == cells + cells[::-1]
+    plain = text_of(page)
+    assert f"Left of {measure} at most 20 %" in plain and f"smallest margin {margin} points" in plain and f"{words}." in plain
 
 
 def test_robust_or_not(distinct):
