@@ -10,7 +10,8 @@ MARKS = ("<!-- masks:begin -->", "<!-- masks:end -->")
 
 def table() -> str:
     """Mask optimisation in processor time, and the study of what makes learned masks sound, as markdown."""
-    bench, study = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("mask_optimisation", "soundness_tv"))
+    names = ("mask_optimisation", "soundness_tv", "mask_pointing")
+    bench, study, pointing = (json.loads((RESULTS / f"{name}.json").read_text()) for name in names)
     lines = [
         "Mask optimisation in processor time of one thread ([mask_optimisation.json](bench/results/mask_optimisation.json)):",
         "",
@@ -43,6 +44,14 @@ def table() -> str:
         own = len(study["dominated_by"][name]) - len(others)
         listed = ", ".join([*others, *([f"{own} intrinsic"] if own else [])]) or "none"
         lines.append(f"| {name} | {' | '.join(cells)} | {listed} |")
+    chosen = pointing["parameters"]
+    lines += [
+        "",
+        f"Where intrinsic masks point, own minus other, one choice changed at a time: {chosen['images']} scenes with two "
+        f"objects, {chosen['steps']} steps ([mask_pointing.json](bench/results/mask_pointing.json)): "
+        + "; ".join(f"{name.removeprefix('intrinsic, ')} {_interval(row)}" for name, row in pointing["rows"].items())
+        + ".",
+    ]
     return "\n".join(lines)
 
 

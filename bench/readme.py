@@ -21,35 +21,37 @@ def committed() -> list[dict[str, Any]]:
 
 def table(contents: Sequence[dict[str, Any]]) -> str:
     """The rows that have a target, as markdown: ratios with their intervals. An op in two files is that of the first."""
+    shown = [list(rows) for rows in _shown(contents)]
+    sources = "; by ".join(_source(content, rows) for content, rows in zip(contents, shown, strict=True) if rows)
     lines = [
-        f"Measured by {'; by '.join(map(_source, contents))}: median of paired ratios in one process, with a 95 % interval. All "
+        f"Measured by {sources}: median of paired ratios in one process, with a 95 % interval. All "
         "rows, ceilings and memory: [bench/results](bench/results); the rules: [bench/README.md](bench/README.md). No GPU was "
         "measured.",
         "",
         "| op | case | against | times faster | aimed for |",
         "|---|---|---|---|---|",
     ]
-    for row in _rows(contents):
-        if row.get("target") is None or row["status"] != "timed" or row.get("disturbed"):  # such a row is not quoted
-            continue
+    for row in (row for rows in shown for row in rows):
         interval = f"{number(row['ratio'])} [{number(row['ratio_low'])}, {number(row['ratio_high'])}]"
-        verdict = {True: "", False: " (missed)", None: " (busy machine, not judged)"}[row["met"]]
+        verdict = "" if row["met"] else " (missed)"
         lines.append(f"| {row['op']} | {row['case']} | {row['baseline']} | {interval} | {number(row['target'])}{verdict} |")
     return "\n".join(lines)
 
 
-def _source(content: dict[str, Any]) -> str:
-    """What wrote a file, where and when."""
-    meta, ops = content["meta"], ",".join(dict.fromkeys(row["op"] for row in content["rows"]))
+def _source(content: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
+    """What wrote the rows of a file that are shown, where and when."""
+    meta, ops = content["meta"], ",".join(dict.fromkeys(row["op"] for row in rows))
     command = "make bench" if meta["complete"] else f"python -m bench --only {ops}"
     return f"`{command}` on {meta['device_name']}, {meta['threads']} threads, torch {meta['torch']}, {meta['date'][:10]}"
 
 
-def _rows(contents: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _shown(contents: Sequence[dict[str, Any]]) -> Iterator[Iterator[dict[str, Any]]]:
+    """Of each file the rows that are quoted: with a target, timed on a quiet machine."""
     seen: set[str] = set()
     for content in contents:
-        yield from (row for row in content["rows"] if row["op"] not in seen)
-        seen |= {row["op"] for row in content["rows"]}
+        own = [row for row in content["rows"] if row["op"] not in seen]
+        seen |= {row["op"] for row in own}
+        yield (row for row in own if row.get("target") is not None and row["status"] == "timed" and not row.get("disturbed"))
 
 
 def rewritten(text: str, block: str) -> str:
@@ -60,7 +62,10 @@ def rewritten(text: str, block: str) -> str:
 def between(text: str, block: str, marks: tuple[str, str]) -> str:
     """A text with what stands between two marks replaced."""
     begin, end = marks
-    return re.sub(f"{begin}.*{end}", lambda _: f"{begin}\n{block}\n{end}", text, flags=re.DOTALL)
+    made, found = re.subn(f"{begin}.*{end}", lambda _: f"{begin}\n{block}\n{end}", text, flags=re.DOTALL)
+    if found != 1:
+        raise ValueError(f"expected one block between {begin} and {end}, found {found}")
+    return made
 
 
 def number(value: float) -> str:

@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+@cache
 def made_pages() -> dict[str, str]:
-    """Path -> markdown."""
+    """Path -> markdown; made once for all hooks of a build."""
     pages = {"metrics/index.md": _metrics(), "methods/index.md": _methods(), "benchmarks.md": _benchmarks()}
     pages |= {f"metrics/{name}.md": metric_card(name) for name in METRICS}
     pages |= {f"methods/{name}.md": method_card(name) for name in METHODS}

@@ -54,7 +54,7 @@ def test_the_caption_names_every_run_and_no_op_comes_twice():
     first = content("2026-01-02", True, ("rank", "a"), ("rank", "b"))
     second = content("2026-03-04", False, ("rank", "a"), ("engine", "c"))
     lines = table([first, second]).splitlines()
-    assert "by `make bench` on CPU, 1 threads, torch 2.13, 2026-01-02; by `python -m bench --only rank,engine` on" in lines[0]
+    assert "by `make bench` on CPU, 1 threads, torch 2.13, 2026-01-02; by `python -m bench --only engine` on" in lines[0]
     assert "2026-03-04: median" in lines[0]
     assert len(table([first, disturbed(second, "engine")]).splitlines()) == len(lines) - 1, "a disturbed row is not quoted"
     assert [line.split(" | ")[:2] for line in lines[4:]] == [["| rank", "a"], ["| rank", "b"], ["| engine", "c"]]
@@ -105,3 +105,8 @@ def test_the_commands_exist():
     assert set(re.findall(r"`?make ([a-z]+)", README)) <= targets
     for path in re.findall(r"\]\(([^)h][^)]*)\)|bash (bench/\S+?)`", README):
         assert (ROOT / (path[0] or path[1])).exists(), path
+
+
+def test_a_table_without_its_place_is_said():
+    with pytest.raises(ValueError, match="expected one block between <!-- masks:begin --> and <!-- masks:end -->, found 0"):
+        between("no marks", "table", masks_table.MARKS)

@@ -1,8 +1,8 @@
 """How often an anytime-valid ranking is wrong, and how many forwards it saves, over thousands of random orders of the images.
 
-python -m bench.studies.ranking FOLDER reads the curves of bench.studies.full_curves from the folder, walks those that are missing,
-and writes bench/results/ranking.json. The metric is Fidelity, the truth its mean over all scenes on the whole grid. The sequences
-are the library's (`BettingSequence`), fed with known scores, image by image, as `rank_methods` feeds them:
+python -m bench.studies.ranking FOLDER reads the curves of bench.studies.full_curves from the folder, walks those that are
+missing, and writes bench/results/ranking.json. The metric is Fidelity, the truth its mean over all scenes on the whole grid. The
+sequences are the library's (`BettingSequence`), fed with known scores, image by image, as `rank_methods` feeds them:
 
     grid    every image once, in random order, with the area of its whole curve
     drawn   images drawn with replacement, each with a random step from each of 8 strata: fresh draws at every look

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value, require_integer
-from ..probing import Engine
 from ..protocols import Forward, Infill, MethodInfo
 from ..segmentation import Segmenter
 from .least_squares import ridge_solution
@@ -40,6 +39,9 @@ class KernelSHAP(SegmentMethod):
         per_pixel: divide a segment's value by its number of pixels: the map then sums to v(all) - v(none); otherwise each pixel
             gets the whole value.
         max_batch: images per forward.
+        tolerance: None, or stop asking for a map when the relative noise of its values (root mean square of their jackknife
+            errors over their standard deviation, over segments) is at most this. Looked at after every 256 coalitions, once
+            there are two per segment; `samples` is the most. An estimate: the noise reached may be a little above it.
 
     Signed. Unit: the score's, per segment (or per pixel). Cost: (2^K - 2 or samples, and 2) x draws forwards, whatever the
     number of targets, and one segmentation. Memory: about 8 samples K bytes, and the smaller of samples^2 and K^2 numbers.
@@ -62,6 +64,7 @@ class KernelSHAP(SegmentMethod):
         Lundberg, Lee. A Unified Approach to Interpreting Model Predictions. NeurIPS 2017.
     """
 
+    lead = 2  # none kept, and all
     info: ClassVar[MethodInfo] = MethodInfo("kernel_shap", "perturbation", True, "2^K or samples F", "Lundberg 2017")
 
     def __init__(
@@ -76,10 +79,9 @@ class KernelSHAP(SegmentMethod):
         score: str = "probability",
         per_pixel: bool = False,
         max_batch: int = 64,
+        tolerance: float | None = None,
     ) -> None:
-        super().__init__(
-            model, infill, segmenter, samples=samples, seed=seed, score=score, per_pixel=per_pixel, max_batch=max_batch
-        )
+        super().__init__(model, infill, segmenter, samples, seed, score, per_pixel, max_batch, tolerance)
         if samples % 2 == 1:
             bad_value("KernelSHAP", "samples", "even: each subset comes with its complement", samples)
         require_integer("KernelSHAP", "exact_up_to", exact_up_to, 1, 16)
@@ -91,23 +93,26 @@ class KernelSHAP(SegmentMethod):
         return "baseline Shapley" if self.infill.draws == 1 else "random baseline Shapley"
 
     def _coalitions(self, count: int) -> int:
-        return 2**count if count <= self.exact_up_to else self.samples
+        return 2**count if self._all_there_are(count) else self.samples
 
-    def _values(self, engine: Engine, group: Group) -> Tensor:
-        if group.count <= self.exact_up_to:
-            subsets = all_coalitions(group.count)
-            asked = subsets.to(group.inputs.device).expand(len(group.inputs), -1, -1)
-            weights = kernel_weights(group.count)[subsets.sum(1) - 1]
-        else:
-            asked = self._drawn(group)
-            weights = torch.ones(self.samples, dtype=torch.float64)
-        ends = torch.tensor([False, True], device=asked.device)[:, None].expand(len(asked), 2, group.count)
-        scores = self._scores(engine, group, torch.cat([ends, asked], 1))
-        # One image at a time, so that no sum is ordered by its batch.
-        return torch.stack([constrained_values(*image, weights).mT for image in zip(asked.cpu(), scores, strict=True)])
+    def _all_there_are(self, count: int) -> bool:
+        return count <= self.exact_up_to
+
+    def _asked(self, group: Group) -> Tensor:
+        device, images = group.inputs.device, len(group.inputs)
+        exact = self._all_there_are(group.count)
+        asked = all_coalitions(group.count).to(device).expand(images, -1, -1) if exact else self._drawn(group)
+        ends = torch.tensor([False, True], device=device)[:, None].expand(images, self.lead, group.count)
+        return torch.cat([ends, asked], 1)
+
+    def _fitted(self, coalitions: Tensor, scores: Tensor) -> Tensor:
+        asked, count = coalitions[self.lead :], coalitions.shape[1]
+        ones = torch.ones(len(asked), dtype=torch.float64)
+        weights = kernel_weights(count)[asked.sum(1) - 1] if self._all_there_are(count) else ones
+        return constrained_values(asked, scores, weights)
 
     def _drawn(self, group: Group) -> Tensor:
-        """Pairs (N, samples, K) of a subset and its complement."""
+        """(N, samples, K): subsets, each followed by its complement."""
         pairs, k = self.samples // 2, group.count
         sizes = 1.0 / (torch.arange(1, k, dtype=torch.float64) * torch.arange(k - 1, 0, -1, dtype=torch.float64))
         limits = (sizes.cumsum(0) / sizes.sum())[:-1].to(group.inputs.device)
@@ -117,7 +122,7 @@ class KernelSHAP(SegmentMethod):
             place = which.argsort(dim=2, stable=True)
             first = torch.arange(k, device=which.device) < size
             subset = torch.zeros_like(first).scatter_(2, place, first)
-            parts += [subset, ~subset]
+            parts.append(torch.stack([subset, ~subset], 2).flatten(1, 2))
         return torch.cat(parts, 1)
 
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from ..checks import require_choice, require_number
-from ..probing import Engine
 from ..protocols import Forward, Infill, MethodInfo
 from ..segmentation import Segmenter
 from .least_squares import ridge_solution
@@ -38,11 +37,15 @@ class LIME(SegmentMethod):
         score: "probability", "logit", "log_probability" or "accuracy" of the target.
         per_pixel: divide a segment's coefficient by its number of pixels; otherwise each pixel gets the whole coefficient.
         max_batch: images per forward.
+        tolerance: None, or stop asking for a map when the relative noise of its coefficients (root mean square of their jackknife
+            errors over their standard deviation, over segments) is at most this. Looked at after every 256 coalitions, once
+            there are two per segment; `samples` is the most. An estimate: the noise reached may be a little above it.
 
     Signed. Unit: the score's, per segment (or per pixel). Cost: samples x draws forwards, whatever the number of targets, and
     one segmentation. Memory: about 8 samples K bytes, and the smaller of samples^2 and K^2 numbers.
     Deterministic, keyed by (seed, sample id, coalition, segment). Traps: ridge shrinks the coefficients, more so with many
-    segments or few samples: their sum is not f(x) - f(infill); the sizes of segments are not divided out.
+    segments or few samples: their sum is not f(x) - f(infill); the sizes of segments are not divided out; `tolerance` sees chance
+    alone, not what ridge shrinks.
 
     Raises:
         TypeError, ValueError: an option out of range; labels of another shape, dtype or device.
@@ -60,6 +63,7 @@ class LIME(SegmentMethod):
         Ribeiro, Singh, Guestrin. "Why Should I Trust You?" Explaining the Predictions of Any Classifier. KDD 2016.
     """
 
+    lead = 1  # the full coalition
     info: ClassVar[MethodInfo] = MethodInfo("lime", "perturbation", True, "samples F", "Ribeiro 2016")
 
     def __init__(
@@ -76,26 +80,23 @@ class LIME(SegmentMethod):
         score: str = "probability",
         per_pixel: bool = False,
         max_batch: int = 64,
+        tolerance: float | None = None,
     ) -> None:
-        super().__init__(
-            model, infill, segmenter, samples=samples, seed=seed, score=score, per_pixel=per_pixel, max_batch=max_batch
-        )
+        super().__init__(model, infill, segmenter, samples, seed, score, per_pixel, max_batch, tolerance)
         self.width = require_number("LIME", "width", width, above=0.0)
         self.ridge = require_number("LIME", "ridge", ridge)
         require_choice("LIME", "kernel", kernel, KERNELS)
         self.kernel = kernel
 
-    def _values(self, engine: Engine, group: Group) -> Tensor:
+    def _asked(self, group: Group) -> Tensor:
         coalitions = torch.cat([numbers < 0.5 for numbers in self._uniform(group, self.samples, group.count)], 1)
         coalitions[:, 0] = True
-        scores = self._scores(engine, group, coalitions)
-        return torch.stack([self._fitted(*image) for image in zip(coalitions.cpu(), scores, strict=True)])
+        return coalitions
 
     def _fitted(self, coalitions: Tensor, scores: Tensor) -> Tensor:
-        """Coefficients (T, K) of one image: fitted alone, so that no sum is ordered by its batch."""
         ones = torch.ones(len(coalitions), dtype=torch.float64)
         weights = cosine_weights(coalitions, self.width) if self.kernel == "cosine" else ones
-        return weighted_ridge(coalitions, scores, weights, self.ridge).mT
+        return weighted_ridge(coalitions, scores, weights, self.ridge)
 
 
 def cosine_weights(coalitions: Tensor, width: float) -> Tensor:

@@ -14,14 +14,13 @@ from ..models.targets import Target
 from ..probing import GridMasks
 from ..probing.answers import SCORES
 from ..protocols import Forward, Infill, MethodInfo
+from .growing import EVERY, GROUPS, checked_tolerance, grown, relative_noise
 from .probed import ProbedMethod
 from .rise_accumulate import MaskSums
-from .rise_estimate import WEIGHTINGS, Estimator, MapEstimator, relative_noise
+from .rise_estimate import WEIGHTINGS, Estimator, MapEstimator
 from .rise_masks import SAMPLINGS, MaskSampler
 from .rise_regression import RegressionEstimator
 
-_CHECK = 256  # masks between two looks at the noise
-_CHECK_GROUPS = 8
 REGRESSED = "regressed"
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -140,9 +139,7 @@ class RISE(ProbedMethod):
         require_choice("RISE", "sampling", sampling, SAMPLINGS)
         require_choice("RISE", "border", border, ("mirror", "clamp"))
         self.weighting, self.sampling, self.border = weighting, sampling, border
-        self.tolerance = None if tolerance is None else _number("tolerance", tolerance)
-        if self.tolerance is not None and not self.tolerance > 0:
-            bad_value("RISE", "tolerance", "> 0, or None", tolerance)
+        self.tolerance = checked_tolerance("RISE", tolerance)
         self._record: Callable[[Estimator, list[Tensor]], None] | None = None
 
     @classmethod
@@ -168,7 +165,7 @@ class RISE(ProbedMethod):
             inputs, target, sample_ids: as in a call.
             groups: K, at least 2, at most half the masks.
         """
-        most = min(self.masks, self.masks if self.tolerance is None else _CHECK) // 2
+        most = min(self.masks, self.masks if self.tolerance is None else EVERY) // 2
         if most < 2:
             bad_value("RISE.noise_floor", "masks", "at least 4", self.masks)
         require_integer("RISE.noise_floor", "groups", groups, 2, most)
@@ -196,23 +193,18 @@ class RISE(ProbedMethod):
             estimator = RegressionEstimator(sums, grids, shifts, self.keep)
         every = max(1, min(sampler.cell) // 4)  # for the noise: maps are smooth at the scale of a cell
 
-        scores = torch.zeros(*classes.shape, self.masks, dtype=torch.float64)
-        used = torch.full(classes.shape, self.masks)
-        growing = torch.ones(classes.shape, dtype=torch.bool)
         engine = self._engine()
-        for part in self._blocks(self.masks, None if self.tolerance is None else _CHECK):
-            rows = growing.any(1).nonzero()[:, 0]
+
+        def ask(rows: Tensor, part: slice) -> Tensor:
             chosen = rows.to(inputs.device)
             masks = GridMasks(grids[part].to(inputs.device), shifts[part].to(inputs.device), self.border)
-            scores[rows, :, part] = self._answers(engine, masks, inputs[chosen], classes[chosen], sample_ids[chosen])
-            if self.tolerance is None or part.stop == self.masks:
-                continue
-            for n, t in growing.nonzero().tolist():
-                if estimator.relative_noise(scores[n, t, : part.stop], _CHECK_GROUPS, every) <= self.tolerance:
-                    growing[n, t], used[n, t] = False, part.stop
-            if not growing.any():
-                break
+            return self._answers(engine, masks, inputs[chosen], classes[chosen], sample_ids[chosen])
 
+        def noise(_: int, seen: Tensor) -> float:
+            return estimator.relative_noise(seen, GROUPS, every)
+
+        blocks = self._blocks(self.masks, None if self.tolerance is None else EVERY)
+        scores, used = grown(classes.shape, self.masks, self.tolerance, blocks, ask, noise)
         own = [row[:count] for row, count in zip(scores.flatten(0, 1), used.flatten().tolist(), strict=True)]
         if self._record is not None:
             self._record(estimator, own)

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from .growing import group_of
 from .probed import separable_sum
 
 
@@ -43,11 +44,6 @@ class MaskSums:
     def maps(self, cores: Tensor, every: int = 1) -> Tensor:
         """(K, H', W') float64 of cores (K, cell h, cell w), at every `every`-th pixel along both axes."""
         return separable_sum(self.down[::every], cores, self.across[::every])
-
-
-def group_of(count: int, groups: int) -> Tensor:
-    """Group of each of `count` masks: consecutive runs of about equal length that part no antithetic pair."""
-    return torch.arange(count) // 2 * groups // ((count + 1) // 2)
 
 
 def upsampling(cells: int, size: int, border: str) -> Tensor:

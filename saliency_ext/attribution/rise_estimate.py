@@ -6,7 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .rise_accumulate import MaskSums, group_of
+from .growing import group_of, jackknife_error, relative_noise
+from .rise_accumulate import MaskSums
 
 WEIGHTINGS = ("plain", "mean", "coverage", "centred")
 
@@ -38,18 +39,14 @@ class MapEstimator:
         return self._maps(scores, self.sums.cores(self._values(scores)), scores.new_tensor([len(scores)]), (1, every))[0]
 
     def standard_error(self, scores: Tensor, groups: int, every: int = 1) -> Tensor:
-        """(H', W') float64 at every `every`-th pixel: delete-a-group jackknife [Kott 2001].
-
-        The n masks are split into K runs of neighbours, and the map S_k is made without run k:
-        SE(u)^2 = (K - 1) / K * sum_k (S_k(u) - mean_j S_j(u))^2.
-        """
+        """(H', W') float64 at every `every`-th pixel: `jackknife_error` of the maps without one run of neighbours each."""
         cores = self.sums.cores(self._values(scores), groups)
         left = len(scores) - torch.bincount(group_of(len(scores), groups), minlength=groups)
         without = self._maps(scores, cores.sum(0) - cores, left, (groups, every))
         if self.weighting == "centred":
             totals = torch.bincount(group_of(len(scores), groups), weights=scores - scores[0], minlength=groups)
             without = without - ((totals.sum() - totals) / left)[:, None, None]  # each S_k is centred by its own mean
-        return (without.var(0, unbiased=False) * (groups - 1)).sqrt()
+        return jackknife_error(without)
 
     def relative_noise(self, scores: Tensor, groups: int, every: int = 1) -> float:
         """`relative_noise` of the map and its standard error at every `every`-th pixel."""
@@ -75,13 +72,6 @@ class MapEstimator:
             cores = self.sums.cores(torch.ones(count, dtype=torch.float64), groups)
             self._coverage[key] = self.sums.maps(cores if groups == 1 else cores.sum(0) - cores, every)
         return self._coverage[key]
-
-
-def relative_noise(saliency: Tensor, standard_error: Tensor) -> Tensor:
-    """(...) root mean square of the standard error (..., H, W) over the standard deviation of the map; 0 without any error."""
-    noise = standard_error.square().mean((-2, -1)).sqrt()
-    spread = (saliency - saliency.mean((-2, -1), keepdim=True)).square().mean((-2, -1)).sqrt()
-    return torch.where(noise > 0, noise / spread, 0.0)
 
 
 def _mean(scores: Tensor) -> Tensor:

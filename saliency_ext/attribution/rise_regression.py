@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from .rise_accumulate import MaskSums, group_of
-from .rise_estimate import relative_noise
+from .growing import group_of, jackknife_error, relative_noise
+from .rise_accumulate import MaskSums
 
 _CHUNK = 512  # masks made at a time, at few pixels
 _RIDGE = 1.0  # noise over signal: as much of the score's variance is linear in the mask as is not
@@ -48,8 +48,8 @@ class RegressionEstimator:
         return self._maps(scores, 1, every)[0]
 
     def standard_error(self, scores: Tensor, groups: int, every: int = 1) -> Tensor:
-        """(H', W') float64 at every `every`-th pixel: delete-a-group jackknife, as `MapEstimator`."""
-        return (self._maps(scores, groups, every).var(0, unbiased=False) * (groups - 1)).sqrt()
+        """(H', W') float64 at every `every`-th pixel: as `MapEstimator`."""
+        return jackknife_error(self._maps(scores, groups, every))
 
     def relative_noise(self, scores: Tensor, groups: int, every: int = 1) -> float:
         """`relative_noise` of the map and its standard error at every `every`-th pixel."""

@@ -1,5 +1,6 @@
 """What methods that ask about coalitions of segments share: segmentation, probes, and the map made of a value per segment."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ..probing import Engine
 from ..probing.coalitions import CoalitionMasks
 from ..protocols import Forward, Infill
 from ..segmentation import Segmenter, painted, segment_counts, segment_sizes, segments_of
+from .growing import EVERY, GROUPS, checked_tolerance, group_of, grown, jackknife_error, relative_noise
 from .probed import ProbedMethod
 
 _DRAWN = 256  # samples drawn at once
@@ -44,19 +46,22 @@ class SegmentMethod(ProbedMethod):
         score: "probability", "logit", "log_probability" or "accuracy" of the target.
         per_pixel: divide a segment's value by its number of pixels.
         max_batch: images per forward.
+        tolerance: None, or the relative noise of the values at which an image and target has coalitions enough; see `growing`.
     """
+
+    lead = 0  # coalitions at the beginning that every fit needs
 
     def __init__(
         self,
         model: Forward,
         infill: Infill,
         segmenter: Segmenter,
-        *,
         samples: int,
         seed: int,
         score: str,
         per_pixel: bool,
         max_batch: int,
+        tolerance: float | None,
     ) -> None:
         super().__init__(model, infill, score=score, max_batch=max_batch)
         name = type(self).__name__
@@ -66,6 +71,7 @@ class SegmentMethod(ProbedMethod):
         require_integer(name, "samples", samples, 2, 2**31 - 1)
         require_integer(name, "seed", seed, 0, 2**63 - 1)
         self.segmenter, self.samples, self.seed, self.per_pixel = segmenter, samples, seed, per_pixel
+        self.tolerance = checked_tolerance(name, tolerance)
 
     def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
         labels = segments_of(type(self).__name__, self.segmenter, inputs)
@@ -91,13 +97,52 @@ class SegmentMethod(ProbedMethod):
         return self.samples
 
     @abstractmethod
-    def _values(self, engine: Engine, group: Group) -> Tensor:
-        """Value of each segment (N, T, count), float64 on the host."""
+    def _asked(self, group: Group) -> Tensor:
+        """Coalitions (N, S, count) bool; the first `lead` of an image are in every fit."""
 
-    def _scores(self, engine: Engine, group: Group, coalitions: Tensor) -> Tensor:
-        """Scores (N, S, T) of coalitions (N, S, count), averaged over the draws of the infill; all targets share the forwards."""
-        masks = CoalitionMasks(group.labels, coalitions)
-        return self._answers(engine, masks, group.inputs, group.classes, group.sample_ids).mT
+    @abstractmethod
+    def _fitted(self, coalitions: Tensor, scores: Tensor) -> Tensor:
+        """Values (count, T) of one image, from coalitions (S, count) bool and scores (S, T) float64 on the host."""
+
+    def _all_there_are(self, count: int) -> bool:
+        """Whether the coalitions of so many segments are no sample: then nothing is left to chance."""
+        return False
+
+    def _values(self, engine: Engine, group: Group) -> Tensor:
+        """Value of each segment (N, T, count), float64 on the host. Fitted alone, so that no sum is ordered by its batch."""
+        coalitions = self._asked(group)
+        host, most = coalitions.cpu(), coalitions.shape[1]
+        tolerance = None if self._all_there_are(group.count) else self.tolerance
+
+        def ask(rows: Tensor, part: slice) -> Tensor:
+            at = rows.to(coalitions.device)
+            masks = CoalitionMasks(group.labels[at], coalitions[at, part])
+            return self._answers(engine, masks, group.inputs[at], group.classes[at], group.sample_ids[at])
+
+        def noise(image: int, seen: Tensor) -> float:
+            return self._relative_noise(host[image, : len(seen)], seen[:, None])
+
+        shape = (len(coalitions), group.classes.shape[1])
+        blocks = [slice(0, most)] if tolerance is None else self._blocks(most, EVERY)
+        scores, used = grown(shape, most, tolerance, blocks, ask, noise)
+        if tolerance is None:
+            return torch.stack([self._fitted(*image).mT for image in zip(host, scores.mT, strict=True)])
+        values = [
+            self._fitted(host[n, : used[n, t]], scores[n, t, : used[n, t], None])[:, 0]
+            for n in range(shape[0])
+            for t in range(shape[1])
+        ]
+        return torch.stack(values).view(*shape, group.count)
+
+    def _relative_noise(self, coalitions: Tensor, scores: Tensor) -> float:
+        """`relative_noise` of the values over segments; infinite where too few coalitions leave the fit open."""
+        count, segments = coalitions.shape
+        if count < 2 * segments + self.lead:
+            return math.inf
+        groups = torch.cat([torch.full((self.lead,), -1), group_of(count - self.lead, GROUPS)])
+        without = [self._fitted(coalitions[groups != left], scores[groups != left]) for left in range(GROUPS)]
+        error = jackknife_error(torch.stack(without))
+        return float(relative_noise(self._fitted(coalitions, scores).mT, error.mT))
 
     def _uniform(self, group: Group, samples: int, columns: int, purpose: int = 0) -> Iterator[Tensor]:
         """Numbers in [0, 1), (N, some of the samples, columns) at a time, keyed by (seed, sample id, purpose, sample, column)."""

@@ -7,8 +7,8 @@ import torch
 
 from ..disambiguation import PairFinder, Proof, SegmentAnything, preset, read_proof, verify, write_proof
 from ..report import PairExample, write_pairs
-from ..report.pairs import enlarged, region_picture, statements, strength
-from ..report.pictures import png
+from ..report.pairs import region_picture, statements, strength
+from ..report.pictures import legible, png
 from ..report.sheet import with_texts, wrapped
 from .choices import INFILLS, make_infill
 from .evaluate import label
@@ -87,7 +87,7 @@ def picture(example: PairExample, proof: Proof) -> torch.Tensor:
     """The image, the regions in colour beside it, and below in words what is left without them: (H', W', 3) uint8."""
     regions = region_picture(example.picture, proof)
     height, width = regions.shape[:2]
-    image = enlarged(example.picture, height // example.picture.shape[0])
+    image = legible(example.picture)
     texts = wrapped([f"{line}." for line in (*statements(example, proof, colours=True), strength(proof))], 2 * width)
     sheet = torch.full((height + _GAP + _LINE * len(texts), 2 * width + _GAP, 3), 255, dtype=torch.uint8)
     sheet[:height, :width], sheet[:height, width + _GAP :] = image, regions

@@ -13,7 +13,6 @@ from ..disambiguation.proof import mask_names
 from ..disambiguation.rules import measured
 from .pair_example import PairExample
 from .pictures import data_uri, legible, shrunk
-from .pictures import enlarged as enlarged  # for pictures that are laid beside those of regions
 
 COLOURS = {"U1": (240, 128, 20), "U2": (50, 130, 220), "D": (30, 160, 95)}  # orange, blue, green
 _NAMES = {"U1": "orange", "U2": "blue", "D": "green"}

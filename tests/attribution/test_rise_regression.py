@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from saliency_ext.attribution.growing import group_of
 from saliency_ext.attribution.rise import RISE
-from saliency_ext.attribution.rise_accumulate import MaskSums, group_of, upsampling
+from saliency_ext.attribution.rise_accumulate import MaskSums, upsampling
 from saliency_ext.attribution.rise_masks import MaskSampler
 from saliency_ext.attribution.rise_regression import RegressionEstimator
 from saliency_ext.infill import Constant
