@@ -47,7 +47,8 @@ class MethodChoices:
     infill: what a removed pixel becomes, in methods that remove pixels (but for meaningful and extremal perturbation, which
     blur); also the baseline of integrated gradients. segmenter: of LIME and KernelSHAP. bank: (M, C, H, W) images, for expected
     gradients and intrinsic masks. seed: of all draws. max_batch: images per forward. samples: at most so many draws (masks,
-    coalitions, noisy copies) per image in the methods whose cost they are; None: as many as each takes by itself.
+    coalitions, noisy copies) per image in the methods whose cost they are, an odd number rounded up for Kernel SHAP, which draws
+    pairs; None: as many as each takes by itself.
     """
 
     infill: Infill = field(default_factory=DatasetMean)
