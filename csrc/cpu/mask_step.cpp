@@ -4,13 +4,12 @@
 #include <vector>
 
 #include "../kernels.h"
+#include "lanes.h"
 #include "multiversion.h"
 #include "resize.h"
 
 namespace saliency_ext {
 namespace {
-
-constexpr int kLanes = 8;
 
 // Sum of f(i), i < count, in eight fixed lanes of double, where four terms meet in T first: vectorises, and does not depend on
 // threads.
@@ -76,7 +75,7 @@ class Stepper {
       T* slopes = slopes_.data() + p * cells_;
       for (int64_t y = 0; y < q_.height; ++y) norm += pixel_row(r, map, y, slopes, &area);
       if (!same_) along_rows_.gather(wide_.data(), slopes, q_.down.cells);
-      if (q_.rule.on_cells) area += add_terms(static_cast<const T*>(q_.cells) + map * cells_, uneven_.data(), slopes, cells_);
+      if (q_.rule.on_cells) area += add_terms(static_cast<const T*>(q_.cells) + map * cells_, uneven(0), slopes, cells_);
     }
     double* terms = q_.terms + 3 * r;
     terms[0] = norm, terms[1] = area, terms[2] = variation;
@@ -93,6 +92,9 @@ class Stepper {
     for (double part : partial_) sum += part;
     return sum;
   }
+
+  // Slopes of the variation from this place on, or null where it has no weight.
+  SX_HD const T* uneven(int64_t place) const { return uneven_.empty() ? nullptr : uneven_.data() + place; }
 
   // Slopes of area and variation are added to those of `count` shares. Returns the area.
   SX_HD double add_terms(const T* __restrict shares, const T* __restrict uneven, T* __restrict slopes, int64_t count) const {
@@ -131,7 +133,7 @@ class Stepper {
     const double norm = lane_sum<T>(width, [=](int64_t x) SX_INLINE_LAMBDA { return std::abs(along[x]); });
     if (!q_.rule.on_cells) {
       const T* mask = static_cast<const T*>(q_.mask) + (map * q_.height + y) * width;
-      *area += add_terms(mask, uneven_.empty() ? nullptr : uneven_.data() + y * width, along, width);
+      *area += add_terms(mask, uneven(y * width), along, width);
     }
     if (same_) return norm;
     const int32_t* band = q_.down.bands + 2 * (q_.down.cells + y);

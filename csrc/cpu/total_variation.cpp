@@ -5,12 +5,11 @@
 #include <vector>
 
 #include "../kernels.h"
+#include "lanes.h"
 #include "multiversion.h"
 
 namespace saliency_ext {
 namespace {
-
-constexpr int kLanes = 8;
 
 template <Variation kKind, Power kPower, bool kValue, bool kGradient, class T>
 class Walker {

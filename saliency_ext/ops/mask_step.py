@@ -79,17 +79,17 @@ def mask_step_(
         require_tensor(function, name, tensor)
         require_dtype(function, name, tensor, (inputs.dtype,), "all have the inputs' dtype")
         require_shape(function, name, tensor, _NAMES.get(name, "(R, P, h, w)"), shape)
-        require_device(function, name, tensor, inputs, "inputs")
     for name, tensor in (("places", places), ("next_places", next_places)):
         require_dtype(function, name, tensor, (torch.int64,))
         require_shape(function, name, tensor, "(R, U, 4)", drawn)
-        require_device(function, name, tensor, inputs, "inputs")
         _check_places(function, name, tensor, inputs, infill, height, width)
     require_shape(function, "mask", state.mask, "(R, P, H, W)", (*cells[:2], resizing.down.shape[1], resizing.across.shape[1]))
-    for name, tensor in zip(resizing._fields, resizing, strict=True):
-        require_device(function, f"resizing.{name}", tensor, inputs, "inputs")
-    for name, tensor in (*zip(state._fields, state, strict=True), ("out", out)):
-        require_device(function, name, tensor, inputs, "inputs")
+    changed = {**state._asdict(), "out": out}
+    given = {"infill": infill, "gradient": gradient, "places": places, "next_places": next_places}
+    for name, tensor in (given | {f"resizing.{key}": part for key, part in resizing._asdict().items()} | changed).items():
+        if tensor is not None:
+            require_device(function, name, tensor, inputs, "inputs")
+    for name, tensor in changed.items():
         if not tensor.is_contiguous():
             bad_value(function, name, "contiguous: it is changed in place", f"strides {tensor.stride()}")
     call(

@@ -245,7 +245,7 @@ def test_what_is_changed_must_be_contiguous(backend: Backend) -> None:
         mask_step_(*read, state, arguments["out"], resizing=arguments["resizing"], rule=arguments["rule"])
 
 
-@pytest.mark.parametrize("name", ["places", "next_places", "values", "counts", "mask", "out", "resizing"])
+@pytest.mark.parametrize("name", ["infill", "gradient", "places", "next_places", *STATE, "out", "resizing"])
 def test_everything_lies_on_the_device_of_the_inputs(name: str) -> None:
     arguments = TestMaskStep().arguments((2, 1, 4, 4), torch.float32, generator())
     if name == "resizing":
