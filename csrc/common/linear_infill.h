@@ -9,6 +9,7 @@
 // Solved by conjugate gradients, preconditioned by one multigrid V-cycle of cells of 2 x 2 pixels, half as many cells along
 // each side from level to level. A coarse cell is unknown where one of its pixels is. The same stencil serves on every level;
 // known pixels inside an unknown cell tie it to 0, which adds to its d.
+#include <cmath>
 #include <cstdint>
 
 #include "macros.h"
@@ -17,13 +18,13 @@ namespace saliency_ext {
 
 enum class InfillStencil : int { kRoad = 0, kHarmonic = 1 };
 
-// Iterations after which the answer is given as it is. 2 to 6 are usual at a tolerance of 1e-3.
+// Iterations after which the answer is given as it is: many more than any usual image needs.
 constexpr int kInfillIterations = 200;
 
 // Factors of the two damped Jacobi sweeps before the coarse grid, and in reverse after it: the Chebyshev polynomial of
 // degree 2 over [0.35, 4/3] for road and [0.4, 2] for harmonic, and for road on a grid one cell wide, where the stencils agree.
 // The eigenvalues that the coarse grid does not see begin at 2/3 and 1/2; those next to a border of known pixels, where it sees
-// little, lie below (measured: half as large an error a cycle).
+// little, lie below.
 template <InfillStencil kStencil, class T>
 SX_HD T infill_sweep(int number, int64_t height, int64_t width) {
   if (kStencil == InfillStencil::kRoad && height > 1 && width > 1) {
@@ -34,12 +35,19 @@ SX_HD T infill_sweep(int number, int64_t height, int64_t width) {
 }
 
 // What a part of a coarse cell adds to the cell's tie: a known pixel this much, and an unknown cell tied to 0 by `tie` itself
-// as two conductors in a row. Measured: best between 12 and 24 for road; looser ties make the correction too large, firmer
-// ones too small, up to half the convergence.
+// as two conductors in a row. Tuned: looser ties make the correction too large, firmer ones too small.
 template <InfillStencil kStencil, class T>
 SX_HD T infill_tie(bool unknown, T tie) {
   constexpr T kKnown = kStencil == InfillStencil::kRoad ? T(18) : T(6);
   return unknown ? kKnown * tie / (kKnown + tie) : kKnown;
+}
+
+// How many units of the next coarser grid's weights one of this grid's is worth. Cells twice as far apart conduct half as well.
+// Two rows in one make up for it, but a line of cells has only itself: counted like others, its corrections would halve from
+// level to level, and the preconditioned residual of a long gap would be that much smaller than its error.
+template <class T>
+SX_HD T infill_gain(int64_t height, int64_t width) {
+  return height == 1 || width == 1 ? T(2) : T(1);
 }
 
 // Where every unknown cell of a grid has a tie as large as this, two sweeps solve it: no coarser grid is needed.
@@ -71,12 +79,27 @@ SX_HD T infill_neighbours(const T* above, const T* here, const T* below, int64_t
   }
 }
 
-// float32 holds about 7 digits, and the solver loses one: beyond that it works in float64. `spread` is the largest distance
-// of a known value from their mean.
-SX_HD bool infill_needs_double(double tolerance, double spread) { return tolerance < 1e-5 * spread; }
+// Known values are added up this much smaller, so that the sum of the largest numbers does not overflow. Exact.
+constexpr double kInfillShrink = 1.0 / (int64_t{1} << 32);
 
-// The largest value of the preconditioned residual estimates the error, and adding it leaves about half of it at most: half the
-// tolerance is asked of it, and not less than what the arithmetic can give.
+// Unit in which an image of this spread is solved, so that squares neither overflow nor vanish: a power of two, which is exact.
+SX_HD double infill_unit(double spread) {
+  int exponent = 0;
+  frexp(spread, &exponent);
+  return ldexp(1.0, exponent < -1000 ? -1000 : exponent - 1);
+}
+
+// float32 holds about 7 digits, and the solver loses one: beyond that it works in float64. In a narrow image it loses more: what
+// rounding does to the equations adds up along a gap, and its sum adds up once more. `spread` is the largest distance of a known
+// value from their mean.
+SX_HD bool infill_needs_double(double tolerance, double spread, int64_t height, int64_t width) {
+  const double aspect = height > width ? static_cast<double>(height) / static_cast<double>(width)
+                                       : static_cast<double>(width) / static_cast<double>(height);
+  return tolerance < 1e-5 * spread * (aspect * aspect);
+}
+
+// The largest value of the preconditioned residual estimates the error, as long as coarse grids correct by the right amount, see
+// infill_gain. Half the tolerance is asked of it, and not less than what the arithmetic can give.
 SX_HD double infill_goal(double tolerance, double spread, bool in_double) {
   const double least = (in_double ? 1e-14 : 1e-7) * spread;
   return tolerance / 2 > least ? tolerance / 2 : least;

@@ -210,12 +210,13 @@ SX_HD void interpolate_row(const Plane<T>& values, const Grid<T>& coarse, int64_
 }
 
 // The transpose: row y of the coarser grid's right side from four rows of the finer one's residual. A fine cell gives 3/4 to
-// the coarse cell it lies in and 1/4 to the next one along each axis, or all of it at the border.
+// the coarse cell it lies in and 1/4 to the next one along each axis, or all of it at the border; in the coarser grid's units.
 template <class T>
 SX_HD void restrict_row(const Grid<T>& fine, const Plane<T>& left, Grid<T>& coarse, int64_t y, T* __restrict line) {
   const T *before = left.row(2 * y - 1), *first = left.row(2 * y), *second = left.row(2 * y + 1);
   const T* after = left.row(std::min(2 * y + 2, fine.height));
   const T top = y == 0 ? T(1) : T(0.75), bottom = y == coarse.height - 1 && fine.height % 2 == 0 ? T(1) : T(0.75);
+  const T gain = infill_gain<T>(fine.height, fine.width), most = gain * T(0.75), rest = gain * T(0.25);
   T* __restrict result = coarse.right.row(y);
   const int64_t last = coarse.width - 1;
   coarse.for_runs(y, [&](int64_t begin, int64_t end) SX_INLINE_LAMBDA {
@@ -223,10 +224,10 @@ SX_HD void restrict_row(const Grid<T>& fine, const Plane<T>& left, Grid<T>& coar
       line[x] = (top * first[x] + bottom * second[x]) + T(0.25) * (before[x] + after[x]);
     }
     for (int64_t x = begin; x < end; ++x) {
-      result[x] = T(0.75) * (line[2 * x] + line[2 * x + 1]) + T(0.25) * (line[2 * x - 1] + line[2 * x + 2]);
+      result[x] = most * (line[2 * x] + line[2 * x + 1]) + rest * (line[2 * x - 1] + line[2 * x + 2]);
     }
-    if (begin == 0) result[0] += T(0.25) * line[0];
-    if (end > last && fine.width % 2 == 0) result[last] += T(0.25) * line[fine.width - 1];
+    if (begin == 0) result[0] += rest * line[0];
+    if (end > last && fine.width % 2 == 0) result[last] += rest * line[fine.width - 1];
   });
 }
 

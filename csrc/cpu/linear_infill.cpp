@@ -11,7 +11,7 @@ namespace {
 
 // What a plane's known pixels say about it.
 struct Known {
-  double mean, lowest, highest, spread;
+  double mean, lowest, highest, spread, unit;
   bool finite;
 };
 
@@ -56,10 +56,10 @@ SX_HD Known known_of(const Channel<In>& image, const uint8_t* remove, int64_t he
       const Lanes<In> value = load(line.data() + x);
       lowest = value < lowest ? value : lowest;
       highest = value > highest ? value : highest;
-      sums += __builtin_convertvector(value, Lanes<double>);
+      sums += kInfillShrink * __builtin_convertvector(value, Lanes<double>);
     }
   }
-  Known known{0, static_cast<double>(lowest[0]), static_cast<double>(highest[0]), 0, true};
+  Known known{0, static_cast<double>(lowest[0]), static_cast<double>(highest[0]), 0, 1, true};
   double sum = 0;
   for (int64_t lane = 0; lane < kLanes; ++lane) {
     known.lowest = std::min(known.lowest, static_cast<double>(lowest[lane]));
@@ -67,16 +67,18 @@ SX_HD Known known_of(const Channel<In>& image, const uint8_t* remove, int64_t he
     sum += sums[lane];
   }
   const double stand_ins = static_cast<double>(height) * static_cast<double>(line.size()) - static_cast<double>(known_pixels);
-  known.mean = (sum - stand_ins * static_cast<double>(some)) / static_cast<double>(known_pixels);
+  sum -= stand_ins * (kInfillShrink * static_cast<double>(some));
+  known.mean = sum / static_cast<double>(known_pixels) / kInfillShrink;
   known.finite = known.mean - known.mean == 0;
   known.spread = std::max(known.highest - known.mean, known.mean - known.lowest);
+  known.unit = infill_unit(known.spread);
   return known;
 }
 
 template <InfillStencil kStencil, class T>
 struct Solver {
   Multigrid<kStencil, T> grids;
-  Plane<T> values, direction, pulled;  // all pixels less their mean; the search direction; minus A times it
+  Plane<T> values, direction, pulled;  // all pixels less their mean, in units; the search direction; minus A times it
   bool built = false;
   int64_t height = 0, width = 0;
 
@@ -93,11 +95,11 @@ struct Solver {
   }
 
   // Solves for the unknown pixels of `values`, which must be 0.
-  void solve(double goal) {
-    run_best([&]() SX_INLINE_LAMBDA { iterate(goal); });
+  void solve(double goal, int iterations = kInfillIterations) {
+    run_best([&]() SX_INLINE_LAMBDA { iterate(goal, iterations); });
   }
 
-  SX_HD void iterate(double goal) {
+  SX_HD void iterate(double goal, int iterations) {
     Grid<T>& grid = grids.finest();
     grids.guess(values);
     // In double: what float leaves out of the first residual would be an error of the solution, and a large one where known
@@ -105,7 +107,7 @@ struct Solver {
     for (int64_t y = 0; y < height; ++y) pull_row<kStencil, double>(grid, y, values, grid.right.row(y));
     double product = 0;
     T step = T(0);
-    for (int iteration = 0; iteration < kInfillIterations; ++iteration) {
+    for (int iteration = 0; iteration < iterations; ++iteration) {
       T largest = T(0);
       double now = 0;
       grids.cycle(
@@ -143,6 +145,7 @@ struct Solver {
       if (!(curvature > 0)) return;
       step = static_cast<T>(now / curvature);
     }
+    for (int64_t y = 0; y < height; ++y) add_row(y, values, direction, step);  // that of the last iteration
   }
 
   SX_HD void add_row(int64_t y, Plane<T>& to, const Plane<T>& from, T factor) {
@@ -173,17 +176,17 @@ template <InfillStencil kStencil, class T, class In>
 SX_HD void write_row(Solver<kStencil, T>& solver, const LinearInfillProblem& problem, const Channel<In>& channel,
                      const uint8_t* remove, const Known& known, const float* noise, In* out, int64_t y) {
   const int64_t width = problem.width;
-  const double mean = known.mean;
+  const double mean = known.mean, unit = known.unit, per_unit = 1 / unit;
   const In lowest = static_cast<In>(known.lowest), highest = static_cast<In>(known.highest);
   const uint8_t* marks = remove + y * width;
   T* __restrict values = solver.values.row(y);
   In* __restrict result = out + y * width;
   for (int64_t x = 0; x < width; ++x) {
     // A mean of means lies between the extremes of the known pixels; rounding must not leave them.
-    const In solved = static_cast<In>(static_cast<double>(values[x]) + mean);
+    const In solved = static_cast<In>(unit * static_cast<double>(values[x]) + mean);
     result[x] = solved < lowest ? lowest : (solved > highest ? highest : solved);
   }
-  for (int64_t x = 0; x < width; ++x) values[x] = static_cast<T>(static_cast<double>(result[x]) - mean);
+  for (int64_t x = 0; x < width; ++x) values[x] = static_cast<T>(per_unit * (static_cast<double>(result[x]) - mean));
   if (noise != nullptr) {
     const In deviation = static_cast<In>(problem.noise_std);
     for (int64_t x = 0; x < width; ++x) result[x] += deviation * static_cast<In>(noise[y * width + x]);
@@ -196,22 +199,22 @@ template <InfillStencil kStencil, class T, class In>
 double fill_channel(Solver<kStencil, T>& solver, const LinearInfillProblem& problem, const Channel<In>& channel,
                     const uint8_t* remove, const Known& known, const float* noise, In* out) {
   const int64_t height = problem.height, width = problem.width;
-  const double mean = known.mean;
+  const double mean = known.mean, per_unit = 1 / known.unit;
   solver.build(remove, height, width);
   run_best([&]() SX_INLINE_LAMBDA {
     for (int64_t y = 0; y < height; ++y) {
       T* __restrict values = solver.values.row(y);
       const T* inverse = solver.grids.finest().inverse.row(y);
       channel.for_row(y, width, [&](int64_t x, In value) SX_INLINE_LAMBDA {
-        values[x] = inverse[x] > T(0) ? T(0) : static_cast<T>(static_cast<double>(value) - mean);
+        values[x] = inverse[x] > T(0) ? T(0) : static_cast<T>(per_unit * (static_cast<double>(value) - mean));
       });
     }
   });
-  solver.solve(infill_goal(problem.tolerance, known.spread, sizeof(T) == sizeof(double)));
+  solver.solve(infill_goal(per_unit * problem.tolerance, per_unit * known.spread, sizeof(T) == sizeof(double)));
   double left = 0;
   run_best([&]() SX_INLINE_LAMBDA {
     for (int64_t y = 0; y < height; ++y) write_row(solver, problem, channel, remove, known, noise, out, y);
-    left = solver.largest_residual();
+    left = known.unit * solver.largest_residual();
   });
   return left;
 }
@@ -257,7 +260,8 @@ void fill(int64_t begin, int64_t end, const LinearInfillProblem& problem) {
       if (!known.finite) {
         *left = std::numeric_limits<float>::quiet_NaN();
         fill_without_system(channel, problem, remove, std::numeric_limits<In>::quiet_NaN(), noise, out);
-            } else if (sizeof(In) == sizeof(double) || infill_needs_double(problem.tolerance, known.spread)) {
+      } else if (sizeof(In) == sizeof(double) ||
+                 infill_needs_double(problem.tolerance, known.spread, problem.height, problem.width)) {
         *left = static_cast<float>(fill_channel(in_double, problem, channel, remove, known, noise, out));
       } else {
         *left = static_cast<float>(fill_channel(in_float, problem, channel, remove, known, noise, out));

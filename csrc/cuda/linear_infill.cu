@@ -1,7 +1,6 @@
 // Linear infill on the device: the method of the CPU kernel with the mean as first guess, one plane (step, image, channel) per
 // block. At most kBlocks blocks run; each takes plane after plane, with planes of its own in scratch memory, which the L2 cache
-// holds in part. A block reads and writes about 50 planes an iteration, 4 to 7 iterations at the usual tolerance. No size of
-// plane is too large.
+// holds in part. No size of plane is too large.
 #include "multigrid.cuh"
 
 namespace saliency_ext {
@@ -44,7 +43,7 @@ struct PlaneOf {
 };
 
 struct Known {
-  double mean, lowest, highest, spread;
+  double mean, lowest, highest, spread, unit;
 };
 
 // Conjugate gradients for one plane; returns the residual, valid in every thread.
@@ -53,7 +52,8 @@ __device__ __forceinline__ double solve(PlaneOf<In>& plane, const Known& known, 
   const LinearInfillProblem& problem = plane.problem;
   const InfillLevel finest{problem.height, problem.width, 0};
   const int64_t pyramid = cuda::infill_pyramid(finest.height, finest.width), stride = finest.stride();
-  const double goal = infill_goal(problem.tolerance, known.spread, sizeof(T) == sizeof(double));
+  const double unit = known.unit, per_unit = 1 / unit;
+  const double goal = infill_goal(per_unit * problem.tolerance, per_unit * known.spread, sizeof(T) == sizeof(double));
   cuda::DeviceMultigrid<kStencil, T> grids{memory,
                                            memory + pyramid,
                                            memory + 2 * pyramid,
@@ -69,7 +69,7 @@ __device__ __forceinline__ double solve(PlaneOf<In>& plane, const Known& known, 
   // 1. Right side: what the known neighbours give; the first guess is their mean, 0.
   cuda::for_cells(finest, [&](int64_t y, int64_t x, int64_t at) {
     const bool removed = plane.remove[y * finest.width + x];
-    image[at] = removed ? T(0) : static_cast<T>(static_cast<double>(plane.at(y, x)) - known.mean);
+    image[at] = removed ? T(0) : static_cast<T>(per_unit * (static_cast<double>(plane.at(y, x)) - known.mean));
     values[at] = T(0);
   });
   __syncthreads();
@@ -121,10 +121,10 @@ __device__ __forceinline__ double solve(PlaneOf<In>& plane, const Known& known, 
   // 3. Out, and the residual of what is written. A mean of means lies between the extremes of the known pixels.
   cuda::for_cells(finest, [&](int64_t y, int64_t x, int64_t at) {
     const In lowest = static_cast<In>(known.lowest), highest = static_cast<In>(known.highest);
-    In value = static_cast<In>(static_cast<double>(values[at]) + known.mean);
+    In value = static_cast<In>(unit * static_cast<double>(values[at]) + known.mean);
     value = value < lowest ? lowest : (value > highest ? highest : value);
     value = plane.remove[y * finest.width + x] ? value : plane.at(y, x);
-    image[at] = static_cast<T>(static_cast<double>(value) - known.mean);
+    image[at] = static_cast<T>(per_unit * (static_cast<double>(value) - known.mean));
     plane.write(y, x, value);
   });
   __syncthreads();
@@ -135,7 +135,7 @@ __device__ __forceinline__ double solve(PlaneOf<In>& plane, const Known& known, 
     const double size = fabs(mean - static_cast<double>(image[at]));
     gap = size > gap ? size : gap;
   });
-  return cuda::block_largest<kThreads>(gap);
+  return unit * cuda::block_largest<kThreads>(gap);
 }
 
 // Number of known pixels, and what they say; `bad` counts those that are no numbers.
@@ -148,16 +148,17 @@ __device__ __forceinline__ Known known_of(const PlaneOf<In>& plane, const Infill
     const double value = static_cast<double>(plane.at(y, x));
     ++known;
     wrong += !(value - value == 0);
-    sum += value;
+    sum += kInfillShrink * value;
     highest = value > highest ? value : highest;
     negated = -value > negated ? -value : negated;
   });
   *count = cuda::block_total<kThreads>(known);
   *bad = cuda::block_total<kThreads>(wrong);
-  const double mean = cuda::block_total<kThreads>(sum) / static_cast<double>(*count);
+  const double mean = cuda::block_total<kThreads>(sum) / static_cast<double>(*count) / kInfillShrink;
   highest = cuda::block_largest<kThreads>(highest);
   const double lowest = -cuda::block_largest<kThreads>(negated);
-  return {mean, lowest, highest, highest - mean > mean - lowest ? highest - mean : mean - lowest};
+  const double spread = highest - mean > mean - lowest ? highest - mean : mean - lowest;
+  return {mean, lowest, highest, spread, infill_unit(spread)};
 }
 
 template <InfillStencil kStencil, class In>
@@ -176,7 +177,8 @@ __global__ void __launch_bounds__(kThreads) infill_kernel(LinearInfillProblem pr
       const In value = count == 0 ? In(0) : static_cast<In>(NAN);
       cuda::for_cells(finest, [&](int64_t y, int64_t x, int64_t) { plane.write(y, x, value); });
     } else {
-      const bool in_double = sizeof(In) == sizeof(double) || infill_needs_double(problem.tolerance, known.spread);
+      const bool in_double = sizeof(In) == sizeof(double) ||
+                             infill_needs_double(problem.tolerance, known.spread, problem.height, problem.width);
       const int wanted = in_double ? 8 : 4;
       if (cleared != wanted) {
         for (int64_t i = threadIdx.x; i < elements; i += kThreads) memory[i] = 0;

@@ -82,7 +82,7 @@ struct DeviceMultigrid {
           const int64_t cell = fine.at(row, column);
           const bool open = diagonal[cell] > T(0);
           solved = solved || open;
-          tie += infill_tie<kStencil>(open, right[cell]);
+          tie += infill_tie<kStencil>(open, infill_gain<T>(fine.height, fine.width) * right[cell]);
         }
         const T sum = static_cast<T>(infill_weight_sum<kStencil>(y, x, level.height, level.width)) + tie;
         solved = solved && sum > T(0);
@@ -124,7 +124,7 @@ struct DeviceMultigrid {
           sum += share * restriction<T>(column, x, level.width, coarse.width) * from[level.at(row, column)];
         }
       }
-      right[at] = sum;
+      right[at] = infill_gain<T>(level.height, level.width) * sum;
     });
     __syncthreads();
   }

@@ -81,7 +81,8 @@ def linear_infill(
         remove: (S, N, H, W) bool, True = removed: S masks per image.
         stencil: "road" or "harmonic".
         tolerance: > 0, largest error of a pixel, in units of the inputs, before noise. Cost grows with its logarithm. Below
-            1e-5 of the range of an image the work is done in float64; float32 results are rounded after that.
+            1e-5 of the range of an image, times the square of its long side by its short one, the work is done in float64;
+            float32 results are rounded after that.
         noise_std: >= 0, one number or one per channel, in units of the inputs. Published: 0.01 of a range of [0, 1], which is
             0.01 / std of a channel after normalisation.
         seed: of the noise, in [0, 2^63).

@@ -31,9 +31,11 @@ def linear_infill(
     images = torch.where(bad[..., None, None], 0.0, images)
     sums = neighbours(torch.ones_like(images)).clamp(min=1)
     known = torch.where(unknown, 0.0, images)
-    mean = known.sum((-1, -2), keepdim=True) / (~unknown).sum((-1, -2), keepdim=True).clamp(min=1)
+    mean = (known / (~unknown).sum((-1, -2), keepdim=True).clamp(min=1)).sum((-1, -2), keepdim=True)
     known = torch.where(unknown, 0.0, known - mean)
-    solved = torch.where(unknown, _solve(neighbours, sums, unknown, known), known)
+    unit = known.abs().amax((-1, -2), keepdim=True)  # squares of huge and of tiny values must fit, too
+    unit = torch.where(unit > 0, unit, 1.0)
+    solved = torch.where(unknown, unit * _solve(neighbours, sums, unknown, known / unit), known)
     gap = torch.where(unknown, neighbours(solved) / sums - solved, 0.0).abs().amax((-1, -2))
     removed = solved + mean
     if noise is not None:
