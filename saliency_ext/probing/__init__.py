@@ -1,5 +1,6 @@
 """From questions to answers: mask families, schedules, the plan that removes duplicates, the engine that runs the model."""
 
+from .adaptive import AdaptiveCurves, AdaptiveSteps
 from .answers import Answers
 from .coalitions import CoalitionMasks
 from .engine import Engine
@@ -25,6 +26,8 @@ from .schedule import (
 from .session import Session
 
 __all__ = [
+    "AdaptiveCurves",
+    "AdaptiveSteps",
     "Answers",
     "BlockOrder",
     "BoxMasks",
