@@ -69,9 +69,10 @@ def write_summary(store: Store, run: str, chunks: int) -> None:
     took = [note for note in notes if note is not None]
     counted = [note["counters"] for note in took]
     names = [field.name for field in dataclasses.fields(Counters) if field.name != "seconds"]
-    counters: dict[str, Any] = {name: sum(each[name] for each in counted) for name in names}
+    counters: dict[str, Any] = {name: sum(each.get(name, 0) for each in counted) for name in names}
     counters["seconds"] = {name: sum(each["seconds"][name] for each in counted) for name in Counters().seconds}
-    asked, answered = (sum(note["samples"] * note["counters"][name] for note in took) for name in ("asked", "unique"))
+    kinds = (sum(note["samples"] * note["counters"][name] for note in took) for name in ("asked", "unique"))
+    asked, answered = (counters["refined"] + kind for kind in kinds)
     statuses: Counter[str] = Counter()
     for chunk in range(chunks):
         statuses.update(read_parquet(store.shard(chunk), ["status"])["status"].to_pylist())

@@ -22,6 +22,7 @@ from ..probing.answers import read_out
 from ..probing.masks import ALL_KEPT, WholeImage
 from .chunks import Chunk
 from .maps import Source
+from .refining import refine
 from .statuses import Faults, marked
 
 _PROBABILITIES = ("probability", "log_probability")
@@ -85,6 +86,7 @@ class Scoring:
                     else:
                         results[pair] = marked(_score_map(metric, case, chunk.truth), faults, None)
                 session.ask(case.plan)
+        refine(self.engine, safe, classes, chunk.sample_ids, answers, [(metric, keys) for _, metric, keys, _ in asked])
         for pair, metric, keys, faults in asked:
             results[pair] = marked(metric.finish(answers, keys), faults, answers.failed)
         return {(source.name, name): results[source.name, name] for source in self.sources for name in self.metrics}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import ops
 from ..checks import require_choice
-from ..probing import Answers, BlockOrder, Plan, RandomOrder, Ranked
+from ..probing import Answers, BlockOrder, Plan, Points, RandomOrder, Ranked
 from ..probing.masks import Masks
 from ..protocols import Explainer, Forward, Infill
 from .result import MetricResult
@@ -17,6 +17,7 @@ from .result import MetricResult
 TIES = ("random", "index", "last_index")
 
 Keys = list[list[Hashable]]  # per draw of the infill, per step
+Wanted = tuple[Points, Tensor]  # points of a curve, and which of them an image asks: (N, P) bool
 
 
 @dataclass
@@ -95,7 +96,13 @@ def rank_map(saliency: Tensor, ties: str, seed: int, sample_ids: Tensor) -> Tens
 
 
 class Metric(Protocol):
-    """A metric with probes: says which it needs and turns answers into values."""
+    """A metric with probes: says which it needs and turns answers into values.
+
+    It may also have `refine(answers, asked) -> list[Wanted]`: called in rounds when the probes are answered, for further points
+    that single images ask; they are answered before the next round, and `finish` follows once it returns none. What it keeps
+    between rounds is in `asked`. An image's points must depend on its own answers alone, so that its value does, and there must
+    be an end to them. It is `RefinableMetric` that does so for curves.
+    """
 
     info: Any
 

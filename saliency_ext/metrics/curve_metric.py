@@ -8,12 +8,13 @@ so removing the least relevant is inserting the most relevant, read backwards, a
 """
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer
-from ..probing import Answers, EqualFractions, Order, RankMasks, Schedule, StratifiedSteps
+from ..probing import AdaptiveSteps, Answers, EqualFractions, Order, RankMasks, Schedule, StratifiedSteps
 from ..probing.answers import SCORES
 from ..probing.curve import RULES, area_under
 from ..protocols import Infill, MaskedInfill
@@ -27,7 +28,8 @@ class CurveMetric:
     Args:
         infill: what a removed pixel becomes.
         schedule: counts of pixels per step; default 20 equal fractions, both ends. With `StratifiedSteps` each image has counts
-            of its own, and the area is an unbiased estimate of that of a fine grid.
+            of its own, and the area is an unbiased estimate of that of a fine grid; with `AdaptiveSteps`, where a metric takes
+            them, each image chooses its counts, and the area is within a tolerance of the grid's if the curve is monotone.
         score: "probability", "logit", "log_probability" or "accuracy" of the target.
         ties: "random" (keyed by seed, sample id and pixel), "index" or "last_index".
         seed: of the tie-break and other draws.
@@ -36,12 +38,14 @@ class CurveMetric:
     """
 
     infill: Infill
-    schedule: Schedule | StratifiedSteps = field(default_factory=EqualFractions)
+    schedule: Schedule | StratifiedSteps | AdaptiveSteps = field(default_factory=EqualFractions)
     score: str = "probability"
     ties: str = "random"
     seed: int = 0
     area: str = "trapezoid"
     unit: str = "pixel"
+
+    takes_adaptive: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         name = type(self).__name__
@@ -52,6 +56,12 @@ class CurveMetric:
         require_integer(name, "seed", self.seed, 0, 2**63 - 1)
         if isinstance(self.schedule, StratifiedSteps) and self.area != "trapezoid":
             bad_value(name, "area", "'trapezoid' where steps are drawn", repr(self.area))
+        if isinstance(self.schedule, AdaptiveSteps):
+            if not self.takes_adaptive:
+                remedy = "use a schedule such as EqualFractions"
+                bad_type(name, "schedule", "to give counts that do not depend on scores", "AdaptiveSteps", remedy)
+            if self.area != "trapezoid":
+                bad_value(name, "area", "'trapezoid' where steps are adaptive", repr(self.area))
         checked_infill(name, self.infill)
         if self.unit == "channel_value" and isinstance(self.infill, MaskedInfill):
             bad_value(name, "unit", "'pixel' with an infill made from the pixels around", "'channel_value'")
@@ -81,13 +91,19 @@ class CurveMetric:
         """(S,) true fractions of the schedule, float64; their means where steps are drawn."""
         if isinstance(self.schedule, StratifiedSteps):
             return self.schedule.mean_counts(places) / max(places, 1)
-        return torch.tensor(self.schedule.counts(places), dtype=torch.float64) / max(places, 1)
+        return self._shared_counts(places).double() / max(places, 1)
 
     def counts(self, case: Case, places: int) -> Tensor:
         """Counts (S,) of the schedule, or (N, S) where steps are drawn; int64, beside the images."""
         if isinstance(self.schedule, StratifiedSteps):
             return self.schedule.drawn(places, case.sample_ids)
-        return torch.tensor(self.schedule.counts(places), dtype=torch.int64, device=case.inputs.device)
+        return self._shared_counts(places).to(case.inputs.device)
+
+    def _shared_counts(self, places: int) -> Tensor:
+        """(S,) int64, those of the schedule; of the whole grid where each image has steps of its own."""
+        given = self.schedule
+        schedule = EqualFractions(given.grid) if isinstance(given, StratifiedSteps | AdaptiveSteps) else given
+        return torch.tensor(schedule.counts(places), dtype=torch.int64)
 
     def ask_most_relevant_removed(self, case: Case, order: Order) -> Keys:
         """Probes of the curve that removes the first of an order."""

@@ -4,28 +4,29 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from ..checks import bad_value, require_integer
-from ..probing import Answers
+from ..probing import AdaptiveSteps, Answers
 from ..probing.answers import average
 from ..probing.masks import WholeImage
 from ..protocols import MetricInfo
-from .case import Case, Keys
-from .curve_metric import CurveMetric
+from .case import Case, Keys, Wanted
+from .refinable import Curve, RefinableMetric
 from .result import OK, UNDEFINED, MetricResult
 
 
 @dataclass(frozen=True)
 class _Asked:
-    mif: Keys
-    lif: Keys
+    mif: Curve
+    lif: Curve
     clean: Keys
     references: list[tuple[Keys, Keys]]
     places: int
 
 
 @dataclass(frozen=True)
-class Fidelity(CurveMetric):
+class Fidelity(RefinableMetric):
     """F = AUC_LIF - AUC_MIF, per image [Brocki 2022; the same quantity as the symmetric relevance gain of Bluecher 2024].
 
     A score falls because information goes and because the image leaves what the model was trained on. Where the second part
@@ -47,6 +48,7 @@ class Fidelity(CurveMetric):
     references auc_random, mrg, lrg. curves: mif, lif, artifact; with references random (their mean).
 
     Note:
+        With `AdaptiveSteps` the tolerance is that of F, and both curves share it.
         Traps: F cannot correct that scattered and solid masks of one size may disturb the model differently; `GeometryGap` shows
         how much. References cost 2 S further masked inputs per image each, whatever the number of maps.
     """
@@ -63,6 +65,9 @@ class Fidelity(CurveMetric):
         require_integer("Fidelity", "references", self.references, 0, 2**16)
         if self.references and self.unit != "pixel":
             bad_value("Fidelity", "references", "0 where the unit is a channel value", self.references)
+        if self.references and isinstance(self.schedule, AdaptiveSteps):
+            remedy = "use a schedule such as EqualFractions"
+            bad_value("Fidelity", "references", "0 where steps are adaptive", self.references, remedy)
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -71,22 +76,31 @@ class Fidelity(CurveMetric):
 
     def ask(self, case: Case) -> _Asked:
         """The probes needed: both orders, and those of the references."""
-        orders = [self.order(case), *(case.random_order(self.seed, draw) for draw in range(self.references))]
-        pairs = [(self.ask_most_relevant_removed(case, o), self.ask_least_relevant_removed(case, o)) for o in orders]
-        return _Asked(*pairs[0], case.ask(WholeImage(), self.infill), pairs[1:], self.places(case))
+        order = self.order(case)
+        mif, lif = self.curve_most_removed(case, order), self.curve_least_removed(case, order)
+        drawn = [case.random_order(self.seed, draw) for draw in range(self.references)]
+        references = [(self.ask_most_relevant_removed(case, o), self.ask_least_relevant_removed(case, o)) for o in drawn]
+        return _Asked(mif, lif, case.ask(WholeImage(), self.infill), references, self.places(case))
+
+    def refine(self, answers: Answers, asked: _Asked) -> list[Wanted]:
+        """Points that images still ask for: the tolerance is that of F, and both curves share it."""
+        return self.more(answers, [asked.mif, asked.lif], self._unit(self.read(answers, asked.clean)))
+
+    def _unit(self, clean: Tensor) -> Tensor:
+        """(N, 1) what a score is divided by; NaN where there is no ratio."""
+        return torch.where(clean > 0, clean, torch.nan) if self.relative else torch.ones_like(clean)
 
     def finish(self, answers: Answers, asked: _Asked) -> MetricResult:
         """Turns answers into values."""
         fractions = self.fractions(asked.places)
         clean = self.read(answers, asked.clean)
-        positive = torch.where(clean > 0, clean, torch.nan)
-        unit = positive if self.relative else torch.ones_like(clean)
-        mif, lif = self.read(answers, asked.mif) / unit, self.read(answers, asked.lif) / unit
+        unit = self._unit(clean)
+        (mif, lif), certificate = self.read_curves(answers, [asked.mif, asked.lif], unit)
         auc_mif, auc_lif = (self.summarise(curve, fractions, asked.places) for curve in (mif, lif))
         values = auc_lif - auc_mif
         artifact = (clean / unit - lif).clamp(min=0)
         curves = {"mif": mif, "lif": lif, "artifact": artifact}
-        extras = {"auc_mif": auc_mif, "auc_lif": auc_lif, "normalised": values * (unit / clean)[:, 0]}
+        extras = {"auc_mif": auc_mif, "auc_lif": auc_lif, "normalised": values * (unit / clean)[:, 0], **certificate}
         early = (fractions <= 0.5).nonzero()
         if len(early):
             extras["artifact_half"] = artifact[:, int(early[-1])]

@@ -5,13 +5,13 @@ from typing import ClassVar
 
 from ..probing import Answers
 from ..protocols import MetricInfo
-from .case import Case, Keys
-from .curve_metric import CurveMetric
+from .case import Case
+from .refinable import Curve, RefinableMetric
 from .result import MetricResult
 
 
 @dataclass(frozen=True)
-class Insertion(CurveMetric):
+class Insertion(RefinableMetric):
     """Area under the score while the most relevant pixels are put into the pure infill [Petsiuk 2018, Sec. 3.3].
 
     AUC = trapezoid over the true fraction t of f(infill with the t n most relevant pixels of the image). Higher is better.
@@ -25,12 +25,12 @@ class Insertion(CurveMetric):
         "insertion", "higher", "area under the score over [0, 1]", "sufficiency of what is ranked first", "Petsiuk 2018"
     )
 
-    def ask(self, case: Case) -> tuple[Keys, int]:
+    def ask(self, case: Case) -> tuple[Curve, int]:
         """The probes needed."""
-        return self.ask_most_relevant_inserted(case, self.order(case)), self.places(case)
+        return self.curve_most_inserted(case, self.order(case)), self.places(case)
 
-    def finish(self, answers: Answers, asked: tuple[Keys, int]) -> MetricResult:
+    def finish(self, answers: Answers, asked: tuple[Curve, int]) -> MetricResult:
         """Turns answers into values."""
-        fractions, curve = self.fractions(asked[1]), self.read(answers, asked[0])
+        fractions, ((curve,), extras) = self.fractions(asked[1]), self.read_curves(answers, asked[:1])
         values = self.summarise(curve, fractions, asked[1])
-        return MetricResult(self.info, values, self.parameters, fractions=fractions, curves={"insertion": curve})
+        return MetricResult(self.info, values, self.parameters, fractions=fractions, curves={"insertion": curve}, extras=extras)

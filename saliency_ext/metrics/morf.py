@@ -3,20 +3,18 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from ..checks import bad_value, require_choice
-from ..probing import Answers, StratifiedSteps
+from ..probing import AdaptiveSteps, Answers, StratifiedSteps
 from ..protocols import MetricInfo
-from .case import Case, Keys
-from .curve_metric import CurveMetric
+from .case import Case
+from .refinable import Curve, RefinableMetric
 from .result import MetricResult
 
 _SUMMARIES = ("auc", "aopc")
 
 
 @dataclass(frozen=True)
-class _OrderedCurve(CurveMetric):
+class _OrderedCurve(RefinableMetric):
     """A curve and its summary: "auc", or "aopc" = mean over the steps of (clean score - score) [Samek 2017, Eq. 12]."""
 
     summary: str = "auc"
@@ -27,19 +25,21 @@ class _OrderedCurve(CurveMetric):
         require_choice(name, "summary", self.summary, _SUMMARIES)
         if self.summary == "aopc" and isinstance(self.schedule, StratifiedSteps):
             bad_value(name, "summary", "'auc' where steps are drawn", "'aopc'")
+        if self.summary == "aopc" and isinstance(self.schedule, AdaptiveSteps):
+            bad_value(name, "summary", "'auc' where steps are adaptive", "'aopc'")
 
     @property
     def parameters(self) -> dict[str, object]:
         """Every choice, as plain values."""
         return {**super().parameters, "summary": self.summary}
 
-    def _result(self, info: MetricInfo, curve: Tensor, places: int) -> MetricResult:
-        fractions = self.fractions(places)
+    def _result(self, info: MetricInfo, answers: Answers, asked: Curve, places: int) -> MetricResult:
+        fractions, ((curve,), extras) = self.fractions(places), self.read_curves(answers, [asked])
         values = self.summarise(curve, fractions, places) if self.summary == "auc" else (curve[:, :1] - curve).mean(1)
         if self.summary == "aopc":
             turned = {"lower": "higher", "higher": "lower"}[info.direction]
             info = MetricInfo(f"{info.name}_aopc", turned, "mean drop of the score", info.measures, info.reference)
-        return MetricResult(info, values, self.parameters, fractions=fractions, curves={info.name: curve})
+        return MetricResult(info, values, self.parameters, fractions=fractions, curves={info.name: curve}, extras=extras)
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class MoRF(_OrderedCurve):
         "morf", "lower", "area under the score over [0, 1]", "relevance of what is ranked first", "Samek 2017"
     )
 
-    def ask(self, case: Case) -> tuple[Keys, int]:
+    def ask(self, case: Case) -> tuple[Curve, int]:
         """The probes needed."""
-        return self.ask_most_relevant_removed(case, self.order(case)), self.places(case)
+        return self.curve_most_removed(case, self.order(case)), self.places(case)
 
-    def finish(self, answers: Answers, asked: tuple[Keys, int]) -> MetricResult:
+    def finish(self, answers: Answers, asked: tuple[Curve, int]) -> MetricResult:
         """Turns answers into values."""
-        return self._result(self.info, self.read(answers, asked[0]), asked[1])
+        return self._result(self.info, answers, *asked)
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class LeRF(_OrderedCurve):
         "lerf", "higher", "area under the score over [0, 1]", "irrelevance of what is ranked last", "Samek 2017"
     )
 
-    def ask(self, case: Case) -> tuple[Keys, int]:
+    def ask(self, case: Case) -> tuple[Curve, int]:
         """The probes needed."""
-        return self.ask_least_relevant_removed(case, self.order(case)), self.places(case)
+        return self.curve_least_removed(case, self.order(case)), self.places(case)
 
-    def finish(self, answers: Answers, asked: tuple[Keys, int]) -> MetricResult:
+    def finish(self, answers: Answers, asked: tuple[Curve, int]) -> MetricResult:
         """Turns answers into values."""
-        return self._result(self.info, self.read(answers, asked[0]), asked[1])
+        return self._result(self.info, answers, *asked)

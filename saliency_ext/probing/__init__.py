@@ -7,6 +7,7 @@ from .engine import Engine
 from .masks import BoxMasks, DenseMasks, GridMasks, Masks, RankMasks, SegmentMasks
 from .orders import BlockOrder, Order, RandomOrder, Ranked
 from .plan import Plan
+from .points import Points
 from .runner import Counters
 from .sampling import StratifiedSteps, learn_strata
 from .schedule import (
@@ -48,6 +49,7 @@ __all__ = [
     "Order",
     "PixelSteps",
     "Plan",
+    "Points",
     "RandomOrder",
     "RankMasks",
     "Ranked",

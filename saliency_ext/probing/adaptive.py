@@ -32,7 +32,7 @@ class AdaptiveCurves:
 
 @dataclass(frozen=True)
 class AdaptiveSteps:
-    """Points of a fine grid that each image chooses for itself: both ends, then more where the area is least certain.
+    """Points of a fine grid that each image chooses for itself: a few at first, then more where the area is least certain.
 
     Between two evaluated neighbours, h apart and v and w high, a monotone curve stays between v and w; so the trapezoid is off by
     at most
@@ -40,28 +40,35 @@ class AdaptiveSteps:
         bound = |v - w| (h - d) / 2,   d = the smaller of the first and the last grid step between them,
 
     which is attained by a jump next to a neighbour, and 0 where no grid point is left out. The intervals with the largest bounds
-    are bisected until their sum is at most the tolerance. Where several curves make one number, as in `Fidelity`, their
-    intervals compete, and the sum is over all of them.
+    are bisected until their sum is at most the tolerance; an odd number of steps is cut towards the middle of the grid, so that a
+    curve read backwards is asked the same if G is even. Where several curves make one number, as in `Fidelity`, their intervals
+    compete, and the sum is over all of them.
 
     In a round an image asks for the middles of all intervals whose bound is at least half of the largest (their halves are
     never larger than that, so one at a time would come to them before any half), the largest first, and no more than would meet
-    the tolerance if each half kept half of the difference. What an image asks depends on its own scores alone.
+    the tolerance if each half kept half of the difference. What an image asks depends on its own scores alone, so no number
+    depends on the other images, maps or metrics.
 
     Args:
         tolerance: > 0, of the metric's value, in its unit, against its value on the whole grid.
         grid: G >= 2, equal fractions of the grid; repeats are dropped where an image has fewer than G pixels.
+        first: in [1, G], equal parts of the grid, whose ends are asked whatever the bound; 1: only the two ends of the curve.
 
     Note:
-        An image is `certified` if the bound was met and the evaluated points rise or fall throughout; else `estimated`. Trap: the
-        certificate is conditional, as no evaluated point tells of a bump between two others. A curve with equal ends is asked
-        nowhere else: its bound is 0. Where that matters, compare a few images with `EqualFractions(grid)`.
-        An estimate is off by an unknown part of its bound, and not at random, as those of `StratifiedSteps` are: for the mean
-        over many images those are cheaper; for a value per image, adaptive steps are.
-        Deterministic. Curves in results are on the whole grid, linear between evaluated points.
+        In results the extras of an image are `bound`; `evaluated`, points of its curve or curves, both ends counted in each; and
+        `certified`: 1 if the bound was met and the evaluated points rise or fall throughout, else 0, an estimate. Curves are on
+        the whole grid, straight between evaluated points, and so are their means.
+        Traps: the certificate is conditional: no evaluated point tells of a bump between two others, and curves of real models
+        are seldom monotone to the last step, so some estimates are off by more than the tolerance. `first` finds wide bumps,
+        which matter most where a curve ends as high as it began: its bound is 0 as long as nothing else is known. Errors are not
+        random: other than with `StratifiedSteps` the mean over images is right up to the tolerance only, so `rank_methods` ranks
+        by the mean of the estimates, and a lead of less than twice the tolerance says nothing of the whole grid.
+        Deterministic. Memory beside the engine's: the ranks of all maps of a chunk, 4 bytes per pixel each, until it is scored.
+        Cost: a round ends with a forward that may be padded; many maps or metrics, or larger chunks, leave less of that.
 
     Example:
         >>> curves = torch.tensor([[1.0, 0, 0, 0, 0, 0, 0, 0, 0], [8.0, 7, 6, 5, 4, 3, 2, 1, 0]]) / torch.tensor([[1.0], [8.0]])
-        >>> found = AdaptiveSteps(0.1, grid=8).on(curves)
+        >>> found = AdaptiveSteps(0.1, grid=8, first=1).on(curves)
         >>> found.asked[0, 0].nonzero().flatten().tolist(), found.areas[0].item(), found.bound[0].item()
         ([0, 2, 4, 8], 0.125, 0.0625)
         >>> found.evaluated.tolist(), found.certified.tolist(), torch.trapezoid(curves, dx=1 / 8).tolist()
@@ -70,21 +77,28 @@ class AdaptiveSteps:
 
     tolerance: float = 0.01
     grid: int = 100
+    first: int = 4
 
     def __post_init__(self) -> None:
         require_number("AdaptiveSteps", "tolerance", self.tolerance, above=0.0)
         require_integer("AdaptiveSteps", "grid", self.grid, 2, 2**24)
+        require_integer("AdaptiveSteps", "first", self.first, 1, self.grid)
 
     def grid_counts(self, pixels: int) -> list[int]:
         """Counts (P,) of the whole grid, P = G + 1 unless there are fewer pixels."""
         return EqualFractions(self.grid).counts(pixels)
+
+    def first_places(self, points: int) -> list[int]:
+        """Which of the grid's points every image is asked, the same from either end."""
+        ends = ((i, i * (points - 1)) for i in range(self.first + 1))
+        return sorted({-(-end // self.first) if 2 * i < self.first else end // self.first for i, end in ends})
 
     def wanted(self, scores: Tensor, asked: Tensor, fractions: Tensor) -> Tensor:
         """The points that each image asks in its next round: none where it is done, or where a score is not finite.
 
         Args:
             scores: (N, K, P) float64, of K curves of each image; only those that were asked are read.
-            asked: (N, K, P) bool, both ends among them.
+            asked: (N, K, P) bool, `first_places` among them.
             fractions: (P,) float64, of the grid.
 
         Returns:
@@ -100,7 +114,8 @@ class AdaptiveSteps:
         still = total - (spared.cumsum(1) - spared)
         chosen = (ordered >= ordered[:, :1] / 2) & (ordered > 0) & (still > self.tolerance) & total.isfinite()
         chosen = torch.zeros_like(chosen).scatter(1, order, chosen).view_as(asked)
-        middles = (places + after) // 2
+        twice = places + after
+        middles = (twice + (twice < len(places) - 1)) // 2
         return torch.zeros_like(asked).scatter_reduce(2, middles, chosen, "amax") & ~asked
 
     def settled(self, scores: Tensor, asked: Tensor, fractions: Tensor) -> AdaptiveCurves:
@@ -140,7 +155,7 @@ class AdaptiveSteps:
         require_shape(name, "curves", given, "(N, K, P)", (*given.shape[:2], len(at)))
         scores = given.detach().double().cpu()
         asked = torch.zeros(scores.shape, dtype=torch.bool)
-        asked[..., [0, -1]] = True
+        asked[..., self.first_places(len(at))] = True
         active = torch.arange(len(scores))
         while len(active):
             more = self.wanted(scores[active], asked[active], at)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value, require_choice
+from .points import Points, Table
 
 SCORES = ("probability", "logit", "log_probability", "accuracy")
 
@@ -43,6 +44,7 @@ class Answers:
     classes: Tensor
     failed: Tensor = field(init=False)
     _rows: dict[Hashable, Tensor] = field(default_factory=dict)  # key -> (N, T + 2): logits, log-sum-exp, winner
+    _tables: dict[Hashable, Table] = field(default_factory=dict)  # of curves that each image asked for other points of
 
     def __post_init__(self) -> None:
         self.failed = torch.zeros(self.classes.shape[0], dtype=torch.bool)
@@ -61,7 +63,10 @@ class Answers:
         "probability" softmax over all logits, "logit" raw, "log_probability", "accuracy" 1 where the class wins.
         """
         require_choice("Answers.score", "kind", kind, SCORES)
-        rows = self._stacked("Answers.score", keys)
+        return self._scored(self._stacked("Answers.score", keys), kind, column)
+
+    def _scored(self, rows: Tensor, kind: str, column: int = 0) -> Tensor:
+        """Scores (N, S) of read-outs (N, S, columns)."""
         logit, normaliser, winner = rows[..., column], rows[..., -2], rows[..., -1]
         if kind == "logit":
             return logit
@@ -88,9 +93,29 @@ class Answers:
         """Scores (N, S) averaged over the draws of a stochastic infill."""
         return average([self.score(keys, kind, column) for keys in draws])
 
+    def known_points(self, points: Points) -> Tensor:
+        """(N, P) bool, the points of a curve that need not be asked again."""
+        table = self._tables.get(points.key)
+        return torch.zeros(len(self.classes), len(points.counts), dtype=torch.bool) if table is None else table.known
+
+    def add_points(self, points: Points, images: Tensor, places: Tensor, rows: Tensor) -> None:
+        """Stores read-outs (draws, R, columns) of R pairs of an image and a place of a curve."""
+        if points.key not in self._tables:
+            self._tables[points.key] = Table.empty(len(rows), len(self.classes), len(points.counts), rows.shape[2])
+        self._tables[points.key].add(images, places, rows)
+
+    def point_scores(self, points: Points, kind: str) -> Tensor:
+        """Scores (N, P) of the target at the points of a curve, averaged over the draws of the infill; NaN where unknown."""
+        table = self._tables.get(points.key)
+        if table is None:
+            return torch.full((len(self.classes), len(points.counts)), torch.nan, dtype=torch.float64)
+        return average([self._scored(rows, kind) for rows in table.rows])
+
     def digest(self) -> str:
         """A fingerprint of all answers, for tests of exactness."""
         state = hashlib.blake2b(digest_size=16)
         for key in sorted(self._rows, key=repr):
             state.update(repr(key).encode() + self._rows[key].numpy().tobytes())
+        for key in sorted(self._tables, key=repr):
+            state.update(repr(key).encode() + self._tables[key].rows.numpy().tobytes())
         return state.hexdigest()

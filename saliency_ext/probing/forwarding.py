@@ -30,9 +30,16 @@ class Runner(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """A slice of the images of a run, small enough for the buffer."""
+    """Some images of a run, few enough for the buffer.
+
+    Attributes:
+        images: where their answers go: the second index of the rows given to `Forwarding.add`.
+        among: (n,) int64, on the host, which images of the run they are; an image may come again.
+        inputs, classes, sample_ids: of these images.
+    """
 
     images: slice
+    among: Tensor
     inputs: Tensor
     classes: Tensor
     sample_ids: Tensor
@@ -78,8 +85,7 @@ class Forwarding:
 
         `rows` (steps, images of the run, T + 2) is where the answers go.
         """
-        if not self.buffers:
-            self.buffers = self.runner.buffers_like(part.inputs, self.turns.buffers)
+        self._begin(part.inputs)
         n, at = part.inputs.shape[0], 0
         infill = None if isinstance(batch.infill, MaskedInfill) else self._filled(batch, part)
         while at < len(batch.steps):
@@ -97,6 +103,16 @@ class Forwarding:
             self.entries.append(_Entry(rows[at : at + take], part))
             self.used += take * n
             at += take
+
+    def room(self, inputs: Tensor) -> int:
+        """Rows that can be rendered before a forward; never 0, for a full buffer is forwarded first."""
+        self._begin(inputs)
+        size = self.buffers[self.turn].shape[0]
+        return size - self.used % size
+
+    def _begin(self, inputs: Tensor) -> None:
+        if not self.buffers:
+            self.buffers = self.runner.buffers_like(inputs, self.turns.buffers)
 
     def _filled(self, batch: Batch, part: Part) -> Tensor:
         """The infill of a part. The last one is kept: orders and directions that follow each other share it."""
@@ -137,7 +153,7 @@ class Forwarding:
             steps, own = len(entry.rows), slice(at, at + entry.size)
             entry.rows[:, entry.part.images] = answers[own].view(steps, -1, answers.shape[1])
             if failed is not None:
-                self.failed[entry.part.images] |= failed[own].view(steps, -1).any(0)
+                self.failed[entry.part.among[failed[own].view(steps, -1).any(0)]] = True
             at += entry.size
 
 

@@ -24,10 +24,15 @@ _Kind = tuple[tuple[int, ...], torch.dtype, torch.device]  # images whose forwar
 
 @dataclass
 class Counters:
-    """What an engine did: counts have no noise, seconds have."""
+    """What an engine did: counts have no noise, seconds have.
+
+    `asked` and `unique` count kinds of masked input, each run on all images of a chunk; `refined` those of single images, where
+    each image chose points of its own.
+    """
 
     asked: int = 0
     unique: int = 0
+    refined: int = 0
     forwards: int = 0
     images_forwarded: int = 0
     images_padded: int = 0

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from .answers import Answers
 from .forwarding import Forwarding, Part
-from .plan import Key, Plan
+from .plan import Batch, Key, Plan
+from .points import Points
 from .runner import ModelRunner
 
 Progress = Callable[[int, int], None]
@@ -33,7 +34,8 @@ class Session:
         self._inputs, self._classes, self._ids = inputs, classes, sample_ids
         self._images, self._columns = len(inputs), classes.shape[1] + 2
         self._rows: dict[Key, Tensor] = {}
-        self._done = 0
+        self._found: list[tuple[Points, Tensor, Tensor, Tensor]] = []
+        self._done, self._asked = 0, 0
         highest = int(answers.classes.max()) if answers.classes.numel() else 0  # read once, before any forward
         self._forwarding = Forwarding(runner, answers.failed, highest, self._report, runner.turns(inputs.device))
 
@@ -44,6 +46,7 @@ class Session:
         sizes = [len(batch.keys) for batch in batches]
         self._runner.counters.asked += plan.asked
         self._runner.counters.unique += sum(sizes)
+        self._asked += sum(sizes) * self._images
         rows = torch.full((sum(sizes), self._images, self._columns), torch.nan, dtype=torch.float64)
         self._rows.update(zip((key for batch in batches for key in batch.keys), rows.unbind(0), strict=True))
         self._forwarding.turns.begin()
@@ -51,11 +54,36 @@ class Session:
             for batch, own in zip(batches, torch.split(rows, sizes), strict=True):
                 self._forwarding.add(batch, part, own)
 
+    def ask_points(self, points: Points, wanted: Tensor) -> None:
+        """Runs points of a curve that are not known yet, other ones for each image; ask a curve once in a session.
+
+        Args:
+            points: of which curve.
+            wanted: (N, P) bool.
+        """
+        images, places = (wanted & ~self.answers.known_points(points)).nonzero(as_tuple=True)
+        rows = torch.full((points.infill.draws, len(images), self._columns), torch.nan, dtype=torch.float64)
+        self._found.append((points, images, places, rows))
+        self._runner.counters.refined += len(rows) * len(images)
+        self._asked += len(rows) * len(images)
+        for draw, found in enumerate(rows):
+            at = 0
+            while at < len(images):  # cut so that every buffer is full
+                own = slice(at, min(at + self._forwarding.room(self._inputs), len(images)))
+                among, there = images[own], images[own].to(self._inputs.device)
+                part = Part(slice(0, len(among)), among, self._inputs[there], self._classes[there], self._ids[there])
+                masks = points.masks(among, places[own], self._images)
+                self._forwarding.turns.begin()
+                self._forwarding.add(Batch(masks, points.infill, draw, (0,), ()), part, found[None, own])
+                at = own.stop
+
     def finish(self) -> None:
         """Runs what is left in the buffer; the answers are complete."""
         self._forwarding.finish()
         for key, row in self._rows.items():
             self.answers.add(key, row)
+        for points, images, places, rows in self._found:
+            self.answers.add_points(points, images, places, rows)
 
     def _parts(self, steps: int) -> Iterator[Part]:
         """The images in slices of which so many steps fill a forward: few images, which stay in cache from step to step."""
@@ -64,9 +92,10 @@ class Session:
         size = next(size for size in range(most, 0, -1) if batch % size == 0)
         for start in range(0, self._images, size):
             images = slice(start, min(start + size, self._images))
-            yield Part(images, self._inputs[images], self._classes[images], self._ids[images])
+            among = torch.arange(images.start, images.stop)
+            yield Part(images, among, self._inputs[images], self._classes[images], self._ids[images])
 
     def _report(self, count: int) -> None:
         self._done += count
         if self._progress is not None:
-            self._progress(self._done, len(self._rows) * self._images)
+            self._progress(self._done, self._asked)

@@ -11,6 +11,11 @@ from saliency_ext.probing import AdaptiveSteps
 from saliency_ext.probing.curve import area_under
 
 
+def middle(i, j, last):
+    """Half-way; of two candidates the one nearer to the middle of the grid."""
+    return min((i + j) // 2, (i + j + 1) // 2, key=lambda place: abs(2 * place - last))
+
+
 def naive_round(curves, asked, at, tolerance):
     """What one image asks next, K curves as lists: the rule of the docstring, word by word."""
     intervals = []
@@ -22,7 +27,7 @@ def naive_round(curves, asked, at, tolerance):
     left, wanted = sum(item[0] for item in intervals), []
     for bound, k, i, j in intervals:
         if left > tolerance and bound > 0 and bound >= intervals[0][0] / 2:
-            wanted.append((k, (i + j) // 2))
+            wanted.append((k, middle(i, j, len(at) - 1)))
             left -= bound * (j - i) / (2 * (j - i - 1))
     return wanted
 
@@ -43,7 +48,7 @@ def one_at_a_time(curve, tolerance):
         return abs(curve[interval[1]] - curve[interval[0]]) * (interval[1] - interval[0] - 1) / last / 2
 
     while sum(map(bound, itertools.pairwise(sorted(asked)))) > tolerance:
-        asked.add(sum(max(itertools.pairwise(sorted(asked)), key=bound)) // 2)
+        asked.add(middle(*max(itertools.pairwise(sorted(asked)), key=bound), last))
     return asked
 
 
@@ -67,7 +72,7 @@ def test_the_bound_holds_for_every_monotone_curve(values, steps, tolerance, risi
     curve = torch.tensor(sorted(values, reverse=not rising), dtype=torch.float64)
     at = torch.tensor([0, *itertools.accumulate(steps[: len(values) - 1])], dtype=torch.float64)
     at = at / at[-1]
-    found = AdaptiveSteps(tolerance, grid=max(len(values) - 1, 2)).on(curve[None], at)
+    found = AdaptiveSteps(tolerance, grid=max(len(values) - 1, 2), first=1).on(curve[None], at)
     error = abs(float(found.areas[0, 0]) - float(area_under(curve, at)))
     assert error <= float(found.bound[0]) + 1e-12
     assert float(found.bound[0]) <= tolerance and bool(found.certified[0])
@@ -79,7 +84,7 @@ def test_any_curves_are_asked_what_the_rule_says(values, tolerance):
     points = min(map(len, values))
     curves = torch.tensor([own[:points] for own in values], dtype=torch.float64)
     at = torch.arange(points, dtype=torch.float64) / (points - 1)
-    found = AdaptiveSteps(tolerance, grid=points - 1).on(curves[None])
+    found = AdaptiveSteps(tolerance, grid=points - 1, first=1).on(curves[None])
     expected = naive(curves.tolist(), at.tolist(), tolerance)
     sizes = [len(own) for own in expected]
     if abs(float(found.bound[0]) - tolerance) > 1e-9:  # else rounding decides
@@ -92,7 +97,7 @@ def test_any_curves_are_asked_what_the_rule_says(values, tolerance):
 def test_rounds_ask_no_more_than_one_at_a_time(grid, more, tolerance):
     """A grid that halves to the end: the same points. Else at most one more, for the halves are not equal."""
     curves = monotone(60, grid + 1)
-    found = AdaptiveSteps(tolerance, grid).on(curves)
+    found = AdaptiveSteps(tolerance, grid, first=1).on(curves)
     for row, curve in enumerate(curves.tolist()):
         alone = one_at_a_time(curve, tolerance)
         assert alone == places(found, row) if more == 0 else abs(len(alone) - len(places(found, row))) <= more
@@ -107,7 +112,7 @@ def test_by_hand():
         (0.1874, {0, 2, 4, 8}, 1 / 16),
         (0.0624, {0, 1, 2, 4, 8}, 0.0),
     ):
-        found = AdaptiveSteps(tolerance, grid=8).on(drop)
+        found = AdaptiveSteps(tolerance, grid=8, first=1).on(drop)
         assert (places(found), float(found.bound[0])) == (asked, bound)
         assert found.evaluated.tolist() == [len(asked)] and found.certified.tolist() == [True]
     assert float(found.areas[0, 0]) == 1 / 16  # the whole grid's: half of the first step
@@ -116,18 +121,18 @@ def test_by_hand():
 def test_the_bound_is_attained_by_a_jump_beside_a_neighbour():
     """Ends alone say 1/2; the curve that falls at once has the area 1/16, the one that falls last 15/16: 7/16 off, both."""
     for curve in ([1.0] + [0.0] * 8, [1.0] * 8 + [0.0]):
-        found = AdaptiveSteps(0.5, grid=8).on(torch.tensor([curve]))
+        found = AdaptiveSteps(0.5, grid=8, first=1).on(torch.tensor([curve]))
         error = (found.areas[0, 0] - torch.trapezoid(torch.tensor(curve).double(), dx=1 / 8)).abs()
         assert float(error) == float(found.bound[0]) == 7 / 16
 
 
 def test_a_constant_curve_takes_two_points_and_a_step_its_logarithm():
-    constant = AdaptiveSteps(1e-6, grid=64).on(torch.full((1, 65), 0.3))
+    constant = AdaptiveSteps(1e-6, grid=64, first=1).on(torch.full((1, 65), 0.3))
     assert places(constant) == {0, 64} and float(constant.bound[0]) == 0 and bool(constant.certified[0])
     assert float(constant.areas[0, 0]) == pytest.approx(0.3, abs=1e-7)
     for at in (1, 20, 63, 64):
         step = (torch.arange(65) < at).double()[None]
-        found = AdaptiveSteps(1e-6, grid=64).on(step)
+        found = AdaptiveSteps(1e-6, grid=64, first=1).on(step)
         assert len(places(found)) == 2 + 6  # 64 = 2^6
         assert float(found.areas[0, 0]) == float(torch.trapezoid(step[0], dx=1 / 64))
 
@@ -147,7 +152,7 @@ def test_curves_are_straight_between_evaluated_points_and_exact_at_them():
 def test_a_curve_that_turns_is_estimated_even_if_the_bound_is_met():
     turns = torch.tensor([[1.0, 0.2, 0.1, 0.0, 0.4, 0.4, 0.4, 0.4, 0.4]])
     for tolerance in (0.1, 1e-9):
-        found = AdaptiveSteps(tolerance, grid=8).on(turns)
+        found = AdaptiveSteps(tolerance, grid=8, first=1).on(turns)
         assert float(found.bound[0]) <= tolerance and found.certified.tolist() == [False]
     assert places(found) >= {0, 1, 2, 3, 4}
     assert float(found.areas[0, 0]) == pytest.approx(float(torch.trapezoid(turns[0].double(), dx=1 / 8)))
@@ -156,7 +161,7 @@ def test_a_curve_that_turns_is_estimated_even_if_the_bound_is_met():
 def test_the_certificate_is_conditional():
     """A bump between evaluated points that are monotone: certified, and wrong by far more than the tolerance."""
     bump = torch.tensor([[0.0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.0]])
-    found = AdaptiveSteps(0.01, grid=8).on(bump)
+    found = AdaptiveSteps(0.01, grid=8, first=1).on(bump)
     assert found.certified.tolist() == [True] and places(found) == {0, 8}
     assert float(torch.trapezoid(bump[0], dx=1 / 8)) - float(found.areas[0, 0]) > 0.7
 
@@ -165,7 +170,7 @@ def test_curves_of_one_number_share_the_tolerance():
     """Differences and sums of the two areas stay within the bound; the curve that moves gets the points."""
     curves = torch.stack([monotone(40, 101), monotone(40, 101, seed=1, power=1).flip(1)], 1)
     curves[0, 1] = 0.4
-    found = AdaptiveSteps(0.01).on(curves)
+    found = AdaptiveSteps(0.01, first=1).on(curves)
     truth = torch.trapezoid(curves, dx=0.01)
     off = found.areas - truth
     assert ((off[:, 1] - off[:, 0]).abs() <= found.bound + 1e-12).all() and (off.abs().sum(1) <= found.bound + 1e-12).all()
@@ -197,12 +202,34 @@ def test_points_that_were_not_asked_are_not_read():
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_a_score_that_is_not_finite_ends_the_search_of_its_image_alone(bad):
     curves = monotone(3, 65)
-    whole = AdaptiveSteps(0.01, 64).on(curves)
+    whole = AdaptiveSteps(0.01, 64, first=1).on(curves)
     curves[1, 32] = bad
-    found = AdaptiveSteps(0.01, 64).on(curves)
+    found = AdaptiveSteps(0.01, 64, first=1).on(curves)
     assert places(found, 1) == {0, 32, 64} and not bool(found.certified[1]) and not bool(found.areas[1].isfinite().all())
     for row in (0, 2):
         assert torch.equal(found.asked[row], whole.asked[row]) and bool(found.certified[row])
+
+
+def test_a_curve_read_backwards_is_asked_the_same():
+    for points in (101, 65, 91):
+        curves = monotone(50, points)
+        for first in (1, 3, 4):
+            steps = AdaptiveSteps(0.013, grid=points - 1, first=first)
+            assert torch.equal(steps.on(curves).asked, steps.on(curves.flip(1)).asked.flip(2))
+
+
+def test_the_first_points_are_asked_of_everyone():
+    """Equal parts, their inner ends rounded towards the middle of the grid; a wide bump is found."""
+    assert AdaptiveSteps(grid=100).first_places(101) == [0, 25, 50, 75, 100]
+    assert AdaptiveSteps(grid=10).first_places(11) == [0, 3, 5, 7, 10]
+    assert AdaptiveSteps(grid=10).first_places(3) == [0, 1, 2]
+    assert AdaptiveSteps(grid=10, first=10).first_places(11) == list(range(11))
+    bump = torch.tensor([[0.0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.0]])
+    found = AdaptiveSteps(0.01, grid=8).on(bump)
+    assert places(found) == set(range(9)) - {3, 5} and not found.certified.any()
+    assert float(found.areas[0, 0]) == pytest.approx(float(torch.trapezoid(bump[0], dx=1 / 8)))
+    flat = AdaptiveSteps(grid=64).on(torch.full((1, 65), 0.3))
+    assert places(flat) == {0, 16, 32, 48, 64} and flat.certified.all()
 
 
 def test_no_images_and_few_pixels():
@@ -223,6 +250,8 @@ def test_no_images_and_few_pixels():
         (lambda: AdaptiveSteps(True), TypeError, "tolerance to be a number, got bool"),
         (lambda: AdaptiveSteps(grid=1), ValueError, r"AdaptiveSteps: expected grid in \[2, "),
         (lambda: AdaptiveSteps(grid=10.0), TypeError, "grid to be an int"),
+        (lambda: AdaptiveSteps(grid=10, first=11), ValueError, r"AdaptiveSteps: expected first in \[1, 10\], got 11"),
+        (lambda: AdaptiveSteps(first=0), ValueError, r"first in \[1, 100\], got 0"),
         (lambda: AdaptiveSteps().on([[1.0]]), TypeError, "AdaptiveSteps.on: expected curves to be a torch.Tensor"),
         (lambda: AdaptiveSteps().on(torch.rand(2, 21)), ValueError, r"AdaptiveSteps.on: expected curves of shape \(N, K, P\) ="),
         (lambda: AdaptiveSteps().on(torch.rand(101)), ValueError, r"curves of shape \(N, K, P\), got \(101,\)"),
