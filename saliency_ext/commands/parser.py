@@ -162,7 +162,7 @@ def _model(command: argparse.ArgumentParser) -> None:
     group.add_argument("--std", help="likewise")
     group.add_argument(
         "--max-batch", type=_positive, metavar="N", help=f"images per forward; default: {BATCH}, but for the metrics of "
-        "evaluate what fits into the budget, measured"
+        "evaluate and rank what fits into the budget, measured"
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from .choices import chosen_metrics, make_infill
 from .data import SCENES, load_data
 from .methods import DEFAULT_METHODS, Sampling, chosen_methods
 from .models import asked_model
-from .outcome import EXIT_CODES, Outcome, known, refuse
+from .outcome import EXIT_CODES, FAILED, Outcome, known, refuse
 from .shared import BATCH, Shared
 
 STRATA, GRID = 8, 100
@@ -55,7 +55,7 @@ def add_rank(
         "--strata",
         type=int,
         metavar="N",
-        help=f"steps drawn per curve; 0 walks the grid; default: {STRATA} for metrics with a curve",
+        help=f"steps drawn per curve; 0 walks the grid; default: {STRATA} for metrics with a curve, fewer on a grid of few steps",
     )
     made.add_argument("--alpha", type=float, default=0.05, help="chance that any verdict is wrong; default: 0.05")
     made.add_argument(
@@ -76,13 +76,16 @@ def run(options: argparse.Namespace) -> Outcome:
     names = options.methods or DEFAULT_METHODS
     methods = chosen_methods(names, model, shared, controls=False, sampling=Sampling(options.samples, data.bank))
     place = next(model.forward.parameters(), torch.empty(0)).device
-    batch = Reader(data.samples).read(0, len(data.samples))
-    target: Any = data.target if data.target != "given" else torch.tensor([label or 0 for label in batch.labels], device=place)
-    further: dict[str, Any] = {}
-    if METRICS[options.metric].needs == "truth" and batch.truth is not None:
-        further["truth"] = batch.truth.to(place)
     engine = {} if options.max_batch is None else {"max_batch": options.max_batch}
+    written = _file(options.json)
     try:
+        batch = Reader(data.samples).read(0, len(data.samples))
+        target: Any = data.target
+        if target == "given":
+            target = torch.tensor([label or 0 for label in batch.labels], device=place)
+        further: dict[str, Any] = {}
+        if METRICS[options.metric].needs == "truth" and batch.truth is not None:
+            further["truth"] = batch.truth.to(place)
         found = rank_methods(
             model.forward,
             batch.inputs.to(place),
@@ -98,9 +101,26 @@ def run(options: argparse.Namespace) -> Outcome:
         )
     except (TypeError, ValueError) as error:
         refuse(f"rank: {error}")
-    if options.json:
-        write_json(Path(options.json), asdict(found) | {"guarantee": found.guarantee})
+    if written is not None:
+        try:
+            write_json(written, asdict(found) | {"guarantee": found.guarantee})
+        except OSError as error:
+            refuse(f"--json: {error}. The verdicts are:\n{found}", FAILED)
     return Outcome(str(found))
+
+
+def _file(name: str | None) -> Path | None:
+    """Where to write, its folder made now: a place that cannot be written to is refused before any work."""
+    if name is None:
+        return None
+    path = Path(name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        refuse(f"--json: {error}")
+    if path.is_dir():
+        refuse(f"--json: expected a file, got the folder {name!r}")
+    return path
 
 
 def _drawn(metric: Any, options: argparse.Namespace) -> Any:
@@ -108,7 +128,7 @@ def _drawn(metric: Any, options: argparse.Namespace) -> Any:
     possible = isinstance(metric, CurveMetric) and metric.area == "trapezoid"
     if options.strata and not possible:
         refuse(f"--strata: {options.metric} has no curve whose area is estimated from drawn steps; leave it out")
-    strata = STRATA if options.strata is None else options.strata
+    strata = min(STRATA, options.steps - 1) if options.strata is None else options.strata
     if not possible or strata == 0:
         return metric
     try:

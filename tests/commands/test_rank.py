@@ -67,3 +67,46 @@ def test_what_is_given_arrives(monkeypatch) -> None:
 def test_what_cannot_be_ranked(more: list[str], words: str, capsys) -> None:
     assert cli.main(rank("--limit", "2", *more)) == 2
     assert words in capsys.readouterr().err
+
+
+def test_pictures_that_cannot_be_read_are_a_refusal(tmp_path, capsys) -> None:
+    (tmp_path / "cut.png").write_bytes(b"no picture")
+    assert cli.main(["rank", "--data", str(tmp_path), "--methods", "gradient,random"]) == 2
+    assert "saliency-ext: rank: Study: expected data with a sample that can be read" in capsys.readouterr().err
+
+
+def test_the_folder_of_the_verdicts_is_made_before_the_work(tmp_path, monkeypatch, capsys) -> None:
+    out = tmp_path / "new" / "below" / "found.json"
+    assert cli.main(rank("--budget", "1", "--json", str(out))) == 0 and json.loads(out.read_text())["stopped"] == "budget"
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("saliency_ext.commands.rank.rank_methods", lambda *_, **__: pytest.fail("it worked before it looked"))
+    assert cli.main(rank("--json", str(tmp_path / "file" / "found.json"))) == 2
+    assert cli.main(rank("--json", str(tmp_path))) == 2
+    first, second = capsys.readouterr().err.strip().splitlines()
+    assert first.startswith("saliency-ext: --json: [Errno") and second.startswith("saliency-ext: --json: expected a file")
+
+
+def test_a_full_disk_shows_the_verdicts_all_the_same(tmp_path, monkeypatch, capsys) -> None:
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("saliency_ext.commands.rank.write_json", full)
+    assert cli.main(rank("--json", str(tmp_path / "found.json"))) == 3
+    shown = capsys.readouterr().err
+    assert "No space left" in shown and "grad_cam: better than random" in shown
+
+
+@pytest.mark.parametrize(
+    ("steps", "schedule"),
+    [(1, "EqualFractions(steps=1)"), (2, "StratifiedSteps(strata=1, grid=2"), (9, "StratifiedSteps(strata=8, grid=9")],
+)
+def test_a_coarse_grid_has_fewer_strata(steps: int, schedule: str, monkeypatch, capsys) -> None:
+    seen: list[str] = []
+
+    def watched(*arguments, **options):
+        seen.append(repr(arguments[4].schedule))
+        return rank_methods(*arguments, **options)
+
+    monkeypatch.setattr("saliency_ext.commands.rank.rank_methods", watched)
+    assert cli.main(rank("--limit", "4", "--steps", str(steps))) == 0
+    assert seen[0].startswith(schedule)
