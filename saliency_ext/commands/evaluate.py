@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from ..attribution import Method
-from ..evaluation.distributed import rank_and_world
 from ..evaluation.results import Results
 from ..evaluation.study import Study
 from ..report import Example
@@ -26,6 +25,7 @@ from .models import TESTBED, LoadedModel, asked_model
 from .outcome import FAILED, INTERRUPTED, USAGE, CommandError, Outcome, refuse
 from .progress import ProgressLine
 from .shared import BATCH, Shared
+from .torchrun import place_among_all
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> Outcome:
     names = options.methods or DEFAULT_METHODS
     methods = chosen_methods(names, model, shared, controls=not options.no_controls, sampling=sampling)
     metrics = chosen_metrics(options.metrics, data, model.preprocessing, shared)
-    place = _rank_and_world()
+    place = place_among_all()
     first = place[0] == 0
     line = ProgressLine(sys.stderr) if first and not options.quiet else None
     results = _studied(options, model, data, methods, metrics, line, place)
@@ -105,17 +105,6 @@ def _in_words_of_the_command(text: str) -> str:
 
 def _again(first: str) -> str:
     return f"To go on, {first}give the same command again with --resume: finished chunks are not evaluated again."
-
-
-def _rank_and_world() -> tuple[int, int]:
-    """Number of this process and of all. Under torchrun its rendezvous tells; they need no group, as they never talk."""
-    distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_torchelastic_launched()) or distributed.is_initialized():
-        return rank_and_world()
-    from torch.distributed.rendezvous import rendezvous  # not in every build of torch
-
-    _, rank, world = next(rendezvous("env://"))
-    return rank, world
 
 
 def _examples(count: int, model: LoadedModel, data: Data, methods: Mapping[str, Method]) -> list[Example]:

@@ -1,27 +1,30 @@
 """`saliency-ext rank`: which method is better, from as few images and masked inputs as it takes."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..evaluation import rank_methods
+from ..attribution import Method
+from ..evaluation import Ranking, rank_methods
 from ..evaluation.files import write_json
 from ..evaluation.samples import Reader
+from ..evaluation.team import OtherProcessFailed
 from ..metrics.catalogue import METRICS
 from ..metrics.curve_metric import CurveMetric
 from ..probing import Engine, StratifiedSteps
 from .choices import chosen_metrics, make_infill
-from .data import SCENES, load_data
+from .data import SCENES, Data, load_data
 from .methods import DEFAULT_METHODS, Sampling, chosen_methods
-from .models import asked_model
-from .outcome import EXIT_CODES, FAILED, Outcome, known, refuse
+from .models import LoadedModel, asked_model
+from .outcome import EXIT_CODES, FAILED, INTERRUPTED, CommandError, Outcome, known, refuse
 from .shared import BATCH, Shared
+from .torchrun import process_group
 
-STRATA, GRID = 8, 100
+STRATA, GRID, ROUND = 8, 100, 16
 _TEXT = f"""\
 Which method is better? Images are looked at in random order, and each pair of methods only until it is told apart. With
 probability 1 - alpha none of the verdicts is wrong about the mean over all images, however often one looked.
@@ -30,7 +33,9 @@ probability 1 - alpha none of the verdicts is wrong about the mean over all imag
   saliency-ext rank --model torchvision:resnet18 --data photos --methods grad_cam,rise --margin 0.02 --budget 200000
 
 Curves are not walked step by step: each image has both ends and one random step from each of a few strata, whose weighted sum is
-right on average. All images are held in memory.
+right on average. All images are held in memory. Under torchrun the images of a round are shared among the processes:
+
+  torchrun --nproc-per-node 4 -m saliency_ext rank --data photos --model torchvision:resnet18 --round 64 --out ranked
 
 {EXIT_CODES}"""
 
@@ -62,6 +67,16 @@ def add_rank(
         "--margin", type=float, default=0.0, help="differences that do not matter; default: 0, nothing is called alike early"
     )
     made.add_argument("--budget", type=positive, metavar="N", help="masked inputs at most; default: until all is told apart")
+    made.add_argument(
+        "--round",
+        type=positive,
+        default=ROUND,
+        metavar="N",
+        help=f"images between two looks, 8 for each process; default: {ROUND}",
+    )
+    made.add_argument(
+        "--out", metavar="FOLDER", help="keep finished rounds there: after a kill the same command goes on behind them"
+    )
     made.add_argument("--json", metavar="FILE", help="also write all verdicts there")
 
 
@@ -75,9 +90,22 @@ def run(options: argparse.Namespace) -> Outcome:
     (metric,) = chosen_metrics([options.metric], data, model.preprocessing, shared)
     names = options.methods or DEFAULT_METHODS
     methods = chosen_methods(names, model, shared, controls=False, sampling=Sampling(options.samples, data.bank))
+    written = _file(options.json)
+    with process_group() as first:
+        found = _ranked(options, model, data, methods, _drawn(metric, options))
+    if not first:
+        return Outcome("")
+    if written is not None:
+        try:
+            write_json(written, asdict(found) | {"guarantee": found.guarantee})
+        except OSError as error:
+            refuse(f"--json: {error}. The verdicts are:\n{found}", FAILED)
+    return Outcome(str(found))
+
+
+def _ranked(options: argparse.Namespace, model: LoadedModel, data: Data, methods: Mapping[str, Method], metric: Any) -> Ranking:
     place = next(model.forward.parameters(), torch.empty(0)).device
     engine = {} if options.max_batch is None else {"max_batch": options.max_batch}
-    written = _file(options.json)
     try:
         batch = Reader(data.samples).read(0, len(data.samples))
         target: Any = data.target
@@ -86,27 +114,35 @@ def run(options: argparse.Namespace) -> Outcome:
         further: dict[str, Any] = {}
         if METRICS[options.metric].needs == "truth" and batch.truth is not None:
             further["truth"] = batch.truth.to(place)
-        found = rank_methods(
+        return rank_methods(
             model.forward,
             batch.inputs.to(place),
             target,
             methods,
-            _drawn(metric, options),
+            metric,
             alpha=options.alpha,
             margin=options.margin,
             budget=options.budget,
+            round_size=options.round,
             seed=options.seed,
             engine=Engine(model.forward, **engine),
+            out=options.out,
             **further,
         )
     except (TypeError, ValueError) as error:
-        refuse(f"rank: {error}")
-    if written is not None:
-        try:
-            write_json(written, asdict(found) | {"guarantee": found.guarantee})
-        except OSError as error:
-            refuse(f"--json: {error}. The verdicts are:\n{found}", FAILED)
-    return Outcome(str(found))
+        refuse(f"rank: {str(error).replace('expected out a folder', '--out: expected a folder')}")
+    except OtherProcessFailed as error:
+        raise CommandError(f"rank: {error}. {_again(options.out)}", FAILED) from error
+    except OSError as error:
+        raise CommandError(f"rank: {error}. {_again(options.out)}", FAILED) from error
+    except KeyboardInterrupt:
+        raise CommandError(f"rank: interrupted. {_again(options.out)}", INTERRUPTED) from None
+
+
+def _again(out: str | None) -> str:
+    if out is None:
+        return "Nothing was kept: give a folder with --out next time"
+    return f"Finished rounds are kept in {out}: give the same command again, and they are not evaluated again"
 
 
 def _file(name: str | None) -> Path | None:

@@ -18,6 +18,8 @@ from ..checks import (
     require_tensor,
 )
 from ..models.targets import Target
+from ..ops import philox_uniform
+from ..streams import IMAGE_ORDER
 
 GIVEN = "given"
 
@@ -123,3 +125,8 @@ def _truth(truth: Tensor, place: slice, images: Tensor) -> Tensor:
     like = images[:, 0]
     require_device(_FUNCTION, "truth", own.to(images.device), images, "inputs")
     return require_mask(_FUNCTION, "truth", own.to(images.device), like, "inputs")
+
+
+def random_order(sample_ids: Tensor, seed: int) -> Tensor:
+    """(N,) places of the images in random order, which is keyed by (seed, sample id)."""
+    return philox_uniform((1, 1, 1), sample_ids, seed=seed, stream=IMAGE_ORDER).flatten().argsort(stable=True)

@@ -1,6 +1,6 @@
 """Two maps held against each other until they are told apart, and what a whole tournament of them says."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +33,11 @@ class PairVerdict:
         """Told apart, or alike."""
         return self.better is not None or self.alike
 
+    def __str__(self) -> str:
+        verdict = f"{self.better} is better" if self.better else "alike within the margin" if self.alike else "not told apart"
+        found = f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}], {self.images} images"
+        return f"{self.first} - {self.second}: {found}: {verdict}"
+
 
 @dataclass(frozen=True)
 class Ranking:
@@ -62,18 +67,12 @@ class Ranking:
     @property
     def guarantee(self) -> str:
         """One sentence."""
-        return (
-            f"With probability at least {1 - self.alpha:g}, none of these verdicts is wrong about the mean over all "
-            f"{self.population} images, however often one looked."
-        )
+        return guarantee(self.alpha, self.population)
 
     def __str__(self) -> str:
         wins = sorted(self.names, key=lambda name: -len(self.better(name)))
         lines = [f"{name}: better than {', '.join(self.better(name)) or 'none'}" for name in wins]
-        for pair in self.pairs:
-            verdict = f"{pair.better} is better" if pair.better else "alike within the margin" if pair.alike else "not told apart"
-            found = f"{pair.mean:+.4f} [{pair.low:+.4f}, {pair.high:+.4f}], {pair.images} images"
-            lines.append(f"{pair.first} - {pair.second}: {found}: {verdict}")
+        lines += map(str, self.pairs)
         share = f"{self.full / self.masked_inputs:.1f}x fewer" if self.masked_inputs else "none"
         lines.append(f"{self.images} of {self.population} images, {self.masked_inputs} masked inputs ({share} than a full run)")
         return "\n".join([*lines, self.guarantee])
@@ -132,3 +131,43 @@ class Duel:
         larger = self.first if above else self.second if below else None
         smaller = self.second if above else self.first if below else None
         return PairVerdict(self.first, self.second, mean, low, high, smaller if lower else larger, self.alike, self.sequence.seen)
+
+
+class Tournament:
+    """Pairs of maps that are compared until each is decided, with one error probability for all of them together.
+
+    Args:
+        pairs: (first, second) names.
+        width, margin, population: as for a `Duel`.
+        alpha: error probability of all pairs together.
+    """
+
+    def __init__(self, pairs: Sequence[tuple[str, str]], width: float, margin: float, population: int, alpha: float) -> None:
+        self._duels = [Duel(first, second, width, margin, population, alpha / len(pairs)) for first, second in pairs]
+
+    @property
+    def decided(self) -> bool:
+        """Whether every pair is."""
+        return all(duel.decided for duel in self._duels)
+
+    @property
+    def undecided(self) -> set[str]:
+        """Names of the maps of open pairs."""
+        return {name for duel in self._duels if not duel.decided for name in (duel.first, duel.second)}
+
+    def see(self, values: Mapping[str, Tensor]) -> None:
+        """The values of the maps of open pairs on further images; NaN: none."""
+        for duel in self._duels:
+            duel.see(values)
+
+    def verdicts(self, lower: bool) -> tuple[PairVerdict, ...]:
+        """What is known now; lower: lower values are better."""
+        return tuple(duel.verdict(lower) for duel in self._duels)
+
+
+def guarantee(alpha: float, population: int) -> str:
+    """What verdicts of a tournament are worth, in one sentence."""
+    return (
+        f"With probability at least {1 - alpha:g}, none of these verdicts is wrong about the mean over all "
+        f"{population} images, however often one looked."
+    )

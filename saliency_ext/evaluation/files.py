@@ -48,8 +48,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, lambda file: file.write(text))
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The mapping in a file, or None if there is no file; other content is refused."""
+def read_json(path: Path, function: str = "Study") -> dict[str, Any] | None:
+    """The mapping in a file, or None if there is no file; other content is refused in the name of a function."""
     if not path.exists():
         return None
     if path.stat().st_size <= _LARGEST_JSON:
@@ -59,8 +59,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
             found = None
         if isinstance(found, dict):
             return found
-    remedy = "it was not written by a study: remove it, or give another folder"
-    bad_value("Study", "out", f"with {path.name} as a study writes it", f"{path}, which is none", remedy)
+    writer = "a study" if function == "Study" else function
+    remedy = f"it was not written by {writer}: remove it, or give another folder"
+    bad_value(function, "out", f"with {path.name} as {writer} writes it", f"{path}, which is none", remedy)
 
 
 def write_table(path: Path, table: Any) -> None:

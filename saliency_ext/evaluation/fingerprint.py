@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 from torch.nn import Module
 
+from ..checks import bad_value
 from .describe import Describer, digest, module_digest, tensor_digest
 
 Fingerprint = dict[str, Any]
@@ -78,6 +80,12 @@ def listed(lines: Sequence[str]) -> str:
     """The first few lines in one sentence, and how many more there are."""
     more = len(lines) - _SHOWN
     return "; ".join(lines[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+
+
+def refuse_other_run(function: str, folder: Path, changed: Sequence[str], remedy: str) -> NoReturn:
+    """Refuses a folder with a run that differs."""
+    got = f"{str(folder)!r} with another run ({listed(changed)})"
+    bad_value(function, "out", "a folder with this run or none", got, remedy)
 
 
 def _short(value: Any) -> str:

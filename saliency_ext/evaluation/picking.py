@@ -8,13 +8,8 @@ from torch import Tensor
 
 from ..models.targets import Target
 from ..ops import philox_uniform
-from ..streams import IMAGE_DRAWS, IMAGE_ORDER
+from ..streams import IMAGE_DRAWS
 from .maps import TargetMaps
-
-
-def image_order(sample_ids: Tensor, seed: int) -> Tensor:
-    """(N,) int64, places of the images in random order, keyed by (seed, sample id)."""
-    return philox_uniform((1, 1, 1), sample_ids, seed=seed, stream=IMAGE_ORDER).flatten().argsort(stable=True)
 
 
 def image_draws(sample_ids: Tensor, seed: int) -> Tensor:

@@ -12,9 +12,10 @@ from ..checks import bad_type, bad_value, require_integer, require_ndim, require
 from ..models.targets import Target
 from ..probing import Engine
 from ..protocols import Forward
+from .chunks import random_order
 from .control_variates import ControlledMean, controlled_mean
 from .evaluate import evaluate
-from .picking import image_order, picked_map, picked_options, picked_target
+from .picking import picked_map, picked_options, picked_target
 
 _FUNCTION = "controlled_means"
 
@@ -104,7 +105,7 @@ def controlled_means(
     require_integer(_FUNCTION, "images", images, 2, len(inputs))
     ids = torch.arange(len(inputs), device=inputs.device) if sample_ids is None else sample_ids
     require_shape(_FUNCTION, "sample_ids", ids, "(N,)", (len(inputs),))
-    picks = image_order(ids, seed)[:images].to(inputs.device)
+    picks = random_order(ids, seed)[:images].to(inputs.device)
     few = {name: picked_map(given, picks) for name, given in maps.items()}
     options = {"engine": engine, "sample_ids": ids[picks.to(ids.device)], **picked_options(evaluation, picks)}
     dear = evaluate(forward, inputs[picks], picked_target(target, picks), few, [metric], **options)

@@ -1,7 +1,8 @@
 """Which method is better, from as few images as it takes: pairs are compared until they are told apart, and then left alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,18 +12,18 @@ from ..checks import bad_type, bad_value, require_integer, require_ndim, require
 from ..models.targets import Target
 from ..probing import Engine
 from ..protocols import Forward
-from .duels import Duel, Ranking
+from .bounds import checked_bounds, require_within
+from .chunks import check_images, random_order
+from .describe import tensor_digest
+from .duels import Ranking, Tournament
 from .evaluate import evaluate
-from .picking import image_order, picked_map, picked_options, picked_target
-from .results import Results
+from .fingerprint import Fingerprint, fingerprint, run_name
+from .picking import picked_map, picked_options, picked_target
+from .rounds import Rounds, RoundStore, Values
+from .team import Team
 
 _FUNCTION = "rank_methods"
-_ROUNDING = 1e-6  # areas of probabilities may leave their range by rounding
-_BOUNDS = {
-    "fidelity": (-1.0, 1.0),
-    "symmetric_relevance_gain": (-1.0, 1.0),
-    **dict.fromkeys(("deletion", "insertion", "morf", "lerf", "pointing_game", "relevance_mass", "relevance_rank"), (0.0, 1.0)),
-}
+_PIECE = 8  # images handled together: two processes share a round of 16
 
 
 def rank_methods(
@@ -40,6 +41,8 @@ def rank_methods(
     seed: int = 0,
     engine: Engine | None = None,
     sample_ids: Tensor | None = None,
+    chunk: int | None = None,
+    out: str | Path | None = None,
     **evaluation: Any,
 ) -> Ranking:
     """Orders saliency methods by their mean under a metric, and stops as soon as it is sure.
@@ -55,17 +58,26 @@ def rank_methods(
         alpha: in (0, 1).
         margin: >= 0, differences of the metric that do not matter; 0: pairs are never called alike before all images are seen.
         budget: masked inputs to forward at most, or None. A round is begun only while it is not spent.
-        round_size: images per round.
+        round_size: images per round; of several processes, at least their number times `chunk`, else some have nothing to do.
         bounds: the smallest and largest value of the metric. None: [0, 1] or [-1, 1] where these are certain, else refused.
         seed: of the order of the images, which is keyed by (seed, sample id).
+        chunk: images handled together, and given to one process. None: as many as the engine forwards, but at most 8.
+        out: a folder in which finished rounds are kept: after a kill the same call goes on behind them, and returns what it would
+            have returned. With another budget, too. None: nothing is kept.
         evaluation: further arguments of `evaluate`, such as channels.
 
     Raises:
         TypeError, ValueError: fewer than two maps, no images, wrong alpha or margin, a metric that prefers no
-            direction, unknown bounds, a value outside them, sample ids of another number.
+            direction, unknown bounds, a value outside them, sample ids of another number; out holds another run (what differs
+            is named); processes that were given different arguments. RuntimeError: another process failed. OSError: out
+            cannot be written to.
 
     Note:
-        Deterministic as far as the model is. Memory as in `evaluate`. With `StratifiedSteps` as the metric's schedule both
+        Deterministic as far as the model is. Where torch.distributed is initialised, every process of the group must make this
+        call, with the same arguments: each scores its part of a round, they exchange the values (one reduction of maps x round
+        numbers), and all return the same, to the bit of what one process returns with one number of threads. One that raises
+        stops all; one that is killed is noticed by the group's own timeout. Forwards that methods spend on their maps are not
+        counted as masked inputs. Memory as in `evaluate`. With `StratifiedSteps` as the metric's schedule both
         savings multiply: the mean of a fine grid's area is then estimated without bias.
 
     Example:
@@ -86,73 +98,97 @@ def rank_methods(
     require_integer(_FUNCTION, "seed", seed, 0, 2**63 - 1)
     if budget is not None:
         require_integer(_FUNCTION, "budget", budget, 1, 2**62)
-    if metric.info.direction not in ("higher", "lower"):
-        bad_value(_FUNCTION, "metric", "one of which higher or lower is better", repr(metric.info.name))
-    low, high = _range(metric, bounds)
+    if chunk is not None:
+        require_integer(_FUNCTION, "chunk", chunk, 1, 2**31 - 1)
+    span = checked_bounds(_FUNCTION, metric, bounds)
     if sample_ids is not None:
         require_shape(_FUNCTION, "sample_ids", sample_ids, "(N,)", (len(inputs),))
     ids = torch.arange(len(inputs), device=inputs.device) if sample_ids is None else sample_ids
-    order = image_order(ids, seed).to(inputs.device)
-    duels = [Duel(first, second, high - low, margin, len(inputs), alpha / len(pairs)) for first, second in pairs]
+    order = random_order(ids, seed).to(inputs.device)
+    tournament = Tournament(pairs, span[1] - span[0], margin, len(inputs), alpha)
     runner = Engine(forward) if engine is None else engine
-    before, per_image, left_out, seen, stopped = _masked_inputs(runner), 0.0, 0, 0, "all images"
-    while seen < len(inputs):
-        spent = _masked_inputs(runner) - before
-        if all(duel.decided for duel in duels):
-            break
+    piece = min(_PIECE, runner.batch_for(check_images(inputs))) if chunk is None else chunk
+    scorer = _Scorer(forward, inputs, target, maps, metric, span, ids, runner, {**evaluation, "chunk": piece})
+    team, store = Team(_FUNCTION), None
+    if team.world > 1 or out is not None:
+        made = scorer.fingerprint({"seed": seed, "alpha": alpha, "margin": margin, "round_size": round_size})
+        team.agree(f"{run_name(made)} {budget} {out is None}")
+        store = None if out is None else RoundStore(Path(out), made)
+    rounds = Rounds(team, scorer, piece, store)
+    spent, per_image, left_out, seen, stopped = 0, 0.0, 0, 0, "all images"
+    while seen < len(inputs) and not tournament.decided:
         if budget is not None and spent >= budget:
             stopped = "budget"
             break
         picks = order[seen : seen + round_size]
-        undecided = {name for duel in duels if not duel.decided for name in (duel.first, duel.second)}
-        active = {name: picked_map(given, picks) for name, given in maps.items() if name in undecided}
-        options = {"engine": runner, "sample_ids": ids[picks.to(ids.device)], **picked_options(evaluation, picks)}
-        options["check_forward"] = seen == 0 and options.get("check_forward", True)
-        values = _values(evaluate(forward, inputs[picks], picked_target(target, picks), active, [metric], **options), low, high)
-        if seen == 0:
-            per_image = (_masked_inputs(runner) - before) / len(picks)
+        values, masked = rounds.take(picks, [name for name in maps if name in tournament.undecided])
+        per_image = per_image if seen else masked / len(picks)
         left_out += int(torch.stack(list(values.values())).isnan().any(0).sum())
-        for duel in duels:
-            duel.see(values)
-        seen += len(picks)
-    if all(duel.decided for duel in duels):
+        tournament.see(values)
+        spent, seen = spent + masked, seen + len(picks)
+    rounds.finish()
+    if tournament.decided:
         stopped = "decided"
-    used = _masked_inputs(runner) - before
-    lower = metric.info.direction == "lower"
-    verdicts = tuple(duel.verdict(lower) for duel in duels)
-    return Ranking(tuple(maps), verdicts, seen, len(inputs), left_out, used, round(per_image * len(inputs)), alpha, stopped)
+    verdicts = tournament.verdicts(metric.info.direction == "lower")
+    return Ranking(tuple(maps), verdicts, seen, len(inputs), left_out, spent, round(per_image * len(inputs)), alpha, stopped)
 
 
-def _masked_inputs(engine: Engine) -> int:
-    return engine.counters.images_forwarded - engine.counters.images_padded
+class _Scorer:
+    """Scores some of the images under some of the maps; refuses values outside the bounds."""
 
+    def __init__(
+        self,
+        forward: Forward,
+        inputs: Tensor,
+        target: Target,
+        maps: Mapping[str, Any],
+        metric: Any,
+        span: tuple[float, float],
+        ids: Tensor,
+        engine: Engine,
+        options: Mapping[str, Any],
+    ) -> None:
+        self._forward, self._inputs, self._target, self._maps, self._metric = forward, inputs, target, maps, metric
+        self._span, self._ids, self._engine, self._options = span, ids, engine, dict(options)
 
-def _values(results: Results, low: float, high: float) -> dict[str, Tensor]:
-    """(n,) float64 of each map; NaN where there is none. Refused outside the bounds: the intervals would not hold."""
-    found = {}
-    for name, metric in results:
-        result = results[name, metric]
-        values = torch.where(result.valid, result.values.double(), torch.nan)
-        outside = (values < low - _ROUNDING) | (values > high + _ROUNDING)
-        if outside.any():
-            remedy = "pass the bounds of the metric as bounds=(low, high)"
-            bad_value(_FUNCTION, f"maps[{name!r}]", f"to score in [{low:g}, {high:g}]", float(values[outside][0]), remedy)
-        found[name] = values
-    return found
+    def __call__(self, picks: Tensor, names: Sequence[str]) -> tuple[Values, int]:
+        """(n,) float64 of each map, NaN where there is none, and how many masked inputs were forwarded."""
+        before = self._forwarded()
+        active = {name: picked_map(self._maps[name], picks) for name in names}
+        options = {"engine": self._engine, "sample_ids": self._ids[picks.to(self._ids.device)]}
+        options |= picked_options(self._options, picks)
+        target = picked_target(self._target, picks)
+        results = evaluate(self._forward, self._inputs[picks], target, active, [self._metric], **options)
+        self._options["check_forward"] = False  # once is enough
+        found = {}
+        for name, metric in results:
+            result = results[name, metric]
+            values = torch.where(result.valid, result.values.double(), torch.nan)
+            found[name] = require_within(_FUNCTION, f"maps[{name!r}]", values, self._span)
+        return found, self._forwarded() - before
 
+    def fingerprint(self, choices: Mapping[str, Any]) -> Fingerprint:
+        """All that decides the values."""
+        truth = self._options.get("truth")
+        device = self._engine.placed(self._inputs[:1])
+        engine = {
+            "batch": self._engine.batch_for(self._inputs),
+            "dtype": self._engine.cast(device[:0]).dtype,
+            "device": device.device.type,
+        }
+        options = {name: value for name, value in self._options.items() if name not in ("truth", "check_forward")}
+        return fingerprint(
+            model=self._forward,
+            data={"samples": len(self._inputs), "content": tensor_digest(self._inputs), "sample_ids": tensor_digest(self._ids)},
+            target=self._target,
+            truth=truth,
+            methods=self._maps,
+            metrics={self._metric.info.name: self._metric},
+            options={**choices, **options, "bounds": self._span, "engine": engine},
+        )
 
-def _range(metric: Any, bounds: tuple[float, float] | None) -> tuple[float, float]:
-    """The bounds given, or those that the metric has for certain."""
-    if bounds is not None:
-        low, high = (require_number(_FUNCTION, "bounds", bound, low=-1e300) for bound in bounds)
-        if low >= high:
-            bad_value(_FUNCTION, "bounds", "(low, high) with low < high", bounds)
-        return low, high
-    choices = getattr(metric, "parameters", {})
-    bounded = choices.get("score", "probability") in ("probability", "accuracy") and not choices.get("relative", False)
-    if metric.info.name not in _BOUNDS or not bounded or choices.get("area", "trapezoid") not in ("trapezoid", "even", "mean"):
-        bad_value(_FUNCTION, "bounds", f"for metric {metric.info.name!r} with these choices", "None", "pass bounds=(low, high)")
-    return _BOUNDS[metric.info.name]
+    def _forwarded(self) -> int:
+        return self._engine.counters.images_forwarded - self._engine.counters.images_padded
 
 
 def _pairs(inputs: Tensor, maps: Mapping[str, Any], alpha: float) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from ..models.targets import Target
 from ..protocols import Forward
 from .choices import Choices
 from .distributed import SETUP, Claims, rank_and_world
-from .fingerprint import differences, listed
+from .fingerprint import differences, refuse_other_run
 from .results import Results
 from .rows import pyarrow
 from .saved import read_results
@@ -186,7 +186,6 @@ def _enter(store: Store, record: Mapping[str, Any], force_new_run: bool) -> None
             return
         if not force_new_run:
             remedy = "give another folder, or what it was, or drop what is there with run(force_new_run=True)"
-            got = f"{str(store.folder)!r} with another run ({listed(changed)})"
-            bad_value("Study", "out", "a folder with this run or none", got, remedy)
+            refuse_other_run("Study", store.folder, changed, remedy)
         store.remove_run()
     store.write_run(new)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from saliency_ext import cli
 from saliency_ext.evaluation import rank_methods
+from saliency_ext.evaluation.team import OtherProcessFailed
 
 
 def rank(*more: str) -> list[str]:
@@ -52,6 +57,47 @@ def test_what_is_given_arrives(monkeypatch) -> None:
     assert given["engine"].forward is not None and given["engine"].max_batch == 5
 
 
+def test_kept_rounds_are_gone_on_from(tmp_path, monkeypatch, capsys) -> None:
+    words = rank(
+        "--strata", "2", "--round", "8", "--methods", "gradient,random", "--limit", "24", "--out", str(tmp_path / "kept")
+    )
+    whole = tmp_path / "whole.json"
+    assert cli.main([*words[:-1], str(tmp_path / "whole"), "--json", str(whole)]) == 0
+    assert cli.main([*words, "--budget", "1"]) == 0 and len(list((tmp_path / "kept" / "rounds").iterdir())) == 1
+    for error, status in ((KeyboardInterrupt(), 130), (OSError(28, "no room"), 3), (OtherProcessFailed("gone"), 3)):
+
+        def stopped(*_, error=error, **__):
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr("saliency_ext.commands.rank.rank_methods", stopped)
+            assert cli.main(words) == status
+            said = capsys.readouterr().err
+            assert f"Finished rounds are kept in {tmp_path / 'kept'}: give the same command again" in said
+            assert cli.main(words[:-2]) == status and "Nothing was kept: give a folder with --out" in capsys.readouterr().err
+    assert cli.main([*words, "--seed", "1"]) == 2
+    assert "rank: rank_methods: --out: expected a folder with this run or none" in capsys.readouterr().err
+    assert cli.main([*words, "--json", str(tmp_path / "resumed.json")]) == 0
+    assert (tmp_path / "resumed.json").read_bytes() == whole.read_bytes()
+
+
+def test_under_torchrun_it_finds_the_same_and_says_it_once(tmp_path) -> None:
+    words = rank("--strata", "2", "--round", "8", "--max-batch", "8", "--limit", "24", "--methods", "gradient,random", "--json")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(cli.__file__).resolve().parents[1])}
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "saliency_ext"]
+    runs = []
+    for start, out in ((launch, "together"), (["-m", "saliency_ext"], "alone")):
+        command = [sys.executable, *start, *words, str(tmp_path / out), "--out", str(tmp_path / f"{out}-rounds")]
+        runs.append(subprocess.run(command, capture_output=True, text=True, env=environment))
+        assert runs[-1].returncode == 0, runs[-1].stderr
+    assert runs[0].stdout == runs[1].stdout and runs[0].stdout.count("With probability") == 1
+    assert (tmp_path / "together").read_bytes() == (tmp_path / "alone").read_bytes()
+    kept = [
+        sorted(path.read_text() for path in (tmp_path / f"{out}-rounds" / "rounds").iterdir()) for out in ("together", "alone")
+    ]
+    assert kept[0] == kept[1]
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -91,9 +137,9 @@ def test_a_full_disk_shows_the_verdicts_all_the_same(tmp_path, monkeypatch, caps
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("saliency_ext.commands.rank.write_json", full)
-    assert cli.main(rank("--json", str(tmp_path / "found.json"))) == 3
+    assert cli.main(rank("--limit", "2", "--strata", "1", "--json", str(tmp_path / "found.json"))) == 3
     shown = capsys.readouterr().err
-    assert "No space left" in shown and "grad_cam: better than random" in shown
+    assert "No space left" in shown and "2 of 2 images, 12 masked inputs" in shown
 
 
 @pytest.mark.parametrize(

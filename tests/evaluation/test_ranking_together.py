@@ -1,0 +1,184 @@
+"""A ranking by several processes, and after a kill: the same to the bit, and no finished round twice."""
+
+import json
+import signal
+
+import pytest
+import torch
+
+from saliency_ext.evaluation.team import Team
+from tests.evaluation import rankings
+from tests.evaluation.rankings import ROUND, ROUNDS, breaking, plain, ranked
+from tests.evaluation.studies import SmallNet, children
+from tests.evaluation.test_distributed import ended, start
+
+KILLED = -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What one process finds in one go, and how often it asks the net."""
+    net = SmallNet()
+    return plain(ranked(net)), net.calls
+
+
+def group(target, tmp_path, world, *args, **kwargs):
+    """Exit codes of a group, and what each process wrote, None where it died."""
+    context, meet = children(), tmp_path / "meet"
+    codes = ended([start(context, target, meet, rank, world, *args, **kwargs) for rank in range(world)])
+    files = [meet.with_name(f"meet.{rank}") for rank in range(world)]
+    return codes, [file.read_text() if file.exists() else None for file in files]
+
+
+def kept(out):
+    return sorted(path.name for path in (out / "rounds").glob("*.json"))
+
+
+def test_what_one_process_finds_has_something_to_say(alone):
+    found = json.loads(alone[0])
+    assert found["images"] == 43 and found["left_out"] == 9 and len({pair["images"] for pair in found["pairs"]}) == 4
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_several_processes_find_what_one_does(tmp_path, alone, world):
+    """Rounds of 8 in pieces of 3: the fourth process has nothing to do, and nobody but the first in the last round."""
+    codes, found = group(rankings.of_group, tmp_path, world, out=tmp_path / "out")
+    assert codes == [0] * world and set(found) == {alone[0]}
+    net = SmallNet()
+    assert plain(ranked(net, out=tmp_path / "out")) == alone[0] and net.calls == 0  # what they kept is what one keeps
+
+
+def test_the_budget_ends_it_in_the_same_round(tmp_path):
+    codes, found = group(rankings.of_group, tmp_path, 2, budget=300)
+    one = plain(ranked(budget=300))
+    assert codes == [0, 0] and set(found) == {one} and json.loads(one)["stopped"] == "budget"
+
+
+def test_killed_in_each_round_and_resumed(tmp_path, alone):
+    context, out = children(), tmp_path / "out"
+    for rounds in range(1, ROUNDS - 1):
+        assert ended([start(context, rankings.kill, out, 27)]) == [KILLED]  # a round takes more than 13 forwards and less than 27
+        assert len(kept(out)) == rounds
+    net = SmallNet()
+    assert plain(ranked(net, out=out)) == alone[0]
+    assert 0 < net.calls <= alone[1] / 2, "finished rounds are not forwarded again"
+    assert len(kept(out)) == ROUNDS and not list(out.rglob("*.tmp"))
+    again = SmallNet()
+    assert plain(ranked(again, out=out)) == alone[0] and again.calls == 0
+
+
+def test_killed_at_every_step_of_writing(tmp_path, alone):
+    """run.json, then a file per round; the disk is waited for before and after a file gets its name."""
+    context = children()
+    for syncs in (1, 2, 3, 8):
+        out = tmp_path / str(syncs)
+        assert ended([start(context, rankings.kill_while_writing, out, syncs)]) == [KILLED]
+        assert len(kept(out)) == syncs // 2 - (syncs > 1)
+        assert plain(ranked(out=out)) == alone[0] and len(kept(out)) == ROUNDS and not list(out.rglob("*.tmp"))
+
+
+def test_a_killed_process_ends_its_group_and_one_alone_goes_on(tmp_path, alone):
+    codes, found = group(rankings.kill_one, tmp_path, 2, 20, out=tmp_path / "out")
+    assert codes[1] == KILLED and found[0].startswith("OtherProcessFailed: rank_methods: another process is gone: ")
+    assert 0 < len(kept(tmp_path / "out")) < ROUNDS
+    net = SmallNet()
+    assert plain(ranked(net, out=tmp_path / "out")) == alone[0] and net.calls < alone[1]
+
+
+def test_an_error_in_one_process_stops_all(tmp_path, alone):
+    codes, found = group(rankings.break_one, tmp_path, 2, 20, out=tmp_path / "out")
+    assert codes == [0, 0]
+    assert found == [
+        "OtherProcessFailed: rank_methods: process 1 of 2 failed, and says why; this one stopped with it",
+        "ZeroDivisionError: broken net",
+    ]
+    assert plain(ranked(out=tmp_path / "out")) == alone[0]
+
+
+def test_a_full_disk_stops_all(tmp_path, alone):
+    codes, found = group(rankings.fill_the_disk, tmp_path, 2, out=tmp_path / "out")
+    assert codes == [0, 0] and found[0] == "OSError: [Errno 28] No space left on device"
+    assert found[1].startswith("OtherProcessFailed: rank_methods: process 0 of 2 failed") and len(kept(tmp_path / "out")) == 1
+    assert plain(ranked(out=tmp_path / "out")) == alone[0]
+
+
+def test_processes_with_other_arguments_are_refused(tmp_path):
+    codes, found = group(rankings.disagree, tmp_path, 2)
+    assert codes == [0, 0] and len(set(found)) == 1
+    assert found[0].startswith("ValueError: rank_methods: expected arguments to be the same in every process, got different ones")
+
+
+def test_an_error_of_one_process_keeps_what_is_finished(tmp_path, alone):
+    with pytest.raises(ZeroDivisionError):
+        ranked(breaking(60), out=tmp_path)
+    finished = kept(tmp_path)
+    assert 0 < len(finished) < ROUNDS
+    times = {name: (tmp_path / "rounds" / name).stat().st_mtime_ns for name in finished}
+    assert plain(ranked(out=tmp_path)) == alone[0]
+    assert times == {name: (tmp_path / "rounds" / name).stat().st_mtime_ns for name in finished}
+
+
+def test_another_budget_goes_on_and_is_what_a_fresh_run_finds(tmp_path, alone):
+    small = ranked(out=tmp_path, budget=200)
+    assert small.stopped == "budget" and len(kept(tmp_path)) < ROUNDS
+    assert plain(ranked(out=tmp_path)) == alone[0]
+    net = SmallNet()
+    assert ranked(net, out=tmp_path, budget=200) == small and net.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"seed": 1}, "options.seed: was 0, now 1"),
+        ({"alpha": 0.1}, "options.alpha: was 0.05, now 0.1"),
+        ({"margin": 0.1}, "options.margin: was 0.0, now 0.1"),
+        ({"round_size": 9}, "options.round_size: was 8, now 9"),
+        ({"chunk": 4}, "options.chunk: was 3, now 4"),
+        ({"bounds": (-0.5, 0.5)}, "options.bounds"),
+        ({"maps": {"a": torch.zeros(43, 6, 5), "b": torch.ones(43, 6, 5)}}, "methods.gradient: was"),
+        ({"sample_ids": torch.arange(1, 44)}, "data.sample_ids"),
+        ({"model": SmallNet(seed=1)}, "model.weights"),
+    ],
+)
+def test_another_run_is_refused(tmp_path, changed, what):
+    ranked(out=tmp_path, budget=1)
+    with pytest.raises(
+        ValueError, match="rank_methods: expected out a folder with this run or none, got .* with another run"
+    ) as caught:
+        ranked(**changed, out=tmp_path)
+    assert what in str(caught.value) and "give another folder, or what it was" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("no json", "expected out with 000001.json as rank_methods writes it.*remove it, or give another folder"),
+        ('{"run": "another"}', "expected out with rounds of this run, got .*000001.json of another; remove that file"),
+        ("maps", "expected out with a round of gradient, red, broken, steep, got another under number 1; remove it"),
+    ],
+)
+def test_a_round_of_another_hand_is_refused(tmp_path, alone, text, words):
+    ranked(out=tmp_path)
+    path = tmp_path / "rounds" / "000001.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"maps": {}}) if text == "maps" else text)
+    with pytest.raises(ValueError, match=words):
+        ranked(out=tmp_path)
+    path.unlink()
+    assert plain(ranked(out=tmp_path)) == alone[0]
+
+
+def test_the_pieces_of_a_round_are_as_large_as_the_engine_at_most():
+    asked = []
+
+    def method(images, target):
+        asked.append(len(images))
+        return images[:, 0]
+
+    ranked(maps={"a": method, "b": -torch.ones(43, 6, 5)}, round_size=16, chunk=None, budget=1)
+    assert asked == [8, 8]
+
+
+def test_a_team_of_one():
+    team = Team("test")
+    assert (team.rank, team.world, team.first) == (0, 1, True) and ROUND == 8
+    team.agree("anything")
