@@ -6,6 +6,7 @@ what is there is not computed again, so it may be stopped at any time.
 """
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ def metric() -> Fidelity:
     return Fidelity(DatasetMean(), EqualFractions(GRID))
 
 
-def collect(folder: Path, names: list[str], scenes: int = SCENES) -> None:
+def collect(folder: Path, names: list[str], scenes: int = SCENES, last_first: bool = False) -> None:
     """Walks what is not in the folder yet."""
     folder.mkdir(parents=True, exist_ok=True)
     net = load_net("residual")
@@ -61,7 +62,7 @@ def collect(folder: Path, names: list[str], scenes: int = SCENES) -> None:
     engine = Engine(folded, max_batch=BATCH)
     for name in names:
         method = METHODS[name](net)
-        for start in range(0, scenes, BLOCK):
+        for start in range(0, scenes, BLOCK)[:: -1 if last_first else 1]:
             place = _place(folder, name, start)
             if place.exists():
                 continue
@@ -69,7 +70,7 @@ def collect(folder: Path, names: list[str], scenes: int = SCENES) -> None:
             ids = torch.arange(start, start + len(part))
             found = evaluate(folded, part.inputs, part.labels, {name: method}, [metric()], engine=engine, sample_ids=ids)
             curves = found[name, "fidelity"].curves
-            half = place.with_suffix(".half")
+            half = place.with_suffix(f".{os.getpid()}")
             with half.open("wb") as file:
                 np.savez(file, mif=curves["mif"].numpy(), lif=curves["lif"].numpy())
             half.rename(place)
@@ -93,8 +94,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
     parser.add_argument("--scenes", type=int, default=SCENES + PILOT)
+    parser.add_argument("--last-first", action="store_true", help="for a second process that meets the first in the middle")
     options = parser.parse_args()
-    collect(options.folder, options.methods, options.scenes)
+    collect(options.folder, options.methods, options.scenes, options.last_first)
 
 
 if __name__ == "__main__":

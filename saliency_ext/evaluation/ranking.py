@@ -155,7 +155,7 @@ class _Scorer:
         """(n,) float64 of each map, NaN where there is none, and how many masked inputs were forwarded."""
         before = self._forwarded()
         active = {name: picked_map(self._maps[name], picks) for name in names}
-        options = {"engine": self._engine, "sample_ids": self._ids[picks.to(self._ids.device)]}
+        options: dict[str, Any] = {"engine": self._engine, "sample_ids": self._ids[picks.to(self._ids.device)]}
         options |= picked_options(self._options, picks)
         target = picked_target(self._target, picks)
         results = evaluate(self._forward, self._inputs[picks], target, active, [self._metric], **options)
