@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from saliency_ext.evaluation.chunks import random_order
-from saliency_ext.evaluation.picking import image_draws
+from saliency_ext.evaluation.picking import random_draws
 from saliency_ext.evaluation.sequences import BettingSequence
 from saliency_ext.probing import EqualFractions, StratifiedSteps
 from saliency_ext.testbed.scenes import SIDE
@@ -46,7 +46,7 @@ class Looks:
         counts = torch.tensor(EqualFractions(GRID).counts(_PIXELS))
         self.areas = {name: torch.trapezoid(own, counts.double() / _PIXELS) for name, own in self.fidelity.items()}
         self.ids = torch.arange(self.images)
-        choose = random_order if scheme == "grid" else image_draws
+        choose = random_order if scheme == "grid" else random_draws
         self.picks = torch.stack([choose(self.ids, seed) for seed in range(orders)])
         self._counts, self._steps = counts, StratifiedSteps(STRATA, GRID)
 

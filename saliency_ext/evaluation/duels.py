@@ -85,11 +85,11 @@ class Duel:
         first, second: names.
         width: largest difference of two values of the metric.
         margin: differences that do not matter.
-        population: images there are.
+        population: images there are, if they are taken without replacement; else None.
         alpha: error probability of this pair.
     """
 
-    def __init__(self, first: str, second: str, width: float, margin: float, population: int, alpha: float) -> None:
+    def __init__(self, first: str, second: str, width: float, margin: float, population: int | None, alpha: float) -> None:
         self.first, self.second, self.width = first, second, width
         reach = min(margin / (2 * width), 0.5)
         grid = torch.linspace(0, 1, _GRID, dtype=torch.float64)
@@ -142,7 +142,9 @@ class Tournament:
         alpha: error probability of all pairs together.
     """
 
-    def __init__(self, pairs: Sequence[tuple[str, str]], width: float, margin: float, population: int, alpha: float) -> None:
+    def __init__(
+        self, pairs: Sequence[tuple[str, str]], width: float, margin: float, population: int | None, alpha: float
+    ) -> None:
         self._duels = [Duel(first, second, width, margin, population, alpha / len(pairs)) for first, second in pairs]
 
     @property

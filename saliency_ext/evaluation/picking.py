@@ -1,5 +1,6 @@
 """Some of the images, with all that belongs to them, and the random order in which they are taken."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,12 +13,27 @@ from ..streams import IMAGE_DRAWS
 from .maps import TargetMaps
 
 
-def image_draws(sample_ids: Tensor, seed: int) -> Tensor:
+def random_draws(sample_ids: Tensor, seed: int) -> Tensor:
     """(N,) int64, places drawn with replacement: N looks at N images, the t-th keyed by (seed, t)."""
     count = len(sample_ids)
     looks = torch.arange(count, device=sample_ids.device)
     places = philox_uniform((1, 1, 1), looks, seed=seed, stream=IMAGE_DRAWS).flatten().double()
     return (places * count).long().clamp(max=max(count - 1, 0))
+
+
+def earlier_looks(order: Tensor) -> Tensor:
+    """(N,) int64 on the host, how often the image of each look was looked at before.
+
+    Example:
+        >>> earlier_looks(torch.tensor([4, 0, 4, 4])).tolist()
+        [0, 0, 1, 2]
+    """
+    seen: Counter[int] = Counter()
+    found = []
+    for place in order.tolist():
+        found.append(seen[place])
+        seen[place] += 1
+    return torch.tensor(found, dtype=torch.int64)
 
 
 def picked_target(target: Target, picks: Tensor) -> Target:

@@ -1,6 +1,7 @@
 """Which method is better, from as few images as it takes: pairs are compared until they are told apart, and then left alone."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_integer, require_ndim, require_number, require_shape, require_tensor
 from ..models.targets import Target
-from ..probing import Engine
+from ..probing import Engine, StratifiedSteps
 from ..protocols import Forward
 from .bounds import checked_bounds, require_within
 from .chunks import check_images, random_order
@@ -18,7 +19,7 @@ from .describe import tensor_digest
 from .duels import Ranking, Tournament
 from .evaluate import evaluate
 from .fingerprint import Fingerprint, fingerprint, run_name
-from .picking import picked_map, picked_options, picked_target
+from .picking import earlier_looks, picked_map, picked_options, picked_target, random_draws
 from .rounds import Rounds, RoundStore, Values
 from .team import Team
 
@@ -47,7 +48,9 @@ def rank_methods(
 ) -> Ranking:
     """Orders saliency methods by their mean under a metric, and stops as soon as it is sure.
 
-    Images are taken in random order without replacement. After each round every undecided pair's differences, image by image, go
+    Images are taken in random order without replacement; where the metric's schedule draws steps, with replacement, and each look
+    at an image has steps of its own: a look then is a random draw whose mean is exactly that of all images on the whole grid, and
+    there are as many looks at most as images. After each round every undecided pair's differences, image by image, go
     to a `BettingSequence` with error alpha / pairs; a pair is decided when 0 is outside its interval, or when the interval lies
     within the margin. A map whose pairs are all decided is no longer evaluated. The chance that any verdict ever printed is wrong
     about the mean over all images is at most alpha, whenever one stops. An image without a value for one of two maps counts as
@@ -104,11 +107,13 @@ def rank_methods(
     if sample_ids is not None:
         require_shape(_FUNCTION, "sample_ids", sample_ids, "(N,)", (len(inputs),))
     ids = torch.arange(len(inputs), device=inputs.device) if sample_ids is None else sample_ids
-    order = random_order(ids, seed).to(inputs.device)
-    tournament = Tournament(pairs, span[1] - span[0], margin, len(inputs), alpha)
+    # Drawn steps are noise that a whole pass over the images does not take away: no look is the last word on an image.
+    drawn = isinstance(getattr(metric, "schedule", None), StratifiedSteps)
+    order = (random_draws if drawn else random_order)(ids, seed).to(inputs.device)
+    tournament = Tournament(pairs, span[1] - span[0], margin, None if drawn else len(inputs), alpha)
     runner = Engine(forward) if engine is None else engine
     piece = min(_PIECE, runner.batch_for(check_images(inputs))) if chunk is None else chunk
-    scorer = _Scorer(forward, inputs, target, maps, metric, span, ids, runner, {**evaluation, "chunk": piece})
+    scorer = _Scorer(forward, inputs, target, maps, metric, span, ids, order, runner, {**evaluation, "chunk": piece})
     team, store = Team(_FUNCTION), None
     if team.world > 1 or out is not None:
         made = scorer.fingerprint({"seed": seed, "alpha": alpha, "margin": margin, "round_size": round_size})
@@ -120,12 +125,12 @@ def rank_methods(
         if budget is not None and spent >= budget:
             stopped = "budget"
             break
-        picks = order[seen : seen + round_size]
-        values, masked = rounds.take(picks, [name for name in maps if name in tournament.undecided])
-        per_image = per_image if seen else masked / len(picks)
+        looks = torch.arange(seen, min(seen + round_size, len(inputs)))
+        values, masked = rounds.take(looks, [name for name in maps if name in tournament.undecided])
+        per_image = per_image if seen else masked / len(looks)
         left_out += int(torch.stack(list(values.values())).isnan().any(0).sum())
         tournament.see(values)
-        spent, seen = spent + masked, seen + len(picks)
+        spent, seen = spent + masked, seen + len(looks)
     rounds.finish()
     if tournament.decided:
         stopped = "decided"
@@ -145,27 +150,42 @@ class _Scorer:
         metric: Any,
         span: tuple[float, float],
         ids: Tensor,
+        order: Tensor,
         engine: Engine,
         options: Mapping[str, Any],
     ) -> None:
         self._forward, self._inputs, self._target, self._maps, self._metric = forward, inputs, target, maps, metric
         self._span, self._ids, self._engine, self._options = span, ids, engine, dict(options)
+        self._order, self._earlier = order, earlier_looks(order)
 
-    def __call__(self, picks: Tensor, names: Sequence[str]) -> tuple[Values, int]:
-        """(n,) float64 of each map, NaN where there is none, and how many masked inputs were forwarded."""
+    def __call__(self, looks: Tensor, names: Sequence[str]) -> tuple[Values, int]:
+        """(n,) float64 of each map at these looks, NaN where there is none, and how many masked inputs were forwarded."""
         before = self._forwarded()
+        found = {name: torch.full((len(looks),), torch.nan, dtype=torch.float64) for name in names}
+        for number in sorted(set(self._earlier[looks].tolist())):
+            places = self._earlier[looks] == number
+            for name, values in self._scored(looks[places], names, number).items():
+                found[name][places] = values
+        return found, self._forwarded() - before
+
+    def _scored(self, looks: Tensor, names: Sequence[str], number: int) -> Values:
+        """Values at looks each of which is the image's look of this number; steps that are drawn are drawn for each number."""
+        picks, metric = self._order[looks.to(self._order.device)], self._metric
+        if number:
+            schedule = metric.schedule
+            metric = replace(metric, schedule=replace(schedule, seed=(schedule.seed + number) % 2**63))
         active = {name: picked_map(self._maps[name], picks) for name in names}
         options: dict[str, Any] = {"engine": self._engine, "sample_ids": self._ids[picks.to(self._ids.device)]}
         options |= picked_options(self._options, picks)
         target = picked_target(self._target, picks)
-        results = evaluate(self._forward, self._inputs[picks], target, active, [self._metric], **options)
+        results = evaluate(self._forward, self._inputs[picks], target, active, [metric], **options)
         self._options["check_forward"] = False  # once is enough
         found = {}
         for name, metric in results:
             result = results[name, metric]
             values = torch.where(result.valid, result.values.double(), torch.nan)
             found[name] = require_within(_FUNCTION, f"maps[{name!r}]", values, self._span)
-        return found, self._forwarded() - before
+        return found
 
     def fingerprint(self, choices: Mapping[str, Any]) -> Fingerprint:
         """All that decides the values."""
