@@ -13,7 +13,7 @@ from saliency_ext.conformance.table import run
 from saliency_ext.conformance.world import CLASSES, Linear, images, network
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion, Fidelity, Insertion
-from saliency_ext.probing import EqualFractions
+from saliency_ext.probing import AdaptiveSteps, EqualFractions
 
 ZERO, FEW = Constant(0.0), EqualFractions(6)
 
@@ -65,8 +65,9 @@ def ours(metric):
         (Deletion(ZERO, FEW), "deletion", '; {} for "deletion" and "insertion"'),
         (Insertion(ZERO, FEW), "insertion", '; {} for "deletion" and "insertion"'),
         (Fidelity(ZERO, FEW), "fidelity", '{} for "fidelity", on at most four'),
+        (Fidelity(ZERO, AdaptiveSteps(0.01, grid=16)), "fidelity", '{} for "fidelity", on at most four'),
     ],
-    ids=["other", "deletion", "insertion", "fidelity"],
+    ids=["other", "deletion", "insertion", "fidelity", "fidelity, adaptive"],
 )
 def test_our_metrics_conform_at_the_cost_that_is_written(metric, kind, cost):
     counted = Counted(ours(metric))
