@@ -64,7 +64,8 @@ class AdaptiveSteps:
         random: other than with `StratifiedSteps` the mean over images is right up to the tolerance only, so `rank_methods` ranks
         by the mean of the estimates, and a lead of less than twice the tolerance says nothing of the whole grid.
         Deterministic. Memory beside the engine's: the ranks of all maps of a chunk, 4 bytes per pixel each, until it is scored.
-        Cost: a round ends with a forward that may be padded; many maps or metrics, or larger chunks, leave less of that.
+        Cost: a round ends with a forward that may be padded; many maps or metrics, or larger chunks, leave less of that. The
+        infill is made anew for each point of a round, where other schedules make it once per image.
 
     Example:
         >>> curves = torch.tensor([[1.0, 0, 0, 0, 0, 0, 0, 0, 0], [8.0, 7, 6, 5, 4, 3, 2, 1, 0]]) / torch.tensor([[1.0], [8.0]])

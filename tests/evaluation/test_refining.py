@@ -48,11 +48,11 @@ def same(result: MetricResult, other: MetricResult, rows=slice(None)):
 @pytest.mark.parametrize("metric", CURVES)
 @pytest.mark.parametrize("options", [{}, {"score": "logit"}, {"unit": "channel_value"}, {"score": "accuracy"}])
 def test_the_engine_asks_what_simulation_says(metric, options):
-    """Also for channel values, of which there are more than pixels, and where the grid is not even: 30 of 90."""
-    steps = AdaptiveSteps(0.4 if options.get("score") == "logit" else 0.01, grid=30, first=2)
+    """Also for channel values, of which there are more than pixels; 28 steps of 30 pixels or 90 values are not all alike."""
+    steps = AdaptiveSteps(0.4 if options.get("score") == "logit" else 0.01, grid=28, first=2)
     engine = Engine(Net(), max_batch=8)
     name = metric.info.name
-    whole = run([metric(GREY, EqualFractions(30), **options)], engine=engine)["map", name]
+    whole = run([metric(GREY, EqualFractions(28), **options)], engine=engine)["map", name]
     found = run([metric(GREY, steps, **options)], engine=engine)["map", name]
     names = [curve for curve in whole.curves if curve != "artifact"]
     simulated = steps.on(torch.stack([whole.curves[curve] for curve in names], 1), whole.fractions)
@@ -64,7 +64,7 @@ def test_the_engine_asks_what_simulation_says(metric, options):
     areas = simulated.areas[:, 0] if len(names) == 1 else simulated.areas[:, 1] - simulated.areas[:, 0]
     torch.testing.assert_close(found.values, areas, rtol=1e-6, atol=1e-9)
     assert torch.equal(found.fractions, whole.fractions) and found.parameters["schedule"] == repr(steps)
-    assert (found.extras["bound"] <= steps.tolerance).all() and found.extras["evaluated"].sum() < 31 * len(names) * 7
+    assert (found.extras["bound"] <= steps.tolerance).all() and found.extras["evaluated"].sum() < 29 * len(names) * 7
 
 
 def test_the_testbed_agrees_with_simulation():

@@ -201,13 +201,16 @@ def test_points_that_were_not_asked_are_not_read():
     assert torch.equal(curves, before)
 
 
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_a_score_that_is_not_finite_ends_the_search_of_its_image_alone(bad):
+@pytest.mark.parametrize(
+    ("bad", "at", "asked"), [(torch.nan, 32, {0, 32, 64}), (torch.inf, 32, {0, 32, 64}), (-torch.inf, 64, {0, 64})]
+)
+def test_a_score_that_is_not_finite_ends_the_search_of_its_image_alone(bad, at, asked):
+    """Also where it ends a curve that falls throughout: there is no bound."""
     curves = monotone(3, 65)
     whole = AdaptiveSteps(0.01, 64, first=1).on(curves)
-    curves[1, 32] = bad
+    curves[1, at] = bad
     found = AdaptiveSteps(0.01, 64, first=1).on(curves)
-    assert places(found, 1) == {0, 32, 64} and not bool(found.certified[1]) and not bool(found.areas[1].isfinite().all())
+    assert places(found, 1) == asked and not bool(found.certified[1]) and not bool(found.areas[1].isfinite().all())
     for row in (0, 2):
         assert torch.equal(found.asked[row], whole.asked[row]) and bool(found.certified[row])
 
