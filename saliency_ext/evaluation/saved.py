@@ -69,7 +69,7 @@ def write_summary(store: Store, run: str, chunks: int) -> None:
     took = [note for note in notes if note is not None]
     counted = [note["counters"] for note in took]
     names = [field.name for field in dataclasses.fields(Counters) if field.name != "seconds"]
-    counters: dict[str, Any] = {name: sum(each.get(name, 0) for each in counted) for name in names}
+    counters: dict[str, Any] = {name: sum(each[name] for each in counted) for name in names}
     counters["seconds"] = {name: sum(each["seconds"][name] for each in counted) for name in Counters().seconds}
     kinds = (sum(note["samples"] * note["counters"][name] for note in took) for name in ("asked", "unique"))
     asked, answered = (counters["refined"] + kind for kind in kinds)

@@ -5,6 +5,7 @@ import torch
 
 from saliency_ext import evaluate
 from saliency_ext.attribution import GradCAM
+from saliency_ext.evaluation.saved import read_summary
 from saliency_ext.evaluation.study import Study
 from saliency_ext.infill import Blur, Constant, DatasetMean, NoisyLinear, UniformNoise
 from saliency_ext.metrics import ROAD, Deletion, Fidelity, GeometryGap, Insertion, LeRF, MaskDetectability, MoRF, Soundness
@@ -122,6 +123,13 @@ def test_batches_are_full_but_for_the_last_of_a_round():
     assert counters.images_padded == first.counters.images_padded + sum(-size % 4 for size in rounds)
 
 
+def test_progress_counts_what_each_round_asks():
+    seen = []
+    run([Deletion(GREY, FINE)], engine=Engine(Net(), max_batch=4, progress=lambda *place: seen.append(place)), chunk=7)
+    assert all(0 < done <= asked for done, asked in seen) and seen[-1][0] == seen[-1][1]
+    assert sum(done == asked for done, asked in seen) > 3  # the first pass, and each round
+
+
 def test_what_one_asked_the_others_know():
     def refined(*metrics, maps=MAPS):
         engine = Engine(Net(), max_batch=16)
@@ -197,21 +205,21 @@ def test_an_image_with_no_room_alone_is_marked():
     model, poison = Net(), 0.123
     saliency = MAPS.clone()
     saliency[:, 0, 0] = -1.0  # removed last
-    saliency[3, 0, 0] = 0.6  # removed on the way
+    saliency[5, 0, 0] = 0.6  # removed on the way
 
     def tight(x):
-        if ((x[:, 0, 0, 0] == poison) & (x != 0.5).flatten(1).any(1) & (x[:, 0, 5, 4] == IMAGES[3, 0, 5, 4])).any():
+        if ((x[:, 0, 0, 0] == poison) & (x[:, 0, 5, 4] == IMAGES[5, 0, 5, 4])).any():
             raise torch.OutOfMemoryError("no room")
         return model(x)
 
-    saliency[3, 5, 4] = -2.0  # the image is known by a pixel that stays
+    saliency[5, 5, 4] = -2.0  # the image is known by a pixel that stays
     infill = Constant((poison, 0.5, 0.5))
     steps = AdaptiveSteps(1e-5, grid=30, first=1)
     engine = Engine(tight, max_batch=4)
     found = run([Deletion(infill, steps)], maps=saliency, engine=engine)["map", "deletion"]
     expected = run([Deletion(infill, steps)], maps=saliency)["map", "deletion"]
-    assert found.status == ["ok"] * 3 + ["out_of_memory"] + ["ok"] * 3
-    good = [0, 1, 2, 4, 5, 6]
+    assert found.status == ["ok"] * 5 + ["out_of_memory", "ok"]
+    good = [0, 1, 2, 3, 4, 6]
     torch.testing.assert_close(found.values[good], expected.values[good])
     assert engine.counters.images_failed > 0
 
@@ -279,6 +287,9 @@ def test_results_study_and_report_need_to_know_nothing(tmp_path):
     expected = evaluate(model, IMAGES, 1, IMAGES.mean(1), metrics, check_forward=False)["map", "fidelity"]
     torch.testing.assert_close(saved.values, expected.values)
     assert torch.equal(saved.extras["evaluated"], expected.extras["evaluated"]) and saved.curves["mif"].shape == (7, 31)
+    took = read_summary(tmp_path / "study")
+    assert took["masked_inputs"]["run"] == took["counters"]["images_forwarded"] - took["counters"]["images_padded"]
+    assert took["counters"]["refined"] > 0
 
 
 @pytest.mark.parametrize(
