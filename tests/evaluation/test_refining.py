@@ -216,7 +216,7 @@ def test_an_image_with_no_room_alone_is_marked():
     infill = Constant((poison, 0.5, 0.5))
     steps = AdaptiveSteps(1e-5, grid=30, first=1)
     engine = Engine(tight, max_batch=4)
-    found = run([Deletion(infill, steps)], maps=saliency, engine=engine)["map", "deletion"]
+    found = run([Deletion(infill, steps)], maps=saliency, engine=engine, chunk=7)["map", "deletion"]
     expected = run([Deletion(infill, steps)], maps=saliency)["map", "deletion"]
     assert found.status == ["ok"] * 5 + ["out_of_memory", "ok"]
     good = [0, 1, 2, 3, 4, 6]
