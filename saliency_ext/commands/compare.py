@@ -88,8 +88,18 @@ def _heading(first: _Run, second: _Run, both: tuple[torch.Tensor, torch.Tensor])
     if shared == 0:
         refuse("compare: the two runs have no image in common, so nothing can be compared image by image")
     text = f"{first.folder} -> {second.folder}: {shared} images in both, compared image by image."
+    text = "\n".join([text, *(line for run in (first, second) if (line := _stop(run)))])
     changed = differences(first.record, second.record)
     return f"{text}\nWhat differs: {listed(changed) if changed else 'nothing; these are the same run'}"
+
+
+def _stop(run: _Run) -> str:
+    """What a reader must know of a run that stopped early; "" of any other."""
+    found = run.results.stopped
+    if found is None or not found.early:
+        return ""
+    text = f"{run.folder} stopped after {found.images} of {found.population} images, a random sample of them."
+    return text if found.metric is None else f"{text} Its values decided when: intervals do not allow for that."
 
 
 def _table(rows: list[Row]) -> str:

@@ -25,6 +25,7 @@ from .models import TESTBED, LoadedModel, asked_model
 from .outcome import FAILED, INTERRUPTED, USAGE, CommandError, Outcome, refuse
 from .progress import ProgressLine
 from .shared import BATCH, Shared
+from .stopping import stop_rule
 from .torchrun import place_among_all
 
 
@@ -77,6 +78,7 @@ def _studied(
             class_names=model.labels,
             identity=data.identity,
             controls=False,  # they are among the methods
+            stop=stop_rule(options, metrics),
             rank=place[0],
             world=place[1],
             progress=line,
@@ -98,6 +100,11 @@ def _in_words_of_the_command(text: str) -> str:
     """An error of `Study` with options in place of its methods."""
     options = {"drop what is there with run(force_new_run=True)": "drop what is there with --force-new-run"}
     options |= {"start one with run()": "leave out --resume to start one", "expected out a folder": "--out: expected a folder"}
+    options |= {"pass the bounds of the metric as bounds=(low, high)": "no metric can be waited for whose range is not known"}
+    options |= {
+        "or make chunks smaller": "or lower --max-batch",
+        "pass bounds=(low, high)": "name another metric after --until-separated",
+    }
     for call, option in options.items():
         text = text.replace(call, option)
     return text

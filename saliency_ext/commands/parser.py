@@ -14,6 +14,7 @@ from .outcome import EXIT_CODES, Outcome
 from .parser_pairs import add_pairs
 from .rank import add_rank
 from .shared import BATCH
+from .stopping import add_stop
 
 Command = Callable[[argparse.Namespace], Outcome]
 
@@ -29,6 +30,11 @@ Without options: the scenes and the net that come with the library, whose truth 
 
 The folder given with --out then holds index.html (open it in a browser), results.parquet (every value of every image) and
 what is needed to go on after an interruption. Under torchrun the images are shared among the processes.
+
+A run need not look at all images. It can stop as soon as it is sure, or when a budget is spent, and then says so:
+
+  saliency-ext evaluate --until-separated --margin 0.02
+  saliency-ext evaluate --model torchvision:resnet18 --data photos --until-separated --budget 200000
 
 {EXIT_CODES}"""
 _EXPLAIN = f"""\
@@ -200,6 +206,7 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
     asked.add_argument("--steps", type=_positive, default=20, metavar="N", help="steps of a curve; default: 20")
     asked.add_argument("--score", choices=SCORES, default="probability", help="what a curve shows; default: probability")
     asked.add_argument("--no-controls", action="store_true", help="leave out random, centre, edge, grey level and random weights")
+    add_stop(command, _positive)
     kept = command.add_argument_group("the run")
     kept.add_argument("--out", default="report", metavar="FOLDER", help="where to; default: report")
     kept.add_argument("--resume", action="store_true", help="go on with the run in that folder; refuse to begin another")

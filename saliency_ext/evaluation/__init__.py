@@ -12,6 +12,7 @@ from .results import Comparison, Results
 from .samples import Samples
 from .saved import read_results, read_run, read_summary, read_table
 from .sequences import BettingSequence
+from .stopping import Stopped, StopRule
 from .study import Study
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "Ranking",
     "Results",
     "Samples",
+    "StopRule",
+    "Stopped",
     "Study",
     "Summary",
     "TargetMaps",

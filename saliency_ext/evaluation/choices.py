@@ -14,6 +14,7 @@ from ..models.targets import Target
 from ..ops.rank import checked_sample_ids
 from ..probing import Engine
 from ..protocols import Forward, MethodInfo
+from .chunks import random_order
 from .contestants import contestants
 from .describe import digest, tensor_digest
 from .evaluate import check_metrics, named_metrics
@@ -22,9 +23,11 @@ from .job import Job
 from .maps import Reading, Source, TargetMaps, sources
 from .samples import Reader
 from .scoring import Scoring
+from .stopping import StopRule
 from .worker import Progress
 
 _STUDY = "Study"
+_LOOK = 16  # images between two looks of a stop rule, at most
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Choices:
     channels: str | None
     resample: str | None
     max_unreadable: float
+    stop: StopRule | None
     rank: int | None
     world: int | None
     progress: Progress | None
@@ -63,6 +67,8 @@ class Choices:
             bad_type(_STUDY, "engine", "to be a mapping of options of Engine", type(self.engine).__name__, remedy)
         if self.engine is not None and "progress" in self.engine:
             bad_value(_STUDY, "engine", "without 'progress'", "one", "pass progress to the study")
+        if self.stop is not None and not isinstance(self.stop, StopRule):
+            bad_type(_STUDY, "stop", "to be a StopRule", type(self.stop).__name__)
         if not 0 <= self.max_unreadable <= 1:
             bad_value(_STUDY, "max_unreadable", "in [0, 1]", self.max_unreadable)
         if (self.rank is None) != (self.world is None):
@@ -84,6 +90,11 @@ class Choices:
         engine = Engine(self.model, **self._engine_options())
         batch = 1 if reader.example is None else engine.batch_for(reader.example)
         infos = {source.name: _info(source) for source in found}
+        families = {name: info.family for name, info in infos.items()}
+        size, watch = self.chunk or batch, None
+        if self.stop is not None:
+            size = self.chunk or min(batch, _LOOK)
+            watch = self.stop.watch(metrics, families, len(reader), size)
         made = fingerprint(
             model=self.model,
             data=self._data(reader, ids),
@@ -98,6 +109,7 @@ class Choices:
                 "engine": self.engine or {},
                 "batch": batch,
                 "device": None if reader.example is None else engine.placed(reader.example).device.type,
+                **({} if self.stop is None else {"stop": self.stop}),
             },
         )
         job = Job(
@@ -109,8 +121,10 @@ class Choices:
             self.truth,
             ids,
             self.names,
-            self.chunk or batch,
-            {name: info.family for name, info in infos.items()},
+            size,
+            families,
+            None if watch is None else random_order(ids, self.seed).tolist(),
+            watch,
         )
         about = {
             "methods": {name: asdict(info) for name, info in infos.items()},

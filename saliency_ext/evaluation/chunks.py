@@ -1,6 +1,6 @@
 """Images in chunks, from tensors or from a loader, never more than one chunk at a time."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ _FUNCTION = "evaluate"
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive images of an evaluation.
+    """Images of an evaluation, consecutive ones where it is not said which.
 
     Attributes:
         start: place of the first among all images.
@@ -36,6 +36,7 @@ class Chunk:
         target: what `models.resolve_target` takes, for these images.
         sample_ids: (N,) int64.
         truth: (N, H, W) bool, or None.
+        picked: places of the images among all, where they are not start, start + 1, ...
     """
 
     start: int
@@ -43,11 +44,16 @@ class Chunk:
     target: Target
     sample_ids: Tensor
     truth: Tensor | None
+    picked: Sequence[int] | None = None
 
     @property
-    def images(self) -> slice:
-        """The place of these images among all."""
-        return slice(self.start, self.start + len(self.inputs))
+    def images(self) -> slice | list[int]:
+        """The places of these images among all, as an index."""
+        return slice(self.start, self.start + len(self.inputs)) if self.picked is None else list(self.picked)
+
+    def place(self, index: int) -> int:
+        """The place of one of these images among all."""
+        return self.start + index if self.picked is None else self.picked[index]
 
 
 def chunks(

@@ -33,10 +33,14 @@ class PairVerdict:
         """Told apart, or alike."""
         return self.better is not None or self.alike
 
+    @property
+    def outcome(self) -> str:
+        """In words."""
+        return f"{self.better} is better" if self.better else "alike within the margin" if self.alike else "not told apart"
+
     def __str__(self) -> str:
-        verdict = f"{self.better} is better" if self.better else "alike within the margin" if self.alike else "not told apart"
         found = f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}], {self.images} images"
-        return f"{self.first} - {self.second}: {found}: {verdict}"
+        return f"{self.first} - {self.second}: {found}: {self.outcome}"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from .chunks import GIVEN, Chunk
 from .rows import Identity, table_of
 from .samples import Batch, Reader
 from .scoring import Scoring
+from .stopping import Watch
 
 
 @dataclass
@@ -31,6 +32,8 @@ class Job:
         names: N, or None for those of the samples.
         size: samples per chunk.
         families: of the methods.
+        order: in which the samples are visited; None: as they come.
+        watch: what may end the study early, or None.
     """
 
     run: str
@@ -43,30 +46,33 @@ class Job:
     names: Sequence[str] | None
     size: int
     families: dict[str, str]
+    order: list[int] | None = None
+    watch: Watch | None = None
 
     @property
     def chunks(self) -> int:
         """How many there are."""
         return -(-len(self.reader) // self.size)
 
-    def samples(self, index: int) -> range:
+    def samples(self, index: int) -> Sequence[int]:
         """The samples of a chunk."""
-        return range(index * self.size, min((index + 1) * self.size, len(self.reader)))
+        place = range(index * self.size, min((index + 1) * self.size, len(self.reader)))
+        return place if self.order is None else self.order[place.start : place.stop]
 
     def do(self, index: int) -> tuple[Any, dict[str, Any]]:
         """The rows of a chunk, and what they took."""
         start, before = time.perf_counter(), dataclasses.asdict(self.engine.counters)
         samples = self.samples(index)
-        place = slice(samples.start, samples.stop)
-        batch = self.reader.read(samples.start, samples.stop)
+        place = list(samples)
+        batch = self.reader.read_places(samples)
         inputs, ids = self.engine.placed_images(batch.inputs), self.sample_ids[place]
         target = self._target(batch, inputs, samples)
         truth = batch.truth if self.truth is None else self.truth[place]
         placed = None if truth is None else truth.to(inputs.device)
-        results = self.scoring.chunk(Chunk(samples.start, inputs, target, ids.to(inputs.device), placed))
+        results = self.scoring.chunk(Chunk(index * self.size, inputs, target, ids.to(inputs.device), placed, place))
         about = Identity(
             ids.tolist(),
-            list(map(str, batch.names if self.names is None else self.names[place])),
+            list(map(str, batch.names if self.names is None else [self.names[at] for at in place])),
             [None if problem else int(own) for own, problem in zip(target.tolist(), batch.problems, strict=True)],
             batch.problems,
         )
@@ -74,10 +80,10 @@ class Job:
         counters = _since(before, self.engine.counters)
         return table, {"samples": len(samples), "seconds": time.perf_counter() - start, "counters": counters}
 
-    def _target(self, batch: Batch, inputs: Tensor, samples: range) -> Tensor:
+    def _target(self, batch: Batch, inputs: Tensor, samples: Sequence[int]) -> Tensor:
         """(n,) classes; of a sample that could not be read any that is possible, as nothing is made of it."""
         if isinstance(self.target, Tensor):
-            return self.target[samples.start : samples.stop].to(inputs.device)
+            return self.target[list(samples)].to(inputs.device)
         if self.target != GIVEN:
             safe = with_zeros(inputs, finite_rows(inputs))
             return asked_classes(self.target, len(inputs), lambda: self.engine.logits(safe)).to(inputs.device)

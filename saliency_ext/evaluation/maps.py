@@ -146,7 +146,7 @@ class Source:
                 reasons.add(f"{type(error).__name__}: {error}")
             else:
                 saliency[one] = self._read(made, inputs[one]).to(saliency.dtype)
-        samples = [chunk.start + index for index in failed.nonzero().flatten().tolist()]
+        samples = [chunk.place(index) for index in failed.nonzero().flatten().tolist()]
         if samples:  # none where only the whole batch failed
             why = "; ".join(sorted(reasons))
             text = f"evaluate: method {self.name!r} failed for sample(s) {samples}, marked method_failed: {why}"

@@ -10,6 +10,7 @@ from ..checks import bad_value
 from ..metrics.result import MetricResult
 from ..probing import Counters
 from .intervals import Summary, summarise, unpaired
+from .stopping import Stopped
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,15 @@ class Results:
     """Results by (map name, metric name).
 
     Example: `results["gradcam", "deletion"].values`, `results.summary("gradcam", "deletion")`,
-    `results.compare("gradcam", "random", "deletion")`, `results.rows()`.
+    `results.compare("gradcam", "random", "deletion")`, `results.rows()`. `results.stopped`: where a study with a stop rule ended.
     """
 
-    def __init__(self, results: Mapping[tuple[str, str], MetricResult], counters: Counters) -> None:
+    def __init__(
+        self, results: Mapping[tuple[str, str], MetricResult], counters: Counters, stopped: Stopped | None = None
+    ) -> None:
         self._results = dict(results)
         self.counters = counters
+        self.stopped = stopped
 
     def __getitem__(self, names: tuple[str, str]) -> MetricResult:
         if names not in self._results:
@@ -142,7 +146,7 @@ class Results:
             lines.append(
                 f"{map_name:<{wide}}  {metric:<{max(long, 6)}} {s.mean:>9.4f}  {interval:<20} {s.images:>6}  {direction}"
             )
-        return "\n".join(lines)
+        return "\n".join(lines if self.stopped is None else [*lines, "", str(self.stopped)])
 
 
 def plain(value: Any) -> object:

@@ -13,6 +13,7 @@ from ..probing import Counters
 from ..protocols import MetricInfo
 from .describe import without_addresses
 from .results import Results, plain
+from .stopping import Stopped
 
 Pair = tuple[str, str]  # method, metric
 
@@ -104,7 +105,7 @@ def table_of(run: str, about: Identity, families: Mapping[str, str], results: Ma
     return pyarrow().table({name: columns[name] for name in layout.names}, schema=layout)
 
 
-def results_of(table: Any, infos: Mapping[str, MetricInfo], counters: Counters) -> Results:
+def results_of(table: Any, infos: Mapping[str, MetricInfo], counters: Counters, stopped: Stopped | None = None) -> Results:
     """What `evaluate` would have returned, from rows as `table_of` orders them."""
     pairs: dict[Pair, None] = {}
     for method, metric in zip(table["method"], table["metric"], strict=True):
@@ -125,7 +126,7 @@ def results_of(table: Any, infos: Mapping[str, MetricInfo], counters: Counters) 
             _by_name(own["curves"].combine_chunks()),
             _by_name(own["extras"].combine_chunks()),
         )
-    return Results(found, counters)
+    return Results(found, counters, stopped)
 
 
 def _columns(result: MetricResult, about: Identity) -> dict[str, list[Any]]:

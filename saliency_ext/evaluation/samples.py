@@ -52,7 +52,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Consecutive samples. Where a sample could not be read, its image is NaN, its label None, its truth empty.
+    """Samples. Where a sample could not be read, its image is NaN, its label None, its truth empty.
 
     Attributes:
         inputs: (n, C, H, W). labels: n. truth: (n, H, W) bool, None if no sample has one.
@@ -115,12 +115,16 @@ class Reader:
 
     def read(self, start: int, stop: int) -> Batch:
         """Samples start .. stop - 1."""
+        return self.read_places(range(start, stop))
+
+    def read_places(self, places: Sequence[int]) -> Batch:
+        """The samples of these numbers."""
         like = self._like
         if like is None:
             bad_value(_STUDY, "data", "with samples", "none")
         known = self._digests or []
-        found = [self._get(index) if known[index : index + 1] != [_UNREADABLE] else None for index in range(start, stop)]
-        for index, sample in enumerate(found, start):
+        found = [self._get(index) if known[index : index + 1] != [_UNREADABLE] else None for index in places]
+        for index, sample in zip(places, found, strict=True):
             if sample is not None and known and sample.digest() != known[index]:
                 remedy = "switch random augmentation off, and leave the data alone while a study runs"
                 bad_value(_STUDY, f"data[{index}]", "to be the same each time it is read", "other content", remedy)
@@ -132,7 +136,7 @@ class Reader:
             [None if sample is None else sample.label for sample in found],
             None if unknown is None else torch.stack([unknown if truth is None else truth for truth in truths]),
             ["" if sample is None else sample.name for sample in found],
-            [self._looked[index] for index in range(start, stop)],
+            [self._looked[index] for index in places],
         )
 
     def _get(self, index: int) -> Sample | None:

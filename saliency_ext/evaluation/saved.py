@@ -5,12 +5,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ..checks import bad_value
 from ..probing import Counters
 from ..protocols import MetricInfo
 from .files import read_json, read_parquet, write_json
 from .results import Results
 from .rows import results_of
+from .stopping import Stopped
 from .store import RESULTS, RUN, SUMMARY, Store
 
 _FINISH = "finish it with Study.resume()"
@@ -37,7 +41,8 @@ def read_results(folder: str | Path) -> Results:
         ValueError: the folder holds no finished study.
     """
     infos = {name: MetricInfo(**info) for name, info in read_run(folder)["about"]["metrics"].items()}
-    return results_of(read_table(folder), infos, Counters(**read_summary(folder)["counters"]))
+    summary = read_summary(folder)
+    return results_of(read_table(folder), infos, Counters(**summary["counters"]), Stopped.read(summary.get("stopped")))
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:
@@ -58,12 +63,12 @@ def read_summary(folder: str | Path) -> dict[str, Any]:
     return _required("read_summary", Path(folder) / SUMMARY, "of a finished study", _FINISH)
 
 
-def write_summary(store: Store, run: str, chunks: int) -> None:
+def write_summary(store: Store, run: str, chunks: int, stopped: Stopped | None = None) -> None:
     """Writes what a study took, over all processes and interruptions; chunks that were begun and lost are not counted.
 
     samples, chunks; masked_inputs asked, run and saved (asked by several methods or metrics, run once); counters of the engine;
     seconds of work (of two processes at once, both); ranks, and number of processes, that took part; statuses and how many rows
-    have them.
+    have them; with a stop rule "stopped", the plain values of `Stopped`. Of the first so many chunks.
     """
     notes = [read_json(store.shard(chunk).with_suffix(".json")) for chunk in range(chunks)]
     took = [note for note in notes if note is not None]
@@ -87,7 +92,23 @@ def write_summary(store: Store, run: str, chunks: int) -> None:
         "processes": len({note["process"] for note in took}),
         "statuses": dict(sorted(statuses.items())),
     }
+    if stopped is not None:
+        found["stopped"] = dataclasses.asdict(stopped)
     write_json(store.folder / SUMMARY, found)
+
+
+def chunk_values(store: Store, chunk: int, metric: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(n,) values of each method under a metric on the samples of a finished chunk, none without a metric; and its note."""
+    took = _required(
+        "Study", store.shard(chunk).with_suffix(".json"), "with the note of each chunk", f"remove {store.shard(chunk)}"
+    )
+    values: dict[str, list[float]] = {}
+    if metric is not None:
+        table = read_parquet(store.shard(chunk), ["method", "metric", "value"])
+        for method, name, value in zip(*(table[column].to_pylist() for column in table.column_names), strict=True):
+            if name == metric:
+                values.setdefault(method, []).append(value)
+    return {method: torch.tensor(own, dtype=torch.float64) for method, own in values.items()}, took
 
 
 def _required(function: str, path: Path, expected: str, remedy: str) -> dict[str, Any]:

@@ -73,11 +73,18 @@ class Store:
         write_table(path, table)
         self._checked.add(chunk)
 
+    def half_written(self) -> list[int]:
+        """Chunks with files that were begun and not finished, perhaps yet."""
+        return sorted({int(path.name.split(".")[0]) for path in (self.folder / SHARDS).glob("[0-9]*.tmp")})
+
+    def remove_half_written(self, chunk: int) -> None:
+        """Removes what of a chunk was left half written."""
+        for path in (self.folder / SHARDS).glob(f"{chunk:06d}.*.tmp"):
+            path.unlink(missing_ok=True)
+
     def remove_temporary(self) -> None:
-        """Removes what was left half written."""
-        found = [*(self.folder / SHARDS).glob("[0-9]*.tmp")]
-        found += [path for name in (RUN, RESULTS, SUMMARY) for path in self.folder.glob(f"{name}.*.tmp")]
-        for path in found:
+        """Removes what was left half written besides chunks."""
+        for path in [path for name in (RUN, RESULTS, SUMMARY) for path in self.folder.glob(f"{name}.*.tmp")]:
             path.unlink(missing_ok=True)
 
     def remove_run(self) -> None:
@@ -87,6 +94,8 @@ class Store:
         shards = self.folder / SHARDS
         for path in [*shards.glob("[0-9]*.parquet"), *shards.glob("[0-9]*.json")]:
             path.unlink(missing_ok=True)
+        for chunk in self.half_written():
+            self.remove_half_written(chunk)
         self.remove_temporary()
         self._checked.clear()
 

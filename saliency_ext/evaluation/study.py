@@ -16,6 +16,7 @@ from .fingerprint import differences, refuse_other_run
 from .results import Results
 from .rows import pyarrow
 from .saved import read_results
+from .stopping import StopRule
 from .store import CLAIMS, Store
 from .worker import Progress, Worker
 
@@ -39,7 +40,7 @@ class Study:
         seed: of the controls.
         engine: options of `Engine`, such as {"memory_budget": 2**30}. Its device is that of the model if not given.
         chunk: samples handled together: what is lost at most when a process dies, and what processes share out. None: as many
-            as the engine forwards.
+            as the engine forwards; with a stop rule at most 16, after each of which it looks.
         sample_ids: (N,) int64, distinct, which key ties and random draws; 0 .. N-1 if not given.
         names: N names of the samples, for reports; None: those of the samples.
         class_names: of the classes, for reports.
@@ -48,6 +49,7 @@ class Study:
         controls: whether "random", "centre", "edge", "grey_level" and "NAME_random_weights" take part.
         random_weights: names of methods given as classes that are also asked on a model with random weights; None: the first.
         channels, resample: how maps are read, as for `evaluate`.
+        stop: a `StopRule`, if the study may end before all samples are evaluated. None: it does not.
         max_unreadable: share of samples that cannot be read, in [0, 1], above which the study stops, once it looked at 20.
         rank, world: number of this process, and of all. None: as torch.distributed says where it is initialised, else 0 of 1.
         progress: called with (samples finished, samples, forwards of this process, seconds) after each forward and chunk.
@@ -63,6 +65,8 @@ class Study:
         Several processes run the same script on one folder (under torchrun, or started by hand, also later). They share chunks
         by file locks, and none waits for a message of another: an empty rank, or one that is killed, holds nobody up. No process
         group is needed: rank and world only say where a process begins.
+        With a stop rule the samples come in random order, and so do the rows of the results; `read_table` has their ids. Chunks
+        that were finished behind the last one needed are left out.
         A sample that cannot be read has the status "unreadable_sample" and the reason in the column message.
 
     Example:
@@ -100,6 +104,7 @@ class Study:
         channels: str | None = None,
         resample: str | None = None,
         max_unreadable: float = 0.5,
+        stop: StopRule | None = None,
         rank: int | None = None,
         world: int | None = None,
         progress: Progress | None = None,
@@ -125,6 +130,7 @@ class Study:
             channels=channels,
             resample=resample,
             max_unreadable=max_unreadable,
+            stop=stop,
             rank=rank,
             world=world,
             progress=progress,

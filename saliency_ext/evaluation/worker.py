@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from .distributed import MERGE, Claims, visiting_order
 from .job import Job
-from .saved import write_summary
+from .saved import chunk_values, write_summary
+from .stopping import Watch
 from .store import Store
 
 # (samples finished by all processes, samples in all, forwards of this process, seconds since it began)
@@ -27,6 +28,7 @@ class Worker:
     def __init__(self, job: Job, store: Store, claims: Claims, rank: int, world: int, progress: Progress | None) -> None:
         self._job, self._store, self._claims = job, store, claims
         self._rank, self._world, self._progress = rank, world, progress
+        self._watch = job.watch
         self._began = time.perf_counter()
         self._done = 0
 
@@ -34,14 +36,15 @@ class Worker:
         """Finishes the job. What stops it says how to go on."""
         with self._explained():
             while pending := self._pending():
-                if not any([self._take(chunk) for chunk in visiting_order(pending, self._rank, self._world)]):
+                if not self._advance(pending):
                     time.sleep(_LOOK_AGAIN)
             with self._claims.claim(MERGE, wait=True):
                 if not self._store.is_merged(self._job.run):
-                    write_summary(self._store, self._job.run, self._job.chunks)
-                    self._store.merge(self._job.chunks, self._job.run)
+                    chunks = self._job.chunks if self._watch is None else self._watch.chunks
+                    write_summary(self._store, self._job.run, chunks, None if self._watch is None else self._watch.stopped())
+                    self._store.merge(chunks, self._job.run)
                 if self._claims.works:  # else another process may be writing one
-                    self._store.remove_temporary()
+                    self._tidy()
 
     def report(self) -> None:
         """Tells the caller where the study stands."""
@@ -51,11 +54,29 @@ class Worker:
 
     def _pending(self) -> list[int]:
         """The chunks that nobody has finished; none where the final file is there, even if shards were removed since."""
-        chunks = range(0 if self._store.is_merged(self._job.run) else self._job.chunks)
+        merged = self._store.is_merged(self._job.run)
+        chunks = range(0 if merged else self._job.chunks)
         missing = [chunk for chunk in chunks if not self._store.is_finished(chunk, self._job.run)]
-        self._done = len(self._job.reader) - sum(len(self._job.samples(chunk)) for chunk in missing)
+        done = len(self._job.reader) - sum(len(self._job.samples(chunk)) for chunk in missing)
+        if self._watch is not None:
+            over = merged or self._is_over(self._watch, set(missing))
+            missing, done = ([], self._watch.images) if over else (missing, done)
+        self._done = done
         self.report()
         return missing
+
+    def _is_over(self, watch: Watch, missing: set[int]) -> bool:
+        """Whether the study may stop, after a look at the finished chunks that have no gap before them."""
+        while watch.over is None and watch.chunks < self._job.chunks and watch.chunks not in missing:
+            watch.see(*chunk_values(self._store, watch.chunks, watch.metric))
+        return watch.over is not None
+
+    def _advance(self, pending: list[int]) -> bool:
+        """Whether this process finished some chunk: one, the first that is free, where it may be the last that is needed."""
+        if self._watch is None:
+            return any([self._take(chunk) for chunk in visiting_order(pending, self._rank, self._world)])
+        order = pending if self._claims.works else visiting_order(pending, self._rank, self._world)
+        return any(self._take(chunk) for chunk in order)
 
     def _take(self, chunk: int) -> bool:
         """Whether this process finished the chunk."""
@@ -67,6 +88,14 @@ class Worker:
         self._done += len(self._job.samples(chunk))
         self.report()
         return True
+
+    def _tidy(self) -> None:
+        """Removes what killed processes left half written, and nothing of one that is still at a chunk nobody needs any more."""
+        self._store.remove_temporary()
+        for chunk in self._store.half_written():
+            with self._claims.claim(chunk) as mine:
+                if mine:
+                    self._store.remove_half_written(chunk)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

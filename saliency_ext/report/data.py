@@ -10,6 +10,7 @@ from torch import Tensor
 from ..checks import bad_value, require_ndim, require_tensor
 from ..evaluation.intervals import Summary, summarise
 from ..evaluation.results import Results
+from ..evaluation.stopping import Stopped
 from ..metrics.catalogue import meaning_of, role_of
 from ..metrics.result import DEGENERATE_MAP, FLAT_CURVE, MetricResult
 from ..probing import Counters
@@ -105,6 +106,7 @@ class ReportData:
     facts: dict[str, str]
     examples: list[Example]
     pairs: list[PairExample]
+    stopped: Stopped | None  # where a study with a stop rule ended
 
     @property
     def controls(self) -> list[str]:
@@ -182,6 +184,7 @@ def gather(
         facts=dict(facts or {}),
         examples=list(examples),
         pairs=list(pairs),
+        stopped=results.stopped,
     )
 
 

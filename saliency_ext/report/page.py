@@ -25,6 +25,7 @@ def page_of(data: ReportData) -> dict[str, Any]:
         "title": data.title,
         "scope": _scope(data),
         "verdict": _verdict(found),
+        "stopped": _stopped(data),
         "metrics": [_metric(line, data) for line in data.metrics],
         "table": [_row(line, data, standings) for line in lines],
         "bars": [bars_of(data, line, standings.get(line.name)) for line in data.metrics],
@@ -50,6 +51,7 @@ def page_of(data: ReportData) -> dict[str, Any]:
 
 
 def _scope(data: ReportData) -> str:
+    of = f" of {data.stopped.population}" if data.stopped is not None and data.stopped.early else ""
     controls = len(data.controls)
     counts = (
         (len(data.methods) - controls, "method"),
@@ -57,7 +59,27 @@ def _scope(data: ReportData) -> str:
         (data.images, "image"),
         (len(data.metrics), "metric"),
     )
-    return ", ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
+    texts = (f"{count}{of if noun == 'image' else ''} {noun}{'' if count == 1 and not of else 's'}" for count, noun in counts)
+    return ", ".join(texts)
+
+
+def _stopped(data: ReportData) -> dict[str, Any] | None:
+    """Where a study with a stop rule ended: sentences, and the pairs that it compared."""
+    if data.stopped is None:
+        return None
+    found = data.stopped
+    pairs = [
+        {
+            "names": f"{pair.first} - {pair.second}",
+            "mean": number(pair.mean),
+            "interval": span(pair.low, pair.high),
+            "images": pair.images,
+            "verdict": pair.outcome,
+        }
+        for pair in found.pairs
+    ]
+    sentences = [text for text in (found.reason, found.share, found.guarantee) if text]
+    return {"metric": found.metric, "sentences": sentences, "pairs": pairs}
 
 
 def _about(info: Any) -> dict[str, str]:

@@ -30,7 +30,7 @@ def ranked(model: SmallNet | None = None, **changed: Any) -> Ranking:
     broken = inputs[:, 0].clone()
     broken[::5] = torch.nan
     options: dict[str, Any] = {
-        "maps": {"gradient": method, "red": inputs[:, 0], "broken": broken, "steep": _steep(inputs)},
+        "maps": {"gradient": method, "red": inputs[:, 0], "broken": broken, "steep": steep(inputs)},
         "metric": Fidelity(GREY, EqualFractions(3)),
         "bounds": (-0.4, 0.4),
         "round_size": ROUND,
@@ -40,7 +40,7 @@ def ranked(model: SmallNet | None = None, **changed: Any) -> Ranking:
     return rank_methods(net, inputs, 0, **options)
 
 
-def _steep(inputs: torch.Tensor) -> torch.Tensor:
+def steep(inputs: torch.Tensor) -> torch.Tensor:
     """What the class is made of, by occlusion of single pixels."""
     net, found = SmallNet(), torch.zeros(len(inputs), 6, 5)
     with torch.no_grad():

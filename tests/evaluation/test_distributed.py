@@ -21,7 +21,7 @@ def alone(tmp_path_factory):
     return result_bytes(out)
 
 
-def start(context, target, *args, **kwargs):
+def start(context, target, /, *args, **kwargs):
     process = context.Process(target=target, args=args, kwargs=kwargs)
     process.start()
     return process
