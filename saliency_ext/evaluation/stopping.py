@@ -26,7 +26,7 @@ class StopRule:
 
     Args:
         separated: name of a metric: stop when any two methods, and any method and control, are told apart under it, or alike
-            within the margin. Two controls are not compared.
+            within the margin. Two controls are not compared. A sample without a value for one of two is no difference.
         alpha: chance, in (0, 1), that any of these verdicts is wrong about the mean over all samples.
         margin: >= 0, differences of the metric that do not matter; 0: pairs are never called alike early.
         bounds: the smallest and largest value of the metric. None: [0, 1] or [-1, 1] where these are certain, else refused.

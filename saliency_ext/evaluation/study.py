@@ -37,7 +37,7 @@ class Study:
         out: the folder; one run per folder.
         target: (N,) class indices, one class, "predicted" (on the clean image), or "given" (the labels of the data).
         truth: (N, H, W) bool, for metrics that compare with it; None: that of the samples, if they have one.
-        seed: of the controls.
+        seed: of the controls, and with a stop rule of the order of the samples.
         engine: options of `Engine`, such as {"memory_budget": 2**30}. Its device is that of the model if not given.
         chunk: samples handled together: what is lost at most when a process dies, and what processes share out. None: as many
             as the engine forwards; with a stop rule at most 16, after each of which it looks.
