@@ -1,8 +1,9 @@
 """How often an anytime-valid ranking is wrong, and how many forwards it saves, over thousands of random orders of the images.
 
 python -m bench.studies.ranking FOLDER reads the curves of bench.studies.full_curves from the folder, walks those that are
-missing, and writes bench/results/ranking.json. The metric is Fidelity, the truth its mean over all scenes on the whole grid. The
-sequences are the library's (`BettingSequence`), fed with known scores, image by image, as `rank_methods` feeds them:
+missing, and writes bench/results/ranking.json. The metrics are Fidelity and Deletion (its half that removes the most relevant
+first), the truth is their mean over all scenes on the whole grid. The sequences are the library's (`BettingSequence`), fed with
+known scores, image by image, as `rank_methods` feeds them:
 
     grid    every image once, in random order, with the area of its whole curve
     drawn   images drawn with replacement, each with a random step from each of 8 strata: fresh draws at every look
@@ -12,7 +13,7 @@ all its pairs are decided. Then what must not be told apart: a method and itself
 """
 
 import argparse
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +31,25 @@ from .full_curves import GRID, METHODS, PILOT, SCENES, Curves, collect, read
 
 ALPHA, ORDERS, ROUND, STRATA, MARGIN = 0.05, 2000, 16, 8, 0.02
 _PIXELS = SIDE * SIDE
-_WIDTH = 2.0  # of the values of Fidelity
+_WIDTH = {"fidelity": 2.0, "deletion": 1.0}  # of the values
+_CURVES = {"fidelity": 2, "deletion": 1}
 _ENDS = 2  # masked inputs that all maps of an image share
-_INNER = {"grid": 2 * (GRID - 1), "drawn": 2 * STRATA}  # further masked inputs per map and image
+_INNER = {"grid": GRID - 1, "drawn": STRATA}  # further masked inputs per curve
 NEVER = 2**30
 
 
 class Looks:
     """What each order of the images shows of each method: (orders, images looked at) values, made when asked for."""
 
-    def __init__(self, curves: dict[str, Curves], scheme: str, orders: int) -> None:
-        self.fidelity = {name: own.fidelity[: len(own.fidelity) - PILOT] for name, own in curves.items()}
-        self.images = len(next(iter(self.fidelity.values())))
-        self.scheme, self.orders = scheme, orders
+    def __init__(self, curves: dict[str, Curves], metric: str, scheme: str, orders: int) -> None:
+        scores = {name: own.fidelity if metric == "fidelity" else own.mif for name, own in curves.items()}
+        self.scores = {name: own[: len(own) - PILOT] for name, own in scores.items()}
+        self.images = len(next(iter(self.scores.values())))
+        self.metric, self.scheme, self.orders = metric, scheme, orders
+        self.inner, self.width = _INNER[scheme] * _CURVES[metric], _WIDTH[metric]
+        self.population = self.images if scheme == "grid" else None
         counts = torch.tensor(EqualFractions(GRID).counts(_PIXELS))
-        self.areas = {name: torch.trapezoid(own, counts.double() / _PIXELS) for name, own in self.fidelity.items()}
+        self.areas = {name: torch.trapezoid(own, counts.double() / _PIXELS) for name, own in self.scores.items()}
         self.ids = torch.arange(self.images)
         choose = random_order if scheme == "grid" else random_draws
         self.picks = torch.stack([choose(self.ids, seed) for seed in range(orders)])
@@ -59,20 +64,20 @@ class Looks:
             # A look is a draw of its own, also at an image that was seen before: it has its own number.
             looks = self.ids + self.images * (order + self.orders * copy)
             points = torch.searchsorted(self._counts, self._steps.drawn(_PIXELS, looks))
-            rows.append(self._steps.area(self.fidelity[name][picks].gather(1, points), _PIXELS).float())
+            rows.append(self._steps.area(self.scores[name][picks].gather(1, points), _PIXELS).float())
         return torch.stack(rows)
 
 
-def decided(differences: Tensor, alpha: float, population: int | None, margin: float = 0.0) -> dict[str, Tensor]:
+def decided(differences: Tensor, looks: "Looks", alpha: float, margin: float = 0.0) -> dict[str, Tensor]:
     """(orders,) int64, the look at which the mean difference was known to be above 0, below 0, or within the margin; or NEVER."""
-    reach = margin / (2 * _WIDTH)
+    reach = margin / (2 * looks.width)
     sequence = BettingSequence(
-        torch.tensor(sorted({0.5 - reach, 0.5, 0.5 + reach})).double(), len(differences), population, alpha
+        torch.tensor(sorted({0.5 - reach, 0.5, 0.5 + reach})).double(), len(differences), looks.population, alpha
     )
     found = {name: torch.full((len(differences),), NEVER) for name in ("above", "below", "alike")}
     centre = len(sequence.candidates) // 2
     for look, values in enumerate(differences.double().T, 1):
-        sequence.update((values / (2 * _WIDTH) + 0.5).clamp(0, 1))
+        sequence.update((values / (2 * looks.width) + 0.5).clamp(0, 1))
         alike = sequence.above[:, 0] & sequence.below[:, -1] if margin else torch.zeros(len(differences), dtype=torch.bool)
         for name, now in (("above", sequence.above[:, centre]), ("below", sequence.below[:, centre]), ("alike", alike)):
             found[name] = torch.where(now & (found[name] == NEVER), look, found[name])
@@ -81,19 +86,19 @@ def decided(differences: Tensor, alpha: float, population: int | None, margin: f
     return found
 
 
-def pair_row(scheme: str, first: str, second: str, seen: dict[str, Tensor], looks: Looks, margin: float) -> dict[str, Any]:
+def pair_row(first: str, second: str, seen: dict[str, Tensor], looks: Looks, margin: float) -> dict[str, Any]:
     """A pair by itself."""
     differences = seen[first] - seen[second]
     true = looks.areas[first] - looks.areas[second]
-    found = decided(differences, ALPHA, looks.images if scheme == "grid" else None, margin)
+    found = decided(differences, looks, ALPHA, margin)
     wrong = found["below"] if true.mean() > 0 else found["above"]
     stop = torch.stack(list(found.values())).amin(0)
     images = _rounded(stop, looks.images)
-    per_image = {kind: 2 * _INNER[kind] + _ENDS for kind in _INNER}
-    used = images.double() * per_image[scheme]
-    full = looks.images * per_image["grid"]
+    used = images.double() * (2 * looks.inner + _ENDS)
+    full = looks.images * (2 * _INNER["grid"] * _CURVES[looks.metric] + _ENDS)
     return {
-        "scheme": scheme,
+        "metric": looks.metric,
+        "scheme": looks.scheme,
         "first": first,
         "second": second,
         "margin": margin,
@@ -108,22 +113,23 @@ def pair_row(scheme: str, first: str, second: str, seen: dict[str, Tensor], look
     }
 
 
-def tournament(scheme: str, seen: dict[str, Tensor], looks: Looks) -> dict[str, Any]:
+def tournament(seen: dict[str, Tensor], looks: Looks) -> dict[str, Any]:
     """All pairs at once: how often any verdict is wrong, and what it takes."""
     pairs = list(combinations(seen, 2))
     wrong, last, open_pairs = torch.zeros(looks.orders, dtype=torch.bool), dict.fromkeys(seen, torch.zeros(looks.orders)), 0
     for first, second in pairs:
-        found = decided(seen[first] - seen[second], ALPHA / len(pairs), looks.images if scheme == "grid" else None)
+        found = decided(seen[first] - seen[second], looks, ALPHA / len(pairs))
         true = float((looks.areas[first] - looks.areas[second]).mean())
         wrong |= (found["below"] if true > 0 else found["above"]) < NEVER
         stop = torch.minimum(found["above"], found["below"])
         open_pairs += int((stop == NEVER).sum())
         images = _rounded(stop, looks.images)
         last = {name: torch.maximum(own, images) if name in (first, second) else own for name, own in last.items()}
-    used = _INNER[scheme] * torch.stack(list(last.values())).sum(0) + _ENDS * torch.stack(list(last.values())).amax(0)
-    full = looks.images * (_INNER["grid"] * len(seen) + _ENDS)
+    used = looks.inner * torch.stack(list(last.values())).sum(0) + _ENDS * torch.stack(list(last.values())).amax(0)
+    full = looks.images * (_INNER["grid"] * _CURVES[looks.metric] * len(seen) + _ENDS)
     return {
-        "scheme": scheme,
+        "metric": looks.metric,
+        "scheme": looks.scheme,
         "pairs": len(pairs),
         "any_wrong": _share(wrong),
         "pairs_left_open": open_pairs / (len(pairs) * looks.orders),
@@ -133,20 +139,21 @@ def tournament(scheme: str, seen: dict[str, Tensor], looks: Looks) -> dict[str, 
 
 def equals(curves: dict[str, Curves], orders: int) -> list[dict[str, Any]]:
     """What has no difference and must not be told apart: the share of orders in which it ever was."""
-    drawn, grid = (Looks(curves, scheme, orders) for scheme in ("drawn", "grid"))
+    drawn, grid = (Looks(curves, "fidelity", scheme, orders) for scheme in ("drawn", "grid"))
     first, second = list(curves)[:2]
     itself = drawn.seen(first) - drawn.seen(first, copy=1)
     difference = grid.seen(first) - grid.seen(second)
     centred = difference - (grid.areas[first] - grid.areas[second]).mean().float()
     cases = (
-        ("drawn", f"{first} and itself, with draws of its own", itself, None),
-        ("grid", f"{first} and {second}, moved to the same mean", centred, grid.images),
+        (drawn, f"{first} and itself, with draws of its own", itself),
+        (grid, f"{first} and {second}, moved to the same mean", centred),
     )
     rows = []
-    for scheme, text, differences, population in cases:
+    for looks, text, differences in cases:
         # The last look of a whole pass knows the mean to rounding, and rounding is no verdict.
-        found = decided(differences[:, : grid.images - 1], ALPHA, population)
-        rows.append({"scheme": scheme, "case": text, "told_apart": _share(torch.minimum(found["above"], found["below"]) < NEVER)})
+        found = decided(differences[:, : looks.images - 1], looks, ALPHA)
+        share = _share(torch.minimum(found["above"], found["below"]) < NEVER)
+        rows.append({"scheme": looks.scheme, "case": text, "told_apart": share})
     return rows
 
 
@@ -163,13 +170,13 @@ def measured(curves: dict[str, Curves], orders: int = ORDERS) -> dict[str, Any]:
     """All rows."""
     pairs: list[dict[str, Any]] = []
     tournaments = []
-    for scheme in ("grid", "drawn"):
-        looks = Looks(curves, scheme, orders)
+    for metric, scheme in product(_WIDTH, _INNER):
+        looks = Looks(curves, metric, scheme, orders)
         seen = {name: looks.seen(name) for name in curves}
-        tournaments.append(tournament(scheme, seen, looks))
+        tournaments.append(tournament(seen, looks))
         for first, second in combinations(curves, 2):
             margins = (0.0, MARGIN) if scheme == "drawn" else (0.0,)
-            pairs += [pair_row(scheme, first, second, seen, looks, margin) for margin in margins]
+            pairs += [pair_row(first, second, seen, looks, margin) for margin in margins]
     return {"pairs": pairs, "tournaments": tournaments, "equal": equals(curves, orders)}
 
 
@@ -177,13 +184,22 @@ def main() -> None:
     """Runs the study, prints the rows, writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of the curves")
+    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "ranking.json")
     options = parser.parse_args()
-    collect(options.folder, list(METHODS), SCENES + PILOT)
-    found = measured({name: read(options.folder, name, SCENES + PILOT) for name in METHODS})
+    collect(options.folder, options.methods, SCENES + PILOT)
+    found = measured({name: read(options.folder, name, SCENES + PILOT) for name in options.methods})
     for row in (*found["pairs"], *found["tournaments"], *found["equal"]):
         print(row)
-    chosen = {"scenes": SCENES, "orders": ORDERS, "alpha": ALPHA, "round_size": ROUND, "strata": STRATA, "margin": MARGIN}
+    chosen = {
+        "scenes": SCENES,
+        "methods": options.methods,
+        "orders": ORDERS,
+        "alpha": ALPHA,
+        "round_size": ROUND,
+        "strata": STRATA,
+        "margin": MARGIN,
+    }
     write_json(options.out, {"parameters": chosen, **found})
 
 

@@ -105,11 +105,20 @@ def main() -> None:
     """Runs the study, prints the rows, writes the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of the curves")
+    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "stratified.json")
     options = parser.parse_args()
-    collect(options.folder, list(METHODS), SCENES + PILOT)
-    found = measured({name: read(options.folder, name, SCENES + PILOT) for name in METHODS})
-    chosen = {"scenes": SCENES, "pilot": PILOT, "grid": GRID, "strata": STRATA, "images": IMAGES, "reseeds": RESEEDS}
+    collect(options.folder, options.methods, SCENES + PILOT)
+    found = measured({name: read(options.folder, name, SCENES + PILOT) for name in options.methods})
+    chosen = {
+        "scenes": SCENES,
+        "methods": options.methods,
+        "pilot": PILOT,
+        "grid": GRID,
+        "strata": STRATA,
+        "images": IMAGES,
+        "reseeds": RESEEDS,
+    }
     for row in found["rows"]:
         print(
             f"{row['strata']:8} {row['method']:22} {row['curve']:9} noise {row['noise_ratio']:.3f} bias "

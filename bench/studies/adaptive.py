@@ -1,0 +1,89 @@
+"""How many points adaptive steps need, and how often the truth is further away than the tolerance they were given.
+
+python -m bench.studies.adaptive FOLDER reads the curves of bench.studies.full_curves from the folder, walks those that are
+missing, and writes bench/results/adaptive.json. `AdaptiveSteps.on` asks for the points that the engine would ask for. Beside the
+curves of the net, which are never monotone to the last step, their running minima, which are: there the bound must hold.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from saliency_ext.probing import AdaptiveSteps, EqualFractions
+from saliency_ext.testbed.scenes import SIDE
+
+from ..report import write_json
+from .full_curves import GRID, METHODS, PILOT, SCENES, Curves, collect, read
+
+TOLERANCES = (0.01, 0.005)
+_PIXELS = SIDE * SIDE
+_ROUNDING = 1e-9
+
+
+def measured(curves: dict[str, Curves]) -> list[dict[str, Any]]:
+    """Rows for each tolerance, method and curve."""
+    rows = []
+    for tolerance in TOLERANCES:
+        for name, own in curves.items():
+            both = torch.stack([own.mif, own.lif], 1)[: len(own.mif) - PILOT]
+            for curve, stack in (("mif", both[:, :1]), ("lif", both[:, 1:]), ("fidelity", both)):
+                rows.append(_row(tolerance, name, curve, stack))
+            rows.append(_row(tolerance, name, "mif, running minimum", both[:, :1].cummin(2).values))
+    return rows
+
+
+def _row(tolerance: float, method: str, curve: str, stack: Tensor) -> dict[str, Any]:
+    """One value made of K curves (N, K, G + 1): the last minus those before."""
+    shares = torch.tensor(EqualFractions(GRID).counts(_PIXELS)).double() / _PIXELS
+    found = AdaptiveSteps(tolerance, GRID).on(stack, shares)
+    truth = torch.trapezoid(stack, shares)
+    signs = torch.tensor([-1.0, 1.0][-stack.shape[1] :], dtype=torch.float64)
+    error = ((found.areas - truth) * signs).sum(1).abs()
+    monotone = _monotone(stack)
+    over = error > tolerance + _ROUNDING
+    return {
+        "tolerance": tolerance,
+        "method": method,
+        "curve": curve,
+        "points_per_curve": float(found.evaluated.double().mean() / stack.shape[1]),
+        "times_fewer": float((GRID + 1) * stack.shape[1] / found.evaluated.double().mean()),
+        "monotone": _share(monotone),
+        "certified": _share(found.certified),
+        "violated": _share(over),
+        "violated_monotone": _share(over[monotone]),
+        "violated_not_monotone": _share(over[~monotone]),
+        "violated_certified": _share(over[found.certified]),
+        "largest_error": float(error.max()),
+        "bias_of_the_mean": float(((found.areas - truth) * signs).sum(1).mean()),
+    }
+
+
+def _monotone(stack: Tensor) -> Tensor:
+    """(N,) bool, whether each of an image's curves rises or falls throughout."""
+    rise = stack.diff()
+    return ((rise >= 0).all(2) | (rise <= 0).all(2)).all(1)
+
+
+def _share(flags: Tensor) -> float | None:
+    return float(flags.double().mean()) if len(flags) else None
+
+
+def main() -> None:
+    """Runs the study, prints the rows, writes the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="of the curves")
+    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "adaptive.json")
+    options = parser.parse_args()
+    collect(options.folder, options.methods, SCENES + PILOT)
+    rows = measured({name: read(options.folder, name, SCENES + PILOT) for name in options.methods})
+    for row in rows:
+        print(row)
+    write_json(options.out, {"parameters": {"scenes": SCENES, "grid": GRID, "methods": options.methods}, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
