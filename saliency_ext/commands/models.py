@@ -17,6 +17,7 @@ from ..models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from ..testbed.scenes import CLASSES, MEAN, SIDE, STD
 from .outcome import refuse
 from .preprocessing import channels
+from .torchrun import own_gpu
 
 TESTBED = "testbed"
 _KINDS = f"{TESTBED}, {TESTBED}:transformer, transformers:FOLDER, timm:NAME, torchvision:NAME or python:MODULE:FUNCTION"
@@ -55,7 +56,7 @@ def load_model(
 
     Args:
         spec: "testbed[:NET]", "transformers:FOLDER", "timm:NAME", "torchvision:NAME" or "python:MODULE:FUNCTION".
-        device: where to; None: CUDA if there is one, else the CPU. Under torchrun each process of a machine has a GPU of its own.
+        device: where to; None: CUDA if there is one, under torchrun a GPU for each process, else the CPU.
         size, mean, std: in place of what the model says of its inputs; mean and std of pixels in [0, 1].
 
     Raises:
@@ -78,22 +79,12 @@ def load_model(
     if mean is not None or std is not None:
         mean, std = mean or prepared.unit_mean, std or prepared.unit_std
         prepared = replace(prepared, mean=mean, std=std, range=(0.0, 1.0), source="as asked")
-    place = device or default_device()
+    place = device or (own_gpu() if torch.cuda.is_available() else "cpu")
     try:
         forward = loaded.forward.to(place).eval()
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         refuse(f"--device: cannot use {place!r}: {error}")
     return replace(loaded, spec=spec, forward=forward.requires_grad_(False), preprocessing=prepared)
-
-
-def default_device() -> str:
-    """A GPU if there is one; under torchrun that of the process's number on its machine, round and round."""
-    if not torch.cuda.is_available():
-        return "cpu"
-    distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_torchelastic_launched()):
-        return "cuda"
-    return f"cuda:{distributed.get_node_local_rank(fallback_rank=0) % torch.cuda.device_count()}"
 
 
 def _testbed(name: str) -> LoadedModel:

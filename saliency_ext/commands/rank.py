@@ -35,7 +35,7 @@ probability 1 - alpha none of the verdicts is wrong about the mean over all imag
 Curves are not walked step by step: each image has both ends and one random step from each of a few strata, whose weighted sum is
 right on average. All images are held in memory. Under torchrun the images of a round are shared among the processes:
 
-  torchrun --nproc-per-node 4 -m saliency_ext rank --data photos --model torchvision:resnet18 --round 64 --out ranked
+  torchrun --nproc-per-node 4 -m saliency_ext rank --data photos --model torchvision:resnet18 --round 32 --out ranked
 
 {EXIT_CODES}"""
 

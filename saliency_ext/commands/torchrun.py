@@ -1,4 +1,4 @@
-"""Processes that torchrun started: who they are, and a group in which they talk."""
+"""Processes that torchrun started: who they are, where they work, and a group in which they talk."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +29,14 @@ def process_group() -> Iterator[bool]:
         yield torch.distributed.get_rank() == 0
     finally:
         torch.distributed.destroy_process_group()
+
+
+def own_gpu() -> str:
+    """The GPU of this process: under torchrun those of a machine are dealt out in turn, else the current one."""
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_torchelastic_launched()):
+        return "cuda"
+    return f"cuda:{distributed.get_node_local_rank(0) % max(torch.cuda.device_count(), 1)}"
 
 
 def _launched() -> bool:

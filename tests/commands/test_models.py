@@ -6,7 +6,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from saliency_ext.commands.models import default_device, load_model
+from saliency_ext.commands.models import load_model
 from saliency_ext.commands.outcome import USAGE, CommandError
 from saliency_ext.testbed.nets import make_net
 from saliency_ext.testbed.scenes import CLASSES, MEAN, STD
@@ -130,14 +130,3 @@ def test_transformers_from_a_folder(tmp_path, monkeypatch):
 def test_transformers_without_a_folder(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", ModuleType("transformers"))
     refused("expected a folder with config.json, as save_pretrained writes it, got 'google/vit'", "transformers:google/vit")
-
-
-def test_every_process_of_a_machine_has_a_gpu_of_its_own(monkeypatch):
-    assert default_device() == "cpu" or torch.cuda.is_available()
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert default_device() == "cuda"
-    monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
-    for process, device in ((0, "cuda:0"), (1, "cuda:1"), (2, "cuda:0")):
-        monkeypatch.setenv("LOCAL_RANK", str(process))
-        assert default_device() == device
