@@ -117,7 +117,7 @@ def _again(first: str) -> str:
 def _examples(count: int, model: LoadedModel, data: Data, methods: Mapping[str, Method]) -> list[Example]:
     """The first images that can be read, with every map; a map that fails is left out."""
     found: list[Example] = []
-    place = next(model.forward.parameters(), torch.empty(0)).device
+    place = model.device
     for index in range(len(data.samples)):
         if len(found) == count:
             break

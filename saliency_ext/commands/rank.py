@@ -6,8 +6,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..attribution import Method
 from ..evaluation import Ranking, rank_methods
 from ..evaluation.files import write_json
@@ -104,13 +102,11 @@ def run(options: argparse.Namespace) -> Outcome:
 
 
 def _ranked(options: argparse.Namespace, model: LoadedModel, data: Data, methods: Mapping[str, Method], metric: Any) -> Ranking:
-    place = next(model.forward.parameters(), torch.empty(0)).device
+    place = model.device
     engine = {} if options.max_batch is None else {"max_batch": options.max_batch}
     try:
         batch = Reader(data.samples).read(0, len(data.samples))
-        target: Any = data.target
-        if target == "given":
-            target = torch.tensor([label or 0 for label in batch.labels], device=place)
+        target = data.targets(batch)
         further: dict[str, Any] = {}
         if METRICS[options.metric].needs == "truth" and batch.truth is not None:
             further["truth"] = batch.truth.to(place)

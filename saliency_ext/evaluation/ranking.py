@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_integer, require_ndim, require_number, require_shape, require_tensor
 from ..models.targets import Target
-from ..probing import Engine, StratifiedSteps
+from ..probing import AdaptiveSteps, Engine, StratifiedSteps
 from ..protocols import Forward
 from .bounds import checked_bounds, require_within
 from .chunks import check_images, random_order
@@ -104,11 +104,15 @@ def rank_methods(
     if chunk is not None:
         require_integer(_FUNCTION, "chunk", chunk, 1, 2**31 - 1)
     span = checked_bounds(_FUNCTION, metric, bounds)
+    schedule = getattr(metric, "schedule", None)
+    if isinstance(schedule, AdaptiveSteps):
+        expected, remedy = "one whose mean is that of the whole grid", "use StratifiedSteps, or EqualFractions"
+        bad_value(_FUNCTION, "metric", expected, "one with AdaptiveSteps, off by up to the tolerance", remedy)
     if sample_ids is not None:
         require_shape(_FUNCTION, "sample_ids", sample_ids, "(N,)", (len(inputs),))
     ids = torch.arange(len(inputs), device=inputs.device) if sample_ids is None else sample_ids
     # Drawn steps are noise that a whole pass over the images does not take away: no look is the last word on an image.
-    drawn = isinstance(getattr(metric, "schedule", None), StratifiedSteps)
+    drawn = isinstance(schedule, StratifiedSteps)
     order = (random_draws if drawn else random_order)(ids, seed).to(inputs.device)
     tournament = Tournament(pairs, span[1] - span[0], margin, None if drawn else len(inputs), alpha)
     runner = Engine(forward) if engine is None else engine

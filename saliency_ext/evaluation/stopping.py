@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value, require_integer, require_number
+from ..probing import AdaptiveSteps, StratifiedSteps
 from .bounds import checked_bounds, require_within
 from .duels import PairVerdict, Tournament, guarantee
 
@@ -25,8 +26,9 @@ class StopRule:
     chunks from the first on, in order. The results are those of the shortest such row of chunks at which it holds.
 
     Args:
-        separated: name of a metric: stop when any two methods, and any method and control, are told apart under it, or alike
-            within the margin. Two controls are not compared. A sample without a value for one of two is no difference.
+        separated: name of a metric whose steps are the same for all images: stop when any two methods, and any method and
+            control, are told apart under it, or alike within the margin. Two controls are not compared. A sample without a value
+            for one of two is no difference.
         alpha: chance, in (0, 1), that any of these verdicts is wrong about the mean over all samples.
         margin: >= 0, differences of the metric that do not matter; 0: pairs are never called alike early.
         bounds: the smallest and largest value of the metric. None: [0, 1] or [-1, 1] where these are certain, else refused.
@@ -78,6 +80,10 @@ class StopRule:
         if self.separated not in metrics:
             bad_value(_RULE, "separated", f"to be one of {', '.join(metrics)}", repr(self.separated))
         metric = metrics[self.separated]
+        schedule = getattr(metric, "schedule", None)
+        if isinstance(schedule, StratifiedSteps | AdaptiveSteps):
+            remedy = "use EqualFractions, or for drawn steps rank_methods, which looks at images again with other steps"
+            bad_value(_RULE, "separated", "a metric that knows each image for certain", type(schedule).__name__, remedy)
         low, high = checked_bounds(_RULE, metric, self.bounds)
         methods = [name for name, family in families.items() if family != _CONTROL]
         if len(methods) < 2:
@@ -206,7 +212,7 @@ class Watch:
             self._tournament.see(values)
         self.chunks += 1
         self.images += took["samples"]
-        self._masked += took["samples"] * took["counters"]["unique"]
+        self._masked += took["samples"] * took["counters"]["unique"] + took["counters"]["refined"]
         self._seconds += took["seconds"]
 
     def stopped(self) -> Stopped:

@@ -61,8 +61,8 @@ class AdaptiveSteps:
         Traps: the certificate is conditional: no evaluated point tells of a bump between two others, and curves of real models
         are seldom monotone to the last step, so some estimates are off by more than the tolerance. `first` finds wide bumps,
         which matter most where a curve ends as high as it began: its bound is 0 as long as nothing else is known. Errors are not
-        random: other than with `StratifiedSteps` the mean over images is right up to the tolerance only, so `rank_methods` ranks
-        by the mean of the estimates, and a lead of less than twice the tolerance says nothing of the whole grid.
+        random: other than with `StratifiedSteps` the mean over images is right up to the tolerance only, so `rank_methods` and
+        `StopRule` refuse such steps.
         Deterministic. Memory beside the engine's: the ranks of all maps of a chunk, 4 bytes per pixel each, until it is scored.
         Cost: a round ends with a forward that may be padded; many maps or metrics, or larger chunks, leave less of that. The
         infill is made anew for each point of a round, where other schedules make it once per image.

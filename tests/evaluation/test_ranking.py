@@ -7,7 +7,7 @@ from saliency_ext import evaluate, ops
 from saliency_ext.evaluation import rank_methods
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion, Fidelity, GeometryGap, PointingGame, Sparseness
-from saliency_ext.probing import Engine, EqualFractions, StratifiedSteps
+from saliency_ext.probing import AdaptiveSteps, Engine, EqualFractions, StratifiedSteps
 
 COUNT = 160
 METRIC = Fidelity(Constant(0.0), EqualFractions(8))
@@ -173,6 +173,12 @@ def test_truth_follows_the_images():
 def test_what_is_refused(options, text):
     with pytest.raises(ValueError, match=text):
         ranked(**options)
+
+
+def test_estimates_within_a_tolerance_are_refused():
+    metric = Fidelity(Constant(0.0), AdaptiveSteps(0.01, 10))
+    with pytest.raises(ValueError, match="one whose mean is that of the whole grid, .*use StratifiedSteps, or Equal"):
+        ranked(metric=metric)
 
 
 def test_no_images_are_refused():

@@ -11,7 +11,7 @@ from saliency_ext.evaluation import Stopped, StopRule, read_results, read_run, r
 from saliency_ext.evaluation.chunks import random_order
 from saliency_ext.evaluation.distributed import Claims
 from saliency_ext.metrics import Deletion, Fidelity, GeometryGap, PointingGame
-from saliency_ext.probing import EqualFractions
+from saliency_ext.probing import AdaptiveSteps, EqualFractions, StratifiedSteps
 from tests.evaluation.rankings import IMAGES, breaking, ranked, steep
 from tests.evaluation.studies import GREY, SmallNet, children, make_study, result_bytes, run, run_together, tensors
 from tests.evaluation.test_distributed import ended, start
@@ -159,6 +159,17 @@ def test_a_budget_is_spent_to_the_chunk(tmp_path, alone, more):
     assert len(notes(tmp_path)) == found.chunks, "nothing more was evaluated"
 
 
+def test_single_images_that_adaptive_steps_ask_are_spent_too(tmp_path):
+    adaptive = {"metrics": [Fidelity(GREY, AdaptiveSteps(1e-3, 12, first=1))]}
+    run(tmp_path / "all", **SMALL | adaptive | {"stop": StopRule(budget=10**6)})
+    first, *rest = (note["counters"] for note in notes(tmp_path / "all"))
+    assert first["refined"] > 0 and rest
+    taken = 4 * first["unique"] + first["refined"]
+    for budget, chunks in ((taken, 1), (taken + 1, 2)):
+        found = run(tmp_path / str(budget), **SMALL | adaptive | {"stop": StopRule(budget=budget)}).stopped
+        assert found.chunks == chunks and (chunks > 1 or found.masked_inputs == taken)
+
+
 def test_the_smallest_budget_and_one_that_is_never_spent(tmp_path, full):
     assert run(tmp_path / "small", **SMALL | {"stop": StopRule(budget=8)}).stopped.chunks == 1
     whole = run(tmp_path / "large", **SMALL | {"stop": StopRule(budget=10**6)})
@@ -288,6 +299,14 @@ def test_rules_that_cannot_be(arguments, error, text):
             {"metrics": [Fidelity(GREY, CURVE, score="logit")], "stop": StopRule("fidelity")},
             ValueError,
             r"pass bounds=\(low, high\)",
+        ),
+        *(
+            (
+                {"metrics": [Fidelity(GREY, steps)]},
+                ValueError,
+                f"StopRule: expected separated a metric that knows each image for certain, got {type(steps).__name__}; use Equal",
+            )
+            for steps in (StratifiedSteps(2, 8), AdaptiveSteps(0.1, 8))
         ),
         (
             {"metrics": [GeometryGap(GREY)], "stop": StopRule("geometry_gap")},
