@@ -171,9 +171,9 @@ class Tournament:
         return tuple(duel.verdict(lower) for duel in self._duels)
 
 
-def guarantee(alpha: float, population: int) -> str:
+def guarantee(alpha: float, population: int, verdicts: str = "these verdicts") -> str:
     """What verdicts of a tournament are worth, in one sentence."""
     return (
-        f"With probability at least {1 - alpha:g}, none of these verdicts is wrong about the mean over all "
+        f"With probability at least {1 - alpha:g}, none of {verdicts} is wrong about the mean over all "
         f"{population} images, however often one looked."
     )

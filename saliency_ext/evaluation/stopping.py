@@ -145,17 +145,18 @@ class Stopped:
     def share(self) -> str:
         """What it took of what a full run takes, in one sentence."""
         if not self.early:
-            return f"It took {self.masked_inputs:,} masked inputs and {self.seconds:.0f} s of work."
+            return f"It took {self.masked_inputs:,} masked inputs and {_shown(self.seconds)} of work."
         times = f", {self.full / self.masked_inputs:.1f} times fewer" if self.masked_inputs else ""
         return (
             f"It took {self.masked_inputs:,} masked inputs of about {self.full:,} of a full run{times}; all images would take "
-            f"about {self.full_seconds:.0f} s of work at this pace instead of {self.seconds:.0f} s."
+            f"about {_shown(self.full_seconds)} of work at this pace instead of {_shown(self.seconds)}."
         )
 
     @property
     def guarantee(self) -> str:
         """What the verdicts of the pairs, and all other intervals, are worth."""
-        verdicts = [guarantee(self.alpha, self.population)] if any(pair.decided for pair in self.pairs) else []
+        decided = any(pair.decided for pair in self.pairs)
+        verdicts = [guarantee(self.alpha, self.population, "the verdicts on its pairs")] if decided else []
         if self.early and self.metric is None:
             verdicts.append(
                 f"The images are a random sample of all {self.population}, drawn without looking at any value: intervals are for "
@@ -232,3 +233,7 @@ class Watch:
             seconds=self._seconds,
             full_seconds=self._seconds * times,
         )
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -51,16 +51,15 @@ def page_of(data: ReportData) -> dict[str, Any]:
 
 
 def _scope(data: ReportData) -> str:
-    of = f" of {data.stopped.population}" if data.stopped is not None and data.stopped.early else ""
     controls = len(data.controls)
+    population = data.stopped.population if data.stopped is not None else data.images
     counts = (
-        (len(data.methods) - controls, "method"),
-        (controls, "control"),
-        (data.images, "image"),
-        (len(data.metrics), "metric"),
+        (len(data.methods) - controls, "", "method"),
+        (controls, "", "control"),
+        (population, f"{data.images} of " if data.images < population else "", "image"),
+        (len(data.metrics), "", "metric"),
     )
-    texts = (f"{count}{of if noun == 'image' else ''} {noun}{'' if count == 1 and not of else 's'}" for count, noun in counts)
-    return ", ".join(texts)
+    return ", ".join(f"{part}{count} {noun}{'' if count == 1 else 's'}" for count, part, noun in counts)
 
 
 def _stopped(data: ReportData) -> dict[str, Any] | None:

@@ -59,7 +59,7 @@ def test_a_budget_is_told_on_screen_and_page(here, capsys) -> None:
     assert f"Stopped after {stopped['images']} of 40 images: the budget of masked inputs is spent." in text
     assert f"of about {stopped['full']:,} of a full run" in text and "all images would take about" in text
     page = Path("budget/index.html").read_text()
-    assert "<strong>Stopped after" in page and f"{stopped['images']} of 40 images" in page
+    assert "<strong>Stopped after" in page and f"2 methods, 0 controls, {stopped['images']} of 40 images, 2 metrics" in page
     assert "drawn without looking at any value" in page and "Pairs that the stop" not in page
 
 
@@ -80,6 +80,8 @@ def test_another_metric_and_time(here, capsys) -> None:
     assert cli.main(evaluate("--until-separated", "deletion", "--max-time", "0.001s", "--out", "time")) == 0
     stopped = read_results("time").stopped
     assert stopped is not None and (stopped.metric, stopped.why, stopped.images) == ("deletion", "time", 8)
+    assert cli.main(evaluate("--budget", "100", "--metrics", "deletion", "--out", "one")) == 0
+    assert "0 controls, 16 of 40 images, 1 metric<" in Path("one/index.html").read_text()
 
 
 def test_compare_says_which_run_stopped_and_takes_the_shared_images(here, capsys) -> None:

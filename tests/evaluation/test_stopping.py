@@ -82,7 +82,7 @@ def test_what_it_took_is_recorded(alone):
     assert found.full_seconds == pytest.approx(summary["seconds"] * IMAGES / found.images)
     text = str(read_results(alone))
     assert f"Stopped after {found.images} of {IMAGES} images: every pair is decided under fidelity." in text
-    assert "steep - red: +" in text and "none of these verdicts is wrong about the mean over all 43 images" in text
+    assert "steep - red: +" in text and "none of the verdicts on its pairs is wrong about the mean over all 43 images" in text
     assert (
         "after a stop that values may decide they are a little too sure" in text
         and f"masked inputs of about {found.full:,}" in text
