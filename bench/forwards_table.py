@@ -25,9 +25,9 @@ def _stratified(content: dict[str, Any]) -> list[str]:
         "testbed scenes evaluated once on the whole grid ([stratified.json](bench/results/stratified.json)). Noise: standard "
         f"error of the mean over images with draws over that without, for {asked['strata']} strata that are equal, or learned "
         f"from {asked['pilot']} other images. Bias: over {asked['reseeds']} reseeds of the learned ones, in standard errors. "
-        f"Coverage: of their 95 % intervals from {asked['images']} images, over {asked['coverage_reseeds']} reseeds. Last column, "
-        f"what not to do: {asked['coarse'] + 1} equal steps, and how many standard errors of {asked['images']} images and of all "
-        "that is.",
+        f"Coverage: of their 95 % intervals from {asked['images']} images, over {asked['coverage_reseeds']} reseeds. Last "
+        f"column, what not to do: {asked['coarse'] + 1} equal steps, and how many standard errors of {asked['images']} images "
+        "and of all that is.",
         "",
         "| method | curve | noise, equal strata | noise, learned strata | bias | coverage | coarse grid off by |",
         "|---|---|---|---|---|---|---|",
@@ -96,8 +96,8 @@ def _together(tournaments: Sequence[dict[str, Any]], equal: Sequence[dict[str, A
 def _proxies(content: dict[str, Any]) -> list[str]:
     asked = content["parameters"]
     lines = [
-        f"Control variates: Fidelity on the whole grid for {asked['images']} of the {asked['scenes']} images, a cheaper proxy for all "
-        f"([proxies.json](bench/results/proxies.json)); coverage of 95 % intervals over {asked['reseeds']} choices of images. "
+        f"Control variates: Fidelity on the whole grid for {asked['images']} of the {asked['scenes']} images, a cheaper proxy "
+        f"for all ([proxies.json](bench/results/proxies.json)); coverage of 95 % intervals over {asked['reseeds']} choices. "
         "Gain: so many times the images would do the same. Cost: masked inputs of both; last, the standard error of drawn steps "
         "on as many images as the same masked inputs pay for (at most all: then only their noise is left).",
         "",

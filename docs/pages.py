@@ -12,7 +12,7 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from bench import masks_table, pairs_table
+from bench import forwards_table, masks_table, pairs_table
 from bench.readme import RESULTS, committed, table
 from saliency_ext.attribution.catalogue import METHODS
 from saliency_ext.metrics.catalogue import METRICS, MetricChoices, make_metrics
@@ -159,7 +159,8 @@ def _methods() -> str:
 
 def _benchmarks() -> str:
     pairs = pairs_table.table(json.loads((RESULTS / "pairs.json").read_text()))
-    parts = ["# Benchmarks", table(committed()), "## One entity or two", pairs, "## Learned masks", masks_table.table()]
+    parts = ["# Benchmarks", table(committed()), "## Fewer forwards", forwards_table.table(), "## One entity or two", pairs]
+    parts += ["## Learned masks", masks_table.table()]
     return re.sub(r"\[([^\]]*)\]\(bench[^)]*\)", r"`\1`", "\n\n".join(parts))  # files of the repository, not of the site
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bench import masks_table
+from bench import forwards_table, masks_table
 from bench.readme import between, committed, rewritten, table
 from bench.studies import choices_table
 
@@ -90,6 +90,11 @@ def test_the_tables_of_choices_are_the_committed_json():
 def test_the_masks_are_the_committed_json():
     assert between(README, masks_table.table(), masks_table.MARKS) == README
     assert masks_table.table().count("\n") > 10 and masks_table.MARKS[0] in README
+
+
+def test_the_tables_of_fewer_forwards_are_those_of_their_numbers():
+    assert between(README, forwards_table.table(), forwards_table.MARKS) == README
+    assert forwards_table.table().count("\n") > 30 and forwards_table.MARKS[0] in README
 
 
 def test_the_picture_is_there_and_small():

@@ -1,8 +1,8 @@
 """Which cheap proxies go with Fidelity, and whether they are worth their forwards beside drawn steps.
 
-python -m bench.studies.proxies FOLDER reads the curves of bench.studies.full_curves from the folder, walks those that are missing,
-and writes bench/results/proxies.json: coarse grids as proxies of the whole grid on all scenes, and cheaper forwards (images of half
-the side, bfloat16) on a few.
+python -m bench.studies.proxies FOLDER reads the curves of bench.studies.full_curves from the folder, walks those that are
+missing, and writes bench/results/proxies.json: coarse grids as proxies of the whole grid on all scenes, and cheaper forwards
+(images of half the side, bfloat16) on a few.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from ..report import write_json
 from .full_curves import GRID, METHODS, PILOT, SCENES, Curves, collect, read
 
 IMAGES, RESEEDS, STRATA, COARSE = 300, 1000, 8, (2, 5, 10)
-MODEL_SCENES, MODEL_IMAGES, MODEL_STEPS = 160, 60, 10
+MODEL_SCENES, MODEL_IMAGES, MODEL_STEPS = 64, 32, 4
 _PIXELS = SIDE * SIDE
 
 
