@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from .readme import RESULTS, ROOT, between
+from .readme import RESULTS, rewrite
 
 _NAMES = ("stratified", "adaptive", "ranking", "proxies")
 MARKS = ("<!-- forwards:begin -->", "<!-- forwards:end -->")
@@ -119,9 +119,7 @@ def _proxies(content: dict[str, Any]) -> list[str]:
 
 def main() -> int:
     """Rewrites README.md."""
-    readme = ROOT / "README.md"
-    readme.write_text(between(readme.read_text(), table(), MARKS))
-    return 0
+    return rewrite(table(), MARKS)
 
 
 if __name__ == "__main__":

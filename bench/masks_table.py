@@ -3,7 +3,7 @@
 import json
 import sys
 
-from .readme import RESULTS, ROOT, between, number
+from .readme import RESULTS, number, rewrite
 
 MARKS = ("<!-- masks:begin -->", "<!-- masks:end -->")
 
@@ -61,9 +61,7 @@ def _interval(row: dict[str, float]) -> str:
 
 def main() -> int:
     """Rewrites README.md."""
-    readme = ROOT / "README.md"
-    readme.write_text(between(readme.read_text(), table(), MARKS))
-    return 0
+    return rewrite(table(), MARKS)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from .readme import RESULTS, ROOT, between
+from .readme import RESULTS, rewrite
 
 MARKS = ("<!-- pairs:begin -->", "<!-- pairs:end -->")
 PUBLISHED = {"pairs2024_diff": "prefix difference", "pairs2024_own": "ownership"}
@@ -78,10 +78,7 @@ def _share(row: dict[str, Any]) -> str:
 
 def main() -> int:
     """Rewrites README.md."""
-    readme = ROOT / "README.md"
-    content = json.loads((RESULTS / "pairs.json").read_text())
-    readme.write_text(between(readme.read_text(), table(content), MARKS))
-    return 0
+    return rewrite(table(json.loads((RESULTS / "pairs.json").read_text())), MARKS)
 
 
 if __name__ == "__main__":

@@ -68,6 +68,13 @@ def between(text: str, block: str, marks: tuple[str, str]) -> str:
     return made
 
 
+def rewrite(block: str, marks: tuple[str, str]) -> int:
+    """Puts a block between its marks in README.md; the exit status of a command."""
+    readme = ROOT / "README.md"
+    readme.write_text(between(readme.read_text(), block, marks))
+    return 0
+
+
 def number(value: float) -> str:
     """Two digits, or whole."""
     return f"{value:.2g}" if value < 10 else f"{value:.0f}"
@@ -75,9 +82,7 @@ def number(value: float) -> str:
 
 def main() -> int:
     """Rewrites README.md."""
-    readme = ROOT / "README.md"
-    readme.write_text(rewritten(readme.read_text(), table(committed())))
-    return 0
+    return rewrite(table(committed()), _MARKS)
 
 
 if __name__ == "__main__":

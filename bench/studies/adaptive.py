@@ -5,8 +5,6 @@ missing, and writes bench/results/adaptive.json. `AdaptiveSteps.on` asks for the
 curves of the net, which are never monotone to the last step, their running minima, which are: there the bound must hold.
 """
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +14,7 @@ from saliency_ext.probing import AdaptiveSteps, EqualFractions
 from saliency_ext.testbed.scenes import SIDE
 
 from ..report import write_json
-from .full_curves import GRID, METHODS, PILOT, SCENES, Curves, collect, read
+from .full_curves import GRID, PILOT, SCENES, Curves, asked
 
 TOLERANCES = (0.01, 0.005)
 _PIXELS = SIDE * SIDE
@@ -73,16 +71,11 @@ def _share(flags: Tensor) -> float | None:
 
 def main() -> None:
     """Runs the study, prints the rows, writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="of the curves")
-    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "adaptive.json")
-    options = parser.parse_args()
-    collect(options.folder, options.methods, SCENES + PILOT)
-    rows = measured({name: read(options.folder, name, SCENES + PILOT) for name in options.methods})
+    curves, methods, out = asked(__doc__, "adaptive")
+    rows = measured(curves)
     for row in rows:
         print(row)
-    write_json(options.out, {"parameters": {"scenes": SCENES, "grid": GRID, "methods": options.methods}, "rows": rows})
+    write_json(out, {"parameters": {"scenes": SCENES, "grid": GRID, "methods": methods}, "rows": rows})
 
 
 if __name__ == "__main__":

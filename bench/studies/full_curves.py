@@ -84,6 +84,18 @@ def read(folder: Path, name: str, scenes: int = SCENES) -> Curves:
     return Curves(mif[:scenes], lif[:scenes])
 
 
+def asked(text: str, name: str) -> tuple[dict[str, Curves], list[str], Path]:
+    """What a study of whole curves was told: the curves, walked where they are missing, the methods, and where its JSON goes."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="of the curves")
+    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / f"{name}.json")
+    options = parser.parse_args()
+    collect(options.folder, options.methods, SCENES + PILOT)
+    curves = {method: read(options.folder, method, SCENES + PILOT) for method in options.methods}
+    return curves, options.methods, options.out
+
+
 def _place(folder: Path, name: str, start: int) -> Path:
     return folder / f"{name}_{start:06d}.npz"
 

@@ -5,9 +5,7 @@ missing, and writes bench/results/proxies.json: coarse grids as proxies of the w
 (images of half the side, bfloat16) on a few.
 """
 
-import argparse
 import copy
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +20,7 @@ from saliency_ext.testbed.load import load_net
 from saliency_ext.testbed.scenes import SIDE, make_scenes
 
 from ..report import write_json
-from .full_curves import GRID, METHODS, PILOT, SCENES, Curves, collect, read
+from .full_curves import GRID, PILOT, SCENES, Curves, asked
 
 IMAGES, RESEEDS, STRATA, COARSE = 300, 1000, 8, (2, 5, 10)
 MODEL_SCENES, MODEL_IMAGES, MODEL_STEPS = 64, 32, 4
@@ -82,19 +80,14 @@ def models() -> list[dict[str, Any]]:
 
 def main() -> None:
     """Runs the study, prints the rows, writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="of the curves")
-    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "proxies.json")
-    options = parser.parse_args()
-    collect(options.folder, options.methods, SCENES + PILOT)
-    rows = measured({name: read(options.folder, name, SCENES + PILOT) for name in options.methods})
+    curves, methods, out = asked(__doc__, "proxies")
+    rows = measured(curves)
     others = models()
     for row in (*rows, *others):
         print(row)
-    chosen = {"scenes": SCENES, "methods": options.methods, "images": IMAGES, "reseeds": RESEEDS, "strata": STRATA, "grid": GRID}
+    chosen = {"scenes": SCENES, "methods": methods, "images": IMAGES, "reseeds": RESEEDS, "strata": STRATA, "grid": GRID}
     chosen |= {"model_method": "grad_cam", "model_scenes": MODEL_SCENES, "model_images": MODEL_IMAGES, "model_steps": MODEL_STEPS}
-    write_json(options.out, {"parameters": chosen, "rows": rows, "models": others})
+    write_json(out, {"parameters": chosen, "rows": rows, "models": others})
 
 
 if __name__ == "__main__":

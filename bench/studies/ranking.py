@@ -12,9 +12,7 @@ A pair is looked at by itself at error ALPHA, and all pairs of the methods toget
 all its pairs are decided. Then what must not be told apart: a method and itself, and two that differ image by image with mean 0.
 """
 
-import argparse
 from itertools import combinations, product
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,7 +25,7 @@ from saliency_ext.probing import EqualFractions, StratifiedSteps
 from saliency_ext.testbed.scenes import SIDE
 
 from ..report import write_json
-from .full_curves import GRID, METHODS, PILOT, SCENES, Curves, collect, read
+from .full_curves import GRID, PILOT, SCENES, Curves, asked
 
 ALPHA, ORDERS, ROUND, STRATA, MARGIN = 0.05, 2000, 16, 8, 0.02
 _PIXELS = SIDE * SIDE
@@ -182,25 +180,20 @@ def measured(curves: dict[str, Curves], orders: int = ORDERS) -> dict[str, Any]:
 
 def main() -> None:
     """Runs the study, prints the rows, writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="of the curves")
-    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "ranking.json")
-    options = parser.parse_args()
-    collect(options.folder, options.methods, SCENES + PILOT)
-    found = measured({name: read(options.folder, name, SCENES + PILOT) for name in options.methods})
+    curves, methods, out = asked(__doc__, "ranking")
+    found = measured(curves)
     for row in (*found["pairs"], *found["tournaments"], *found["equal"]):
         print(row)
     chosen = {
         "scenes": SCENES,
-        "methods": options.methods,
+        "methods": methods,
         "orders": ORDERS,
         "alpha": ALPHA,
         "round_size": ROUND,
         "strata": STRATA,
         "margin": MARGIN,
     }
-    write_json(options.out, {"parameters": chosen, **found})
+    write_json(out, {"parameters": chosen, **found})
 
 
 if __name__ == "__main__":

@@ -11,8 +11,6 @@ For each method and each of MIF, LIF and Fidelity, over all scenes but those of 
     coarse      bias of the area under 11 equally spaced points, in standard errors at IMAGES images and at all
 """
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +21,7 @@ from saliency_ext.probing import EqualFractions, StratifiedSteps, learn_strata
 from saliency_ext.testbed.scenes import SIDE
 
 from ..report import write_json
-from .full_curves import GRID, METHODS, PILOT, SCENES, Curves, collect, read
+from .full_curves import GRID, PILOT, SCENES, Curves, asked
 
 STRATA, COARSE, IMAGES, RESEEDS, COVERAGE_RESEEDS = 8, 10, 300, 1000, 4000
 _PIXELS = SIDE * SIDE
@@ -103,16 +101,11 @@ def _rows(
 
 def main() -> None:
     """Runs the study, prints the rows, writes the JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="of the curves")
-    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "stratified.json")
-    options = parser.parse_args()
-    collect(options.folder, options.methods, SCENES + PILOT)
-    found = measured({name: read(options.folder, name, SCENES + PILOT) for name in options.methods})
+    curves, methods, out = asked(__doc__, "stratified")
+    found = measured(curves)
     chosen = {
         "scenes": SCENES,
-        "methods": options.methods,
+        "methods": methods,
         "pilot": PILOT,
         "grid": GRID,
         "strata": STRATA,
@@ -124,7 +117,7 @@ def main() -> None:
             f"{row['strata']:8} {row['method']:22} {row['curve']:9} noise {row['noise_ratio']:.3f} bias "
             f"{row['bias_in_standard_errors']:+.3f} coverage {row['coverage']:.3f} coarse {row['coarse_bias']:+.4f}"
         )
-    write_json(options.out, {"parameters": chosen | {"coverage_reseeds": COVERAGE_RESEEDS, "coarse": COARSE}, **found})
+    write_json(out, {"parameters": chosen | {"coverage_reseeds": COVERAGE_RESEEDS, "coarse": COARSE}, **found})
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from saliency_ext.attribution import Gradient
 from saliency_ext.evaluation import Ranking, files, rank_methods
 from saliency_ext.metrics import Fidelity
 from saliency_ext.probing import Engine, EqualFractions
-from tests.evaluation.studies import GREY, SmallNet, tensors
+from tests.evaluation.studies import GREY, SmallNet, killing, tensors
 
 IMAGES, ROUND = 43, 8  # five rounds of 8, and one of 3
 ROUNDS = 6
@@ -101,14 +101,7 @@ def kill_one(meet: Path, rank: int, world: int, at: int, **changed: Any) -> None
 
 def kill_while_writing(out: Path, syncs: int) -> None:
     """A ranking whose process is killed when it waits for the disk for the n-th time."""
-    left = [syncs]
-
-    def killed(_: int) -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    files.os.fsync = killed
+    files.os.fsync = killing(syncs)
     ranked(out=out)
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,8 @@ def run_and_die(out: Path, chunks: int, **changed: Any) -> None:
     run(out, progress=progress, **changed)
 
 
-def run_and_die_while_writing(out: Path, syncs: int) -> None:
-    """A study whose process is killed at the n-th time that it waits for the disk: before or after a file gets its name."""
+def killing(syncs: int) -> Callable[[int], None]:
+    """In place of fsync: kills the process when it waits for the disk for the n-th time."""
     left = [syncs]
 
     def killed(_: int) -> None:
@@ -98,7 +99,12 @@ def run_and_die_while_writing(out: Path, syncs: int) -> None:
         if left[0] == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    files.os.fsync = killed
+    return killed
+
+
+def run_and_die_while_writing(out: Path, syncs: int) -> None:
+    """A study whose process is killed at the n-th time that it waits for the disk: before or after a file gets its name."""
+    files.os.fsync = killing(syncs)
     run(out)
 
 
