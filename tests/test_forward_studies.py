@@ -22,7 +22,7 @@ def curves():
     rate = 2 + 4 * torch.rand(IMAGES + PILOT, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     fall, slow = (-rate * AT).exp(), 1 - AT**rate
     middle = (fall + slow) / 2
-    return {"good": Curves(fall, slow), "bad": Curves(middle, middle + 0.01 * AT * (1 - AT))}
+    return {"good": Curves(fall, slow), "bad": Curves(middle, middle + 0.02 * rate * AT * (1 - AT))}
 
 
 def test_drawn_steps(curves, monkeypatch):
@@ -46,7 +46,7 @@ def test_adaptive_steps_keep_their_bound_on_monotone_curves(curves):
     for row in adaptive.measured({"good": curves["good"]}):
         assert row["monotone"] == row["certified"] == 1.0 and row["violated"] == row["violated_certified"] == 0.0
         assert row["violated_not_monotone"] is None and row["largest_error"] <= row["tolerance"]
-        assert 5 <= row["points_per_curve"] < 40 and row["times_fewer"] == pytest.approx(101 / row["points_per_curve"])
+        assert 5 <= row["points_per_curve"] < 60 and row["times_fewer"] == pytest.approx(101 / row["points_per_curve"])
     bumpy = Curves(curves["good"].mif + 0.2 * torch.sin(200 * AT), curves["good"].lif)
     rows = adaptive.measured({"bumpy": bumpy})
     assert rows[0]["monotone"] == 0.0 and rows[0]["violated"] == rows[0]["violated_not_monotone"] > 0
@@ -57,14 +57,12 @@ def test_rankings(curves, monkeypatch):
     found = ranking.measured(curves, orders=30)
     clear, *_ = [row for row in found["pairs"] if row["metric"] == "fidelity" and row["scheme"] == "grid"]
     assert clear["gap"] > 0.3 and clear["wrong"] == 0.0 and clear["told_apart"] == 1.0
-    used = clear["images_median"] * 200
-    assert clear["images_median"] % 4 == 0 and clear["times_fewer_masked_inputs"] == pytest.approx(IMAGES * 200 / used)
+    fewer = IMAGES / clear["images_median"]
+    assert clear["images_median"] % 4 == 0 and clear["times_fewer_masked_inputs"] == pytest.approx(fewer)
     drawn = next(row for row in found["pairs"] if row["metric"] == "fidelity" and row["scheme"] == "drawn")
-    assert drawn["times_fewer_masked_inputs"] == pytest.approx(IMAGES * 200 / (drawn["images_median"] * 34))
+    assert drawn["times_fewer_masked_inputs"] == pytest.approx(IMAGES * 398 / (drawn["images_median"] * 34))
     together = found["tournaments"][0]
-    assert together["any_wrong"] == 0.0 and together["times_fewer_masked_inputs"] == pytest.approx(
-        IMAGES * 398 / (used / 200 * 398)
-    )
+    assert together["any_wrong"] == 0.0 and together["times_fewer_masked_inputs"] == pytest.approx(fewer)
     assert all(row["told_apart"] <= 0.2 for row in found["equal"])
 
 
@@ -86,7 +84,7 @@ def test_the_simulation_of_a_ranking_is_the_ranking():
 def test_proxies(curves, monkeypatch):
     monkeypatch.setattr(proxies, "IMAGES", 32)
     monkeypatch.setattr(proxies, "RESEEDS", 30)
-    for row in proxies.measured(curves):
+    for row in proxies.measured({"good": curves["good"]}):
         assert row["gain"] > 1 and abs(row["correlation"]) > 0.5 and 0.7 <= row["coverage"] <= 1
         steps = int(row["proxy"].split()[0]) - 1
         assert row["masked_inputs"] == 32 * 200 + IMAGES * 2 * (steps - 1)
