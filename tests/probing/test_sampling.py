@@ -7,7 +7,7 @@ import torch
 
 from saliency_ext import evaluate
 from saliency_ext.infill import Constant
-from saliency_ext.metrics import Deletion, Fidelity, GeometryGap, Insertion, LeRF, MoRF, Soundness, SymmetricRelevanceGain
+from saliency_ext.metrics import ROAD, Deletion, Fidelity, GeometryGap, Insertion, LeRF, MoRF, Soundness, SymmetricRelevanceGain
 from saliency_ext.probing import Engine, EqualFractions, StratifiedSteps, learn_strata
 from saliency_ext.probing.curve import area_under
 from saliency_ext.probing.sampling import equal_strata
@@ -91,6 +91,16 @@ def test_the_mean_over_seeds_is_the_value_on_the_grid(metric):
     error = runs.std(0) / 60**0.5
     assert ((runs.mean(0) - truth["map", name].values).abs() < 5 * error + 1e-9).all()
     assert (runs.std(0) > 0).any()
+
+
+def test_imputation_takes_drawn_counts():
+    options = {"score": "probability", "area": "trapezoid"}
+    truth = evaluated([ROAD(schedule=EqualFractions(10), **options)])["map", "road"].values
+    runs = [evaluated([ROAD(schedule=StratifiedSteps(3, 10, seed), **options)])["map", "road"].values for seed in range(40)]
+    error = torch.stack(runs).std(0) / 40**0.5
+    assert ((torch.stack(runs).mean(0) - truth).abs() < 5 * error + 1e-9).all() and (error > 0).any()
+    everything = evaluated([ROAD(schedule=StratifiedSteps(9, 10), **options)])["map", "road"].values
+    assert torch.allclose(everything, truth, atol=1e-12)
 
 
 def test_masked_probability_takes_drawn_counts():
