@@ -80,8 +80,8 @@ def controlled_means(
 
     Note:
         Cost: masked inputs of the metric for `images` images, and of the proxy for all; worth it where the proxy is much cheaper
-        than the metric. With `StratifiedSteps` the metric itself is so cheap that seldom anything goes beside it. Deterministic
-        as far as the model is.
+        than the metric. The alternative at the same cost is `StratifiedSteps` on more images. Deterministic as far as the model
+        is.
 
     Example:
         >>> from saliency_ext.infill import Constant
