@@ -43,17 +43,17 @@ def _stratified(content: dict[str, Any]) -> list[str]:
 
 def _adaptive(content: dict[str, Any]) -> list[str]:
     lines = [
-        "Adaptive steps on the same curves ([adaptive.json](bench/results/adaptive.json)): points per curve, and the share of "
-        "images whose value is further from that of the whole grid than the tolerance. Of curves made monotone (running minimum) "
+        "Adaptive steps on the same curves ([adaptive.json](bench/results/adaptive.json)): points per curve, of "
+        f"{content['parameters']['grid'] + 1}, and the share of images whose value is further from that of the whole grid than the tolerance. Of curves made monotone (running minimum) "
         "none may be; those of the net are not monotone to the last step, and hardly any is certified.",
         "",
-        "| method | curve | monotone | tolerance | points per curve | certified | off by more | largest error |",
+        "| method | curve | monotone | tolerance | points | certified | off by more | largest error |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in content["rows"]:
         shares = [f"{100 * row[key]:.1f} %" for key in ("certified", "violated")]
         cells = [row["method"], row["curve"], f"{100 * row['monotone']:.0f} %", f"{row['tolerance']:g}"]
-        cells += [f"{row['points_per_curve']:.1f} of {content['parameters']['grid'] + 1}", *shares, f"{row['largest_error']:.3f}"]
+        cells += [f"{row['points_per_curve']:.1f}", *shares, f"{row['largest_error']:.3f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
