@@ -44,9 +44,9 @@ def _stratified(content: dict[str, Any]) -> list[str]:
 def _adaptive(content: dict[str, Any]) -> list[str]:
     lines = [
         "Adaptive steps on the same curves ([adaptive.json](bench/results/adaptive.json)): points per curve, of "
-        f"{content['parameters']['grid'] + 1}, and the share of images whose value is further from that of the whole grid than the "
-        "tolerance. Of curves made monotone (running minimum) none may be; those of the net are not monotone to the last step, and "
-        "hardly any is certified.",
+        f"{content['parameters']['grid'] + 1}, and the share of images whose value is further from that of the whole grid than "
+        "the tolerance. Of curves made monotone (running minimum) none may be; those of the net are not monotone to the last "
+        "step, and hardly any is certified.",
         "",
         "| method | curve | monotone | tolerance | points | certified | off by more | largest error |",
         "|---|---|---|---|---|---|---|---|",
