@@ -60,7 +60,8 @@ def rank_methods(
         forward, inputs, target, maps, metric, engine, sample_ids: as in `evaluate`; inputs a tensor, at least two maps.
         alpha: in (0, 1).
         margin: >= 0, differences of the metric that do not matter; 0: pairs are never called alike before all images are seen.
-        budget: masked inputs to forward at most, or None. A round is begun only while it is not spent.
+        budget: masked inputs to forward at most, or None; at least both ends of a curve for the images of a round. A round is
+            begun only while it is not spent.
         round_size: images per round; of several processes, at least their number times `chunk`, else some have nothing to do.
         bounds: the smallest and largest value of the metric. None: [0, 1] or [-1, 1] where these are certain, else refused.
         seed: of the order of the images, which is keyed by (seed, sample id).
@@ -110,6 +111,10 @@ def rank_methods(
         bad_value(_FUNCTION, "metric", expected, "one with AdaptiveSteps, off by up to the tolerance", remedy)
     if sample_ids is not None:
         require_shape(_FUNCTION, "sample_ids", sample_ids, "(N,)", (len(inputs),))
+    ends = 2 * min(round_size, len(inputs))
+    if budget is not None and hasattr(metric, "ask") and budget < ends:
+        expected = f"at least {ends}, both ends of a curve for each of the {ends // 2} images of a round"
+        bad_value(_FUNCTION, "budget", expected, budget, "allow more, or make rounds smaller")
     ids = torch.arange(len(inputs), device=inputs.device) if sample_ids is None else sample_ids
     # Drawn steps are noise that a whole pass over the images does not take away: no look is the last word on an image.
     drawn = isinstance(schedule, StratifiedSteps)

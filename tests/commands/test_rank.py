@@ -33,7 +33,7 @@ def test_tells_a_method_from_noise(tmp_path, capsys) -> None:
 
 
 def test_the_whole_grid_and_the_budget(capsys) -> None:
-    assert cli.main(rank("--strata", "0", "--steps", "5", "--budget", "1")) == 0
+    assert cli.main(rank("--strata", "0", "--steps", "5", "--budget", "32")) == 0
     assert re.search(r"^16 of 48 images, 288 masked inputs", capsys.readouterr().out, re.MULTILINE)  # one round of 2 + 4 * 4
 
 
@@ -47,7 +47,7 @@ def test_what_is_given_arrives(monkeypatch) -> None:
 
     def watched(*arguments, **options):
         given.update(options, metric=arguments[4], images=len(arguments[1]))
-        return rank_methods(*arguments, **options | {"budget": 1})
+        return rank_methods(*arguments, **options | {"budget": 32})
 
     monkeypatch.setattr("saliency_ext.commands.rank.rank_methods", watched)
     words = rank("--alpha", "0.1", "--margin", "0.25", "--seed", "3", "--max-batch", "5", "--strata", "2", "--metric", "deletion")
@@ -63,7 +63,7 @@ def test_kept_rounds_are_gone_on_from(tmp_path, monkeypatch, capsys) -> None:
     )
     whole = tmp_path / "whole.json"
     assert cli.main([*words[:-1], str(tmp_path / "whole"), "--json", str(whole)]) == 0
-    assert cli.main([*words, "--budget", "1"]) == 0 and len(list((tmp_path / "kept" / "rounds").iterdir())) == 1
+    assert cli.main([*words, "--budget", "32"]) == 0 and len(list((tmp_path / "kept" / "rounds").iterdir())) == 1
     for error, status in ((KeyboardInterrupt(), 130), (OSError(28, "no room"), 3), (OtherProcessFailed("gone"), 3)):
 
         def stopped(*_, error=error, **__):
@@ -123,7 +123,7 @@ def test_pictures_that_cannot_be_read_are_a_refusal(tmp_path, capsys) -> None:
 
 def test_the_folder_of_the_verdicts_is_made_before_the_work(tmp_path, monkeypatch, capsys) -> None:
     out = tmp_path / "new" / "below" / "found.json"
-    assert cli.main(rank("--budget", "1", "--json", str(out))) == 0 and json.loads(out.read_text())["stopped"] == "budget"
+    assert cli.main(rank("--budget", "32", "--json", str(out))) == 0 and json.loads(out.read_text())["stopped"] == "budget"
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("saliency_ext.commands.rank.rank_methods", lambda *_, **__: pytest.fail("it worked before it looked"))
     assert cli.main(rank("--json", str(tmp_path / "file" / "found.json"))) == 2

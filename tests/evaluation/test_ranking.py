@@ -158,6 +158,7 @@ def test_truth_follows_the_images():
         ({"margin": -1.0}, "margin"),
         ({"round_size": 0}, "round_size"),
         ({"budget": 0}, "budget"),
+        ({"budget": 31}, "budget at least 32, both ends of a curve for each of the 16 images of a round, got 31; allow more, or"),
         ({"names": ("best",)}, "expected maps at least two to compare, got 1"),
         (
             {"metric": Fidelity(Constant(0.0), score="logit")},

@@ -186,7 +186,7 @@ def test_the_pieces_of_a_round_are_as_large_as_the_engine_at_most():
         asked.append(len(images))
         return images[:, 0]
 
-    ranked(maps={"a": method, "b": -torch.ones(43, 6, 5)}, round_size=16, chunk=None, budget=1)
+    ranked(maps={"a": method, "b": -torch.ones(43, 6, 5)}, round_size=16, chunk=None, budget=32)
     assert asked == [8, 8]
 
 
