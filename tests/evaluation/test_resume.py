@@ -88,8 +88,12 @@ def interrupted_after(forwards):
 
 
 def test_ctrl_c_keeps_what_is_finished_and_says_how_to_go_on(tmp_path, unbroken):
-    with pytest.raises(KeyboardInterrupt) as caught:
-        make_study(tmp_path, interrupted_after(40)).run()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are started deaf to it
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            make_study(tmp_path, interrupted_after(40)).run()
+    finally:
+        signal.signal(signal.SIGINT, before)
     kept = finished(tmp_path)
     assert 0 < len(kept) < 6 and not list(tmp_path.rglob("*.tmp"))
     message = str(caught.value)
