@@ -12,7 +12,7 @@ MARKS = ("<!-- forwards:begin -->", "<!-- forwards:end -->")
 
 
 def table() -> str:
-    """Drawn steps, adaptive steps and rankings, as markdown."""
+    """Drawn steps, adaptive steps, rankings and proxies, as markdown."""
     contents = (json.loads((RESULTS / f"{name}.json").read_text()) for name in _NAMES)
     stratified, adaptive, ranking, proxies = contents
     return "\n".join([*_stratified(stratified), "", *_adaptive(adaptive), "", *_ranking(ranking), "", *_proxies(proxies)])
@@ -26,7 +26,7 @@ def _stratified(content: dict[str, Any]) -> list[str]:
         f"error of the mean over images with draws over that without, for {asked['strata']} strata that are equal, or learned "
         f"from {asked['pilot']} other images. Bias: over {asked['reseeds']} reseeds of the learned ones, in standard errors. "
         f"Coverage: of their 95 % intervals from {asked['images']} images, over {asked['coverage_reseeds']} reseeds. Last "
-        f"column, what not to do: {asked['coarse'] + 1} equal steps, and how many standard errors of {asked['images']} images "
+        f"column, what not to do: {asked['coarse'] + 1} even points, and how many standard errors of {asked['images']} images "
         "and of all that is.",
         "",
         "| method | curve | noise, equal strata | noise, learned strata | bias | coverage | coarse grid off by |",

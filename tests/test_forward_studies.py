@@ -81,6 +81,15 @@ def test_the_simulation_of_a_ranking_is_the_ranking():
     assert found.stopped == "decided" and found.images == int(torch.minimum(simulated["above"], simulated["below"])) < 80
 
 
+def test_what_is_decided_is_let_go():
+    """A small, steady difference is within a wide margin long before it is above 0, and then nobody looks any more."""
+    looks = type("Looks", (), {"width": 1.0, "population": None})
+    steady = torch.full((2, 2000), 0.05)
+    free, margin = (ranking.decided(steady, looks, 0.05, margin=wide) for wide in (0.0, 0.5))
+    assert (margin["alike"] < free["above"]).all() and (free["above"] < ranking.NEVER).all()
+    assert (margin["above"] == ranking.NEVER).all() and (margin["below"] == ranking.NEVER).all()
+
+
 def test_proxies(curves, monkeypatch):
     monkeypatch.setattr(proxies, "IMAGES", 32)
     monkeypatch.setattr(proxies, "RESEEDS", 30)
@@ -101,15 +110,15 @@ def test_curves_are_kept_and_read(tmp_path):
 def test_what_is_collected_is_what_evaluate_finds(tmp_path, monkeypatch):
     """Two scenes, at the fine grid; drawn steps read from it are those of the engine."""
     monkeypatch.setattr(full_curves, "GRID", 10)
-    full_curves.collect(tmp_path, ["random"], 2)
-    kept = full_curves.read(tmp_path, "random", 2)
+    full_curves.collect(tmp_path, ["grad_cam"], 2)
+    kept = full_curves.read(tmp_path, "grad_cam", 2)
     net, scenes = full_curves.load_net("residual").eval(), full_curves.make_scenes("test", torch.arange(2))
     steps = StratifiedSteps(3, 10)
     metric = full_curves.Fidelity(full_curves.DatasetMean(), steps)
-    found = evaluate(net, scenes.inputs, scenes.labels, {"random": full_curves.RandomControl(0)}, [metric])["random", "fidelity"]
+    found = evaluate(net, scenes.inputs, scenes.labels, {"grad_cam": full_curves.GradCAM(net)}, [metric])["grad_cam", "fidelity"]
     places = torch.searchsorted(torch.tensor(EqualFractions(10).counts(4096)), steps.drawn(4096, torch.arange(2)))
     torch.testing.assert_close(found.values, steps.area(kept.fidelity.gather(1, places), 4096), rtol=0, atol=1e-5)
     (place,) = tmp_path.iterdir()
     stamp = place.stat().st_mtime_ns
-    full_curves.collect(tmp_path, ["random"], 2)
+    full_curves.collect(tmp_path, ["grad_cam"], 2)
     assert place.stat().st_mtime_ns == stamp

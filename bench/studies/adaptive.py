@@ -71,11 +71,11 @@ def _share(flags: Tensor) -> float | None:
 
 def main() -> None:
     """Runs the study, prints the rows, writes the JSON."""
-    curves, methods, out = asked(__doc__, "adaptive")
+    curves, out = asked(__doc__, "adaptive")
     rows = measured(curves)
     for row in rows:
         print(row)
-    write_json(out, {"parameters": {"scenes": SCENES, "grid": GRID, "methods": methods}, "rows": rows})
+    write_json(out, {"parameters": {"scenes": SCENES, "grid": GRID, "methods": list(curves)}, "rows": rows})
 
 
 if __name__ == "__main__":

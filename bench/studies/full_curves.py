@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from saliency_ext import evaluate
-from saliency_ext.attribution import GradCAM, Gradient, InputXGradient, IntegratedGradients, RandomControl
+from saliency_ext.attribution import GradCAM, InputXGradient, IntegratedGradients
 from saliency_ext.infill import DatasetMean
 from saliency_ext.metrics import Fidelity
 from saliency_ext.probing import Engine, EqualFractions
@@ -29,10 +29,8 @@ GRID, BLOCK, BATCH = 100, 250, 32
 SCENES, PILOT = 5000, 16  # the pilot teaches strata and is not judged
 METHODS: dict[str, Callable[[nn.Module], Any]] = {
     "grad_cam": GradCAM,
-    "random": lambda _: RandomControl(0),
     "integrated_gradients": lambda net: IntegratedGradients(net, DatasetMean(), steps=20),
     "input_x_gradient": InputXGradient,
-    "gradient": Gradient,
 }
 
 
@@ -84,16 +82,14 @@ def read(folder: Path, name: str, scenes: int = SCENES) -> Curves:
     return Curves(mif[:scenes], lif[:scenes])
 
 
-def asked(text: str, name: str) -> tuple[dict[str, Curves], list[str], Path]:
-    """What a study of whole curves was told: the curves, walked where they are missing, the methods, and where its JSON goes."""
+def asked(text: str, name: str) -> tuple[dict[str, Curves], Path]:
+    """What a study of whole curves was told: the curves, walked where they are missing, and where its JSON goes."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of the curves")
-    parser.add_argument("--methods", nargs="+", choices=tuple(METHODS), default=list(METHODS))
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / f"{name}.json")
     options = parser.parse_args()
-    collect(options.folder, options.methods, SCENES + PILOT)
-    curves = {method: read(options.folder, method, SCENES + PILOT) for method in options.methods}
-    return curves, options.methods, options.out
+    collect(options.folder, list(METHODS), SCENES + PILOT)
+    return {method: read(options.folder, method, SCENES + PILOT) for method in METHODS}, options.out
 
 
 def _place(folder: Path, name: str, start: int) -> Path:

@@ -40,7 +40,7 @@ def measured(curves: dict[str, Curves]) -> list[dict[str, Any]]:
             every = slice(None, None, GRID // steps)
             proxies = torch.trapezoid(gap[:, every], shares[every])
             cost = IMAGES * (2 * (GRID - 1) + 2) + len(gap) * 2 * (steps - 1)  # both ends are known to all
-            row = {"method": name, "proxy": f"{steps + 1} equal steps", "masked_inputs": cost, **_held(values, proxies)}
+            row = {"method": name, "proxy": f"{steps + 1} points", "masked_inputs": cost, **_held(values, proxies)}
             looked = min(cost // (2 * STRATA + 2), len(gap))
             # Without replacement: what is left of the images, and all of the draws.
             variance = (float(values.var()) * (1 - looked / len(gap)) + noise) / looked
@@ -80,12 +80,12 @@ def models() -> list[dict[str, Any]]:
 
 def main() -> None:
     """Runs the study, prints the rows, writes the JSON."""
-    curves, methods, out = asked(__doc__, "proxies")
+    curves, out = asked(__doc__, "proxies")
     rows = measured(curves)
     others = models()
     for row in (*rows, *others):
         print(row)
-    chosen = {"scenes": SCENES, "methods": methods, "images": IMAGES, "reseeds": RESEEDS, "strata": STRATA, "grid": GRID}
+    chosen = {"scenes": SCENES, "methods": list(curves), "images": IMAGES, "reseeds": RESEEDS, "strata": STRATA, "grid": GRID}
     chosen |= {"model_method": "grad_cam", "model_scenes": MODEL_SCENES, "model_images": MODEL_IMAGES, "model_steps": MODEL_STEPS}
     write_json(out, {"parameters": chosen, "rows": rows, "models": others})
 

@@ -67,19 +67,24 @@ class Looks:
 
 
 def decided(differences: Tensor, looks: "Looks", alpha: float, margin: float = 0.0) -> dict[str, Tensor]:
-    """(orders,) int64, the look at which the mean difference was known to be above 0, below 0, or within the margin; or NEVER."""
+    """(orders,) int64, the look at which the mean difference was known to be above 0, below 0, or within the margin; else NEVER.
+
+    Nothing is learned any more once one of them is known: the ranking has let the pair go.
+    """
     reach = margin / (2 * looks.width)
     sequence = BettingSequence(
         torch.tensor(sorted({0.5 - reach, 0.5, 0.5 + reach})).double(), len(differences), looks.population, alpha
     )
     found = {name: torch.full((len(differences),), NEVER) for name in ("above", "below", "alike")}
     centre = len(sequence.candidates) // 2
+    open_ = torch.ones(len(differences), dtype=torch.bool)
     for look, values in enumerate(differences.double().T, 1):
         sequence.update((values / (2 * looks.width) + 0.5).clamp(0, 1))
         alike = sequence.above[:, 0] & sequence.below[:, -1] if margin else torch.zeros(len(differences), dtype=torch.bool)
         for name, now in (("above", sequence.above[:, centre]), ("below", sequence.below[:, centre]), ("alike", alike)):
-            found[name] = torch.where(now & (found[name] == NEVER), look, found[name])
-        if look % 64 == 0 and bool((torch.stack(list(found.values())).amin(0) < NEVER).all()):
+            found[name] = torch.where(now & open_, look, found[name])
+        open_ = torch.stack(list(found.values())).amin(0) == NEVER
+        if look % 64 == 0 and not open_.any():
             break
     return found
 
@@ -90,7 +95,8 @@ def pair_row(first: str, second: str, seen: dict[str, Tensor], looks: Looks, mar
     true = looks.areas[first] - looks.areas[second]
     found = decided(differences, looks, ALPHA, margin)
     wrong = found["below"] if true.mean() > 0 else found["above"]
-    stop = torch.stack(list(found.values())).amin(0)
+    apart = torch.minimum(found["above"], found["below"])
+    stop = torch.minimum(apart, found["alike"])
     images = _rounded(stop, looks.images)
     used = images.double() * (2 * looks.inner + _ENDS)
     full = looks.images * (2 * _INNER["grid"] * _CURVES[looks.metric] + _ENDS)
@@ -103,8 +109,8 @@ def pair_row(first: str, second: str, seen: dict[str, Tensor], looks: Looks, mar
         "gap": float(true.mean()),
         "gap_in_deviations": float(true.mean().abs() / true.std()),
         "wrong": _share(wrong < NEVER),
-        "told_apart": _share(torch.minimum(found["above"], found["below"]) < NEVER),
-        "alike": _share((found["alike"] < NEVER) & (found["alike"] <= stop)),
+        "told_apart": _share(apart < NEVER),
+        "alike": _share(found["alike"] < NEVER),
         "images_median": float(images.double().median()),
         "images_95": float(images.double().quantile(0.95)),
         "times_fewer_masked_inputs": float(full / used.median()),
@@ -180,13 +186,13 @@ def measured(curves: dict[str, Curves], orders: int = ORDERS) -> dict[str, Any]:
 
 def main() -> None:
     """Runs the study, prints the rows, writes the JSON."""
-    curves, methods, out = asked(__doc__, "ranking")
+    curves, out = asked(__doc__, "ranking")
     found = measured(curves)
     for row in (*found["pairs"], *found["tournaments"], *found["equal"]):
         print(row)
     chosen = {
         "scenes": SCENES,
-        "methods": methods,
+        "methods": list(curves),
         "orders": ORDERS,
         "alpha": ALPHA,
         "round_size": ROUND,

@@ -81,7 +81,17 @@ class KernelSHAP(SegmentMethod):
         max_batch: int = 64,
         tolerance: float | None = None,
     ) -> None:
-        super().__init__(model, infill, segmenter, samples, seed, score, per_pixel, max_batch, tolerance)
+        super().__init__(
+            model,
+            infill,
+            segmenter,
+            samples=samples,
+            seed=seed,
+            score=score,
+            per_pixel=per_pixel,
+            max_batch=max_batch,
+            tolerance=tolerance,
+        )
         if samples % 2 == 1:
             bad_value("KernelSHAP", "samples", "even: each subset comes with its complement", samples)
         require_integer("KernelSHAP", "exact_up_to", exact_up_to, 1, 16)

@@ -82,7 +82,17 @@ class LIME(SegmentMethod):
         max_batch: int = 64,
         tolerance: float | None = None,
     ) -> None:
-        super().__init__(model, infill, segmenter, samples, seed, score, per_pixel, max_batch, tolerance)
+        super().__init__(
+            model,
+            infill,
+            segmenter,
+            samples=samples,
+            seed=seed,
+            score=score,
+            per_pixel=per_pixel,
+            max_batch=max_batch,
+            tolerance=tolerance,
+        )
         self.width = require_number("LIME", "width", width, above=0.0)
         self.ridge = require_number("LIME", "ridge", ridge)
         require_choice("LIME", "kernel", kernel, KERNELS)

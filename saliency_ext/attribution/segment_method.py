@@ -56,6 +56,7 @@ class SegmentMethod(ProbedMethod):
         model: Forward,
         infill: Infill,
         segmenter: Segmenter,
+        *,
         samples: int,
         seed: int,
         score: str,
