@@ -42,10 +42,10 @@ def require_ndim(function: str, argument: str, value: Tensor, names: str) -> Non
         bad_value(function, argument, f"of shape {names}", _shape(value), remedy)
 
 
-def require_shape(function: str, argument: str, value: Tensor, names: str, shape: Sequence[int]) -> None:
+def require_shape(function: str, argument: str, value: Tensor, names: str, shape: Sequence[int], remedy: str = "") -> None:
     """Checks a full shape; `names` says in letters what the numbers are."""
     if tuple(value.shape) != tuple(shape):
-        bad_value(function, argument, f"of shape {names} = {_tuple(shape)}", _shape(value))
+        bad_value(function, argument, f"of shape {names} = {_tuple(shape)}", _shape(value), remedy)
 
 
 def require_dtype(function: str, argument: str, value: Tensor, allowed: Sequence[torch.dtype], remedy: str = "") -> None:

@@ -17,7 +17,9 @@ from ..checks import (
     require_shape,
     require_tensor,
 )
-from ..models.precision import half_dtype
+from ..finite import finite_rows, with_zeros
+from ..models.modes import without_autocast
+from ..models.precision import full_dtype
 from ..models.targets import Target, asked_classes
 from ..ops.rank import checked_sample_ids
 from ..probing import Engine
@@ -43,7 +45,8 @@ class Method(ABC):
     """An attribution method: made once for a model, called on images and targets.
 
     Args:
-        model: callable (B, C, H, W) -> logits (B, K). An nn.Module is run in eval mode and given back as it was.
+        model: callable (B, C, H, W) -> logits (B, K). It is run in eval mode and given back as it was; a module is shown
+            images in the dtype of its parameters.
         max_batch: images per forward; the bound on memory.
 
     Subclasses set `info` and implement `_explain`. Calls are deterministic; the map of an image depends on that image, its target
@@ -65,11 +68,13 @@ class Method(ABC):
 
         Args:
             inputs: (N, C, H, W) float32 or float64, in model input space. Not modified.
-            target: (N,) classes, one class for all, or "predicted"; for several per image (N, T) classes or "top-3".
+            target: (N,) classes, one class for all, or "predicted"; for several per image (N, T) classes or "top-3". Tensors,
+                arrays, lists and integers of numpy are read alike.
             sample_ids: (N,) int64 identities that key random draws; 0 .. N-1 if not given.
 
         Returns:
-            (N, H, W), or (N, T, H, W) for several targets; same dtype and device as the inputs; larger = more relevant.
+            (N, H, W), or (N, T, H, W) for several targets; same dtype and device as the inputs; larger = more relevant. NaN for
+            an image that is not finite, or whose logits are NaN.
 
         Raises:
             TypeError, ValueError: which argument, what was expected and what was got.
@@ -82,20 +87,30 @@ class Method(ABC):
         checked_sample_ids(name, ids)
         require_shape(name, "sample_ids", ids, "(N,)", images.shape[:1])
         require_device(name, "sample_ids", ids, images, "inputs")
-        classes = asked_classes(target, len(images), lambda: self._engine(pad=False).logits(images.detach())).to(images.device)
-        if classes.numel() and int(classes.min()) < 0:
-            bad_value(name, "target", ">= 0", int(classes.min()))
-        several = classes.ndim == 2
-        columns = classes if several else classes[:, None]
-        if images.numel() == 0 or columns.numel() == 0:
-            saliency = images.new_empty(len(images), columns.shape[1], *images.shape[2:])
-        else:
-            saliency = self._explain(images.detach(), columns, ids)
+        good = finite_rows(images)
+        # Zeros in place of an image that is not finite, so that it cannot reach the others.
+        shown = with_zeros(images.detach(), good).to(self._dtype(images))
+        with without_autocast():
+            classes = asked_classes(target, len(images), lambda: self._engine(pad=False).logits(shown)).to(images.device)
+            if classes.numel() and int(classes.min()) < 0:
+                bad_value(name, "target", ">= 0", int(classes.min()))
+            several = classes.ndim == 2
+            columns = classes if several else classes[:, None]
+            if images.numel() == 0 or columns.numel() == 0:
+                saliency = images.new_empty(len(images), columns.shape[1], *images.shape[2:])
+            else:
+                saliency = self._explain(shown, columns, ids).to(images.dtype)
+        if not bool(good.all()):
+            saliency = saliency.masked_fill(~good.view(-1, 1, 1, 1), torch.nan)
         return saliency if several else saliency[:, 0]
 
+    def _dtype(self, images: Tensor) -> torch.dtype:
+        """In which maps are made: float64 images of a float32 model are explained as float32."""
+        return full_dtype(self.model, images)
+
     def _engine(self, **options: Any) -> Engine:
-        """An engine on the model with this method's batch size; a model of half precision is shown images of its dtype."""
-        return Engine(self.model, max_batch=self.max_batch, dtype=half_dtype(self.model), **options)
+        """An engine on the model with this method's batch size."""
+        return Engine(self.model, max_batch=self.max_batch, **options)
 
     @abstractmethod
     def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:

@@ -7,14 +7,16 @@ from dataclasses import replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..checks import bad_type, bad_value, require_choice
-from ..models.gradients import SCORES, asked_scores, differentiable, ordinary
+from ..models.gradients import differentiable, ordinary
 from ..models.hooks import Capture, captured
 from ..models.layers import Layer, TargetLayer, find_module, target_layer
 from ..models.modes import evaluation_mode
-from ..models.outputs import logits_of
+from ..models.modules import plain_module
+from ..models.outputs import model_logits
+from ..models.score import SCORES, target_scores
 from ..models.targets import check_classes
 from ..models.tokens import Grid, checked_grid
 from ..protocols import Forward, MethodInfo
@@ -49,7 +51,7 @@ class CamMethod(Method):
         super().__init__(model, max_batch=max_batch)
         name = type(self).__name__
         if layer is not None:
-            find_module(name, model, layer)  # a wrong name is refused now, not at the first call
+            find_module(name, self._eager, layer)  # a wrong name is refused now, not at the first call
         if not isinstance(relu, bool):
             bad_type(name, "relu", "to be a bool", type(relu).__name__)
         self.layer = layer
@@ -66,6 +68,11 @@ class CamMethod(Method):
         return self._target
 
     @property
+    def _eager(self) -> Forward:
+        """The model as it was before torch.compile: a compiled layer is not seen."""
+        return (plain_module(self.model) or self.model) if isinstance(self.model, nn.Module) else self.model
+
+    @property
     def layer_name(self) -> str | None:
         """Name of the layer of the last call; None before the first."""
         return None if self.target is None else self.target.layer_name
@@ -75,7 +82,7 @@ class CamMethod(Method):
         with evaluation_mode(self.model):
             if shape not in self._targets:
                 name = type(self).__name__
-                self._targets[shape] = target_layer(self.model, inputs, self.layer, grid=self.grid, function=name)
+                self._targets[shape] = target_layer(self._eager, inputs, self.layer, grid=self.grid, function=name)
             self._target = target = self._targets[shape]
             parts = zip(*(torch.split(whole, self.max_batch) for whole in (inputs, classes, sample_ids)), strict=True)
             coarse = torch.cat([self._coarse(images, asked, ids, target) for images, asked, ids in parts]).to(inputs.dtype)
@@ -95,13 +102,15 @@ class CamMethod(Method):
             captured(name, target.module, target.layer_name, call=target.call, differentiable=gradients) as capture,
         ):
             # A copy goes in: a model may begin with an in-place operation.
-            logits = logits_of(self.model(ordinary(inputs).clone()), len(inputs))
+            logits = model_logits(self._eager, ordinary(inputs).clone())
             maps = target.grid.spatial(capture.activation.detach())
             if len(maps) != len(inputs):
                 expected = f"to return one row per image, N = {len(inputs)}"
                 bad_value(name, f"layer {target.layer_name!r}", expected, tuple(maps.shape), "choose one outside windows")
             check_classes(name, classes, logits.shape[1])
-            yield capture, maps, logits
+            # Of an image with a NaN among its logits nothing is known, whatever the layer says.
+            unknown = logits.detach().isnan().any(1)
+            yield capture, maps.masked_fill(unknown.view(-1, 1, 1, 1), torch.nan) if bool(unknown.any()) else maps, logits
 
     @abstractmethod
     def _coarse(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor, target: TargetLayer) -> Tensor:
@@ -113,7 +122,7 @@ class GradientCam(CamMethod):
 
     Args:
         model, layer, relu, grid, max_batch: as `CamMethod`; the model must be differentiable from the layer on.
-        score: "logit", "probability" or "log_probability" of the target.
+        score: "logit", "probability", "log_probability" or "sigmoid" of the target.
     """
 
     def __init__(
@@ -138,7 +147,7 @@ class GradientCam(CamMethod):
     def _gradients(self, capture: Capture, logits: Tensor, classes: Tensor, target: TargetLayer) -> Iterator[Tensor]:
         """d score / d maps (n, C, h, w), target by target, to be used inside `_forward`."""
         name = type(self).__name__
-        for gradient in capture.gradients(asked_scores(name, logits, ordinary(classes), self.score)):
+        for gradient in capture.gradients(target_scores(name, logits, ordinary(classes), self.score)):
             cells = target.grid.spatial(gradient)
             if target.grid.leading and not cells.any() and gradient.any():
                 bad_value(

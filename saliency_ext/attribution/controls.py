@@ -24,6 +24,9 @@ class Control(Method):
     def __init__(self) -> None:
         pass  # a Method would ask for a model
 
+    def _dtype(self, images: Tensor) -> torch.dtype:
+        return images.dtype
+
     def __call__(self, inputs: Tensor, target: Target, *, sample_ids: Tensor | None = None) -> Tensor:
         """The map of each image: arguments, shapes and errors as for any `Method`."""
         if isinstance(target, str):

@@ -30,7 +30,7 @@ class ExpectedGradients(SampledGradientMethod):
         samples: pairs per image, in [1, 2^22].
         seed: in [0, 2^63); a pair is keyed by (seed, sample id, k).
         channels: "sum" (signed), "abs_sum", "max" or "max_abs".
-        score: "logit", "probability" or "log_probability" of the target.
+        score: "logit", "probability", "log_probability" or "sigmoid" of the target.
         max_batch: pairs per forward and backward.
 
     Polarity: positive = raises the score, compared with the images of the bank. Unit: that of the score, with channels="sum".

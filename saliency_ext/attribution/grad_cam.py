@@ -30,7 +30,7 @@ class GradCAM(GradientCam):
         model: a module differentiable from the layer on; or a callable, with the layer given as a module.
         layer: dotted name or module; None to choose it, see `CamMethod`.
         relu: keep positive evidence only, as published.
-        score: "logit" (as published), "probability" or "log_probability" of the target. The closed form is of the logit.
+        score: "logit" (as published; the closed form is of it), "probability", "log_probability" or "sigmoid" of the target.
         closed_form: "auto"; "always" runs no backward, and refuses models and batches whose logits do not fit it; "never".
         grid: of the layer's tokens, where it cannot be inferred.
         max_batch: images per forward and backward.

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ..checks import require_choice
-from ..models.gradients import SCORES, input_gradients
+from ..models.gradients import input_gradients
+from ..models.score import SCORES
 from ..protocols import Forward, MethodInfo
 from .base import CHANNELS, Method, reduce_channels
 
@@ -17,7 +18,7 @@ class GradientMethod(Method):
     Args:
         model: callable (B, C, H, W) -> logits (B, K), differentiable.
         channels: "sum" (signed), "abs_sum", "max" or "max_abs".
-        score: "logit", "probability" or "log_probability" of the target.
+        score: "logit", "probability", "log_probability" or "sigmoid" of the target.
         max_batch: images per forward and backward.
     """
 

@@ -36,7 +36,7 @@ class IntegratedGradients(SampledGradientMethod):
             (k - 1/2) / steps. "trapezoid": both ends, alpha_k = (k - 1) / (steps - 1), half weight at the ends. "right_riemann":
             alpha_k = k / steps. Weights sum to 1 in all of them.
         channels: "sum" (signed), "abs_sum", "max" or "max_abs".
-        score: "logit", "probability" or "log_probability" of the target.
+        score: "logit", "probability", "log_probability" or "sigmoid" of the target.
         max_batch: points per forward and backward.
 
     Polarity: positive = raises the score, compared with the baseline. Unit: that of the score, with channels="sum".

@@ -10,7 +10,7 @@ from .. import streams
 from ..checks import bad_value, require_choice, require_integer, require_number
 from ..infill import OtherImage
 from ..models import evaluation_mode
-from ..models.outputs import logits_of
+from ..models.outputs import model_logits
 from ..models.targets import check_classes
 from ..ops import MaskRule, Resizing
 from ..protocols import Forward, MethodInfo
@@ -180,6 +180,9 @@ class IntrinsicMask(MaskMethod):
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         chosen = logits if self.labels is None else logits[..., list(self.labels)]
+        if chosen.shape[-1] == 1:
+            expected = "at least two classes to compare: the softmax of one logit is 1 for every input"
+            bad_value(type(self).__name__, "labels", expected, "one", "return two logits, (0, z), for a model with one output")
         return chosen.softmax(-1)
 
     def _loss(self, problem: Objective, wanted: Tensor) -> Callable[[Tensor], Tensor]:
@@ -189,7 +192,7 @@ class IntrinsicMask(MaskMethod):
         if self.loss == "abs":
             with evaluation_mode(self.model):
                 logits = torch.cat(
-                    [logits_of(self.model(part.clone()), len(part)) for part in torch.split(problem.images, self.max_batch)]
+                    [model_logits(self.model, part.clone()) for part in torch.split(problem.images, self.max_batch)]
                 )
             check_classes(name, problem.classes, logits.shape[1])
             believed = self._probabilities(logits).gather(1, wanted[:, None])

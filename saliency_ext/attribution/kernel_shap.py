@@ -35,7 +35,7 @@ class KernelSHAP(SegmentMethod):
         samples: coalitions per image where K > exact_up_to; even.
         exact_up_to: in [1, 16], the largest K whose coalitions are all asked.
         seed: of the coalitions, in [0, 2^63).
-        score: "probability", "logit", "log_probability" or "accuracy" of the target. Values add up in the score asked for.
+        score: "probability", "logit", "log_probability", "sigmoid" or "accuracy" of the target. Values add up in this score.
         per_pixel: divide a segment's value by its number of pixels: the map then sums to v(all) - v(none); otherwise each pixel
             gets the whole value.
         max_batch: images per forward.

@@ -17,7 +17,7 @@ class LayerCAM(GradientCam):
 
     Args:
         model, layer, relu, grid, max_batch: as `GradCAM`.
-        score: "logit" (as published), "probability" or "log_probability" of the target.
+        score: "logit" (as published), "probability", "log_probability" or "sigmoid" of the target.
 
     Polarity: positive where present features raise the score. With activations that are not negative the map is not, with or
     without relu. Unit: that of the score. Deviation: the source rescales early layers with tanh before it fuses layers; here

@@ -34,7 +34,7 @@ class LIME(SegmentMethod):
         ridge: >= 0; 0 is least squares, of least norm where several fit alike. The intercept is not penalised.
         kernel: "cosine" as above, or "none": w_i = 1.
         seed: of the coalitions, in [0, 2^63).
-        score: "probability", "logit", "log_probability" or "accuracy" of the target.
+        score: "probability", "logit", "log_probability", "sigmoid" or "accuracy" of the target.
         per_pixel: divide a segment's coefficient by its number of pixels; otherwise each pixel gets the whole coefficient.
         max_batch: images per forward.
         tolerance: None, or stop asking for a map when the relative noise of its coefficients (root mean square of their jackknife

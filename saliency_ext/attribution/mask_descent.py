@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..models.gradients import differentiable, leaf
-from ..models.outputs import logits_of
+from ..models.outputs import model_logits
 from ..models.targets import check_classes
 from ..ops import MaskRule, MaskState, Resizing, mask_step_, philox_uniform
 from ..protocols import Forward
@@ -54,14 +54,17 @@ def model_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Losses (R,) and their gradient by the masked inputs `shown` (B, C, H, W), a leaf or made of one by the caller's `forward`.
 
-    Zero where the logits do not depend on the inputs. Rows must be independent in the model.
+    Zero where the logits do not depend on the inputs; a loss is NaN where any of its logits is. Rows must be independent in the
+    model.
     """
-    logits = logits_of(forward(shown), len(shown))
+    logits = model_logits(forward, shown)
     if check:
         check_classes(function, classes, logits.shape[1])
     if not logits.requires_grad:
         raise RuntimeError(f"{function}: the logits do not depend differentiably on the inputs; the forward detaches them")
     losses = loss(logits)
+    unknown = logits.detach().isnan().any(1).view(len(losses), -1).any(1)
+    losses = losses.masked_fill(unknown, torch.nan)
     (gradient,) = torch.autograd.grad(losses.sum(), shown, allow_unused=True)
     return losses.detach().double(), torch.zeros_like(shown) if gradient is None else gradient
 

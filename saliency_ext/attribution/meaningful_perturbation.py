@@ -11,8 +11,8 @@ from .. import streams
 from ..checks import bad_type, bad_value, require_choice, require_integer, require_number
 from ..infill import Blur
 from ..models import evaluation_mode
-from ..models.outputs import logits_of
-from ..models.targets import check_classes
+from ..models.outputs import model_logits
+from ..models.score import SCORES, target_scores
 from ..ops import MaskRule, Resizing, gaussian_blur, philox_normal
 from ..protocols import Forward, Infill, MethodInfo
 from .mask_descent import Draws, descend
@@ -61,12 +61,13 @@ class MeaningfulPerturbation(MaskMethod):
             not; borders are mirrored. Below both sides of the image.
         noise: standard deviation of noise added to the masked inputs, drawn anew in each step.
         start: "ones" (m = 1), or "disc": the smallest centred disc whose deletion leaves 1 % of the score (deletion only).
+        score: p, of the target: "probability" under softmax (published), "logit", "log_probability" or "sigmoid".
         seed: in [0, 2^63); a draw is keyed by (seed, sample id, step).
         max_batch: masked inputs per forward.
 
-    Polarity: 1 = needed. Unit: share of the pixel, in [0, 1]. Score: probability under softmax. Cost: steps (F + B); "disc" some
-    25 F more. Memory: max_batch inputs with their graph and gradient, flat in steps. Deterministic as the model; neither batch
-    mates nor order change a draw or a step. Statuses: see `masks`.
+    Polarity: 1 = needed. Unit: share of the pixel, in [0, 1]. Cost: steps (F + B); "disc" some 25 F more. Memory: max_batch
+    inputs with their graph and gradient, flat in steps. Deterministic as the model; neither batch mates nor order change a draw
+    or a step. Statuses: see `masks`.
 
     Traps: sums and means make the weights incomparable; weights for one number of cells do not suit another. Defaults are for
     photographs of 224 pixels: for 32, use scale 4, blur 1 and jitter 1. Masks are soft, so an infill that must know what is
@@ -104,11 +105,14 @@ class MeaningfulPerturbation(MaskMethod):
         jitter: int = 4,
         noise: float = 0.0,
         start: str = "ones",
+        score: str = "probability",
         seed: int = 0,
         max_batch: int = 64,
     ) -> None:
         super().__init__(model, max_batch=max_batch)
         name = type(self).__name__
+        require_choice(name, "score", score, SCORES)
+        self.score = score
         if infill is not None and not isinstance(infill, Infill):
             bad_type(name, "infill", "to be an infill", type(infill).__name__, "for example saliency_ext.infill.Constant(0.0)")
         self.infill = Blur(10.0) if infill is None else infill
@@ -165,7 +169,7 @@ class MeaningfulPerturbation(MaskMethod):
         image, other = (each.contiguous() for each in padded)
 
         def loss(logits: Tensor) -> Tensor:
-            return -sign * logits.softmax(1).gather(1, problem.classes[:, None])[:, 0]
+            return -sign * target_scores(name, logits, problem.classes[:, None], self.score)[:, 0]
 
         def noise(step: int) -> Tensor:
             drawn = philox_normal(tuple(images.shape[1:]), ids, seed=self.seed, stream=streams.MASK_NOISE + step)
@@ -221,6 +225,5 @@ class MeaningfulPerturbation(MaskMethod):
         return torch.nn.functional.adaptive_avg_pool2d(masks, cells)[chosen].clamp(0, 1)
 
     def _score(self, images: Tensor, classes: Tensor) -> Tensor:
-        logits = logits_of(self.model(images.clone()), len(images))
-        check_classes(type(self).__name__, classes, logits.shape[1])
-        return logits.softmax(1).gather(1, classes[:, None])[:, 0]
+        logits = model_logits(self.model, images.clone())
+        return target_scores(type(self).__name__, logits, classes[:, None], self.score)[:, 0]

@@ -26,7 +26,7 @@ class Occlusion(ProbedMethod):
         infill: what the window becomes, in model input space.
         window: height and width in pixels, one int for both; at most the image. Default: a seventh of each side, rounded.
         stride: step in pixels along each axis, one int for both; at most the window. Default: half the window, rounded down.
-        score: "probability", "logit", "log_probability" or "accuracy" of the target.
+        score: "probability", "logit", "log_probability", "sigmoid" or "accuracy" of the target.
         max_batch: masked inputs per forward.
 
     Polarity: positive where covering lowers the score (evidence for the target), negative where it raises it.

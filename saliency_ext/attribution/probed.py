@@ -20,7 +20,7 @@ class ProbedMethod(Method):
     Args:
         model: callable (B, C, H, W) -> logits (B, K).
         infill: what a removed pixel becomes, of `saliency_ext.infill` or with that protocol.
-        score: of the target: "probability", "logit", "log_probability" or "accuracy"; subclasses may know others.
+        score: of the target: "probability", "logit", "log_probability", "sigmoid" or "accuracy".
         max_batch: masked inputs per forward.
     """
 
@@ -45,9 +45,7 @@ class ProbedMethod(Method):
         plan = Plan()
         draws = plan.ask(masks, self.infill)
         answers = engine.run(plan, inputs, classes, sample_ids=sample_ids)
-        kind = "logit" if self.score == "sigmoid" else self.score
-        drawn = [torch.stack([answers.score(keys, kind, t) for t in range(classes.shape[1])], 1) for keys in draws]
-        return average([scores.sigmoid() for scores in drawn] if self.score == "sigmoid" else drawn)
+        return average([torch.stack([answers.score(keys, self.score, t) for t in range(classes.shape[1])], 1) for keys in draws])
 
 
 def separable_sum(down: Tensor, cores: Tensor, across: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ from ..checks import bad_type, bad_value, require_choice, require_integer
 from ..infill import DatasetMean
 from ..models.targets import Target
 from ..probing import GridMasks
-from ..probing.answers import SCORES
 from ..protocols import Forward, Infill, MethodInfo
 from .growing import EVERY, GROUPS, checked_tolerance, grown, relative_noise
 from .probed import ProbedMethod
@@ -106,7 +105,6 @@ class RISE(ProbedMethod):
     """
 
     info: ClassVar[MethodInfo] = MethodInfo("rise", "perturbation", True, "masks F", "Petsiuk 2018")
-    scores = (*SCORES, "sigmoid")
 
     def __init__(
         self,

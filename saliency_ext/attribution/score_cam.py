@@ -31,7 +31,7 @@ class ScoreCAM(CamMethod):
         model: a module; or a callable, with the layer given as a module that it runs.
         infill: what is seen where the mask is 0. `saliency_ext.infill.DatasetMean()` is published.
         layer, relu, grid, max_batch: as `GradCAM`; no gradient is needed.
-        score: "logit", "probability", "log_probability" or "accuracy" of the target.
+        score: "logit", "probability", "log_probability", "sigmoid" or "accuracy" of the target.
         weights: "softmax"; "increase" the increase itself, which may be negative; "score" f_t(inputs through M_k). The
             published code has "score" with score="probability", and no softmax.
         top_channels: only the channels of an image that vary most over its cells (largest variance; of equals the first);

@@ -43,7 +43,7 @@ class SegmentMethod(ProbedMethod):
         segmenter: inputs (N, C, H, W) to labels (N, H, W), -1 = no segment: never removed, gets 0.
         samples: coalitions asked per image.
         seed: of the coalitions, in [0, 2^63).
-        score: "probability", "logit", "log_probability" or "accuracy" of the target.
+        score: "probability", "logit", "log_probability", "sigmoid" or "accuracy" of the target.
         per_pixel: divide a segment's value by its number of pixels.
         max_batch: images per forward.
         tolerance: None, or the relative noise of the values at which an image and target has coalitions enough; see `growing`.

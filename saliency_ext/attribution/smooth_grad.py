@@ -22,7 +22,7 @@ class NoisyGradientMethod(SampledGradientMethod):
         spread: noise as a share of the image's own range, over all channels; finite, >= 0.
         seed: in [0, 2^63); z_k is keyed by (seed, sample id, k, channel, pixel).
         channels: "sum" (signed), "abs_sum", "max" or "max_abs".
-        score: "logit", "probability" or "log_probability" of the target.
+        score: "logit", "probability", "log_probability" or "sigmoid" of the target.
         max_batch: noisy copies per forward and backward.
     """
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from .. import ops
 from ..checks import bad_value, require_integer, require_number
 from ..models.gradients import differentiable
-from ..models.outputs import logits_of
+from ..models.outputs import model_logits
+from ..models.score import require_meaning
 from ..protocols import Forward
 
 _FUNCTION = "learn_neutral_image"
@@ -82,11 +83,12 @@ def learn_neutral_image(
         best = image.detach().clone()
         mean, square = torch.zeros_like(best), torch.zeros_like(best)
         for step in range(steps + 1):
-            logits = logits_of(forward(image), 1)
+            logits = model_logits(forward, image.clone())
             if not logits.requires_grad:
                 raise RuntimeError(
                     f"{_FUNCTION}: the logits do not depend differentiably on the inputs; the forward detaches them"
                 )
+            require_meaning(_FUNCTION, "probability", logits.shape[1])
             log_p = logits.log_softmax(1)
             divergence = log(logits.shape[1]) + (log_p.exp() * log_p).sum()
             loss = divergence + smoothness * ops.total_variation(image, kind="squared").sum() / image.numel()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..models import logits_of
+from ..models.outputs import model_logits
 from ..probing import CoalitionMasks, Engine, Plan
 from ..probing.answers import read_out
 from ..protocols import Forward, Infill
@@ -31,7 +31,7 @@ class Centred(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits (N, K)."""
-        logits = logits_of(self.model(inputs), len(inputs))
+        logits = model_logits(self.model, inputs)
         wide = logits if logits.dtype == torch.float64 else logits.float()
         finite = wide.isfinite()
         mean = wide.where(finite, 0).sum(1, keepdim=True) / finite.sum(1, keepdim=True).clamp(min=1)

@@ -68,6 +68,7 @@ class Scoring:
         answers = Answers(classes.cpu())
         if clean.value is not None:
             answers.add(ALL_KEPT, read_out(clean.value, classes).cpu().double())
+            answers.outputs = clean.value.shape[1]
         results: dict[Pair, MetricResult] = {}
         asked: list[tuple[Pair, Metric, Any, Faults]] = []
         with self.engine.session(safe, classes, sample_ids=chunk.sample_ids, answers=answers) as session:

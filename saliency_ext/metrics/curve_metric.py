@@ -30,7 +30,7 @@ class CurveMetric:
         schedule: counts of pixels per step; default 20 equal fractions, both ends. With `StratifiedSteps` each image has counts
             of its own, and the area is an unbiased estimate of that of a fine grid; with `AdaptiveSteps`, where a metric takes
             them, each image chooses its counts, and the area is within a tolerance of the grid's if the curve is monotone.
-        score: "probability", "logit", "log_probability" or "accuracy" of the target.
+        score: "probability", "logit", "log_probability", "sigmoid" or "accuracy" of the target.
         ties: "random" (keyed by seed, sample id and pixel), "index" or "last_index".
         seed: of the tie-break and other draws.
         area: how the curve becomes a number; see `probing.curve.area_under`.

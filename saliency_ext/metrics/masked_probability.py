@@ -94,6 +94,9 @@ class MaskedProbability(CurveMetric):
         name = type(self).__name__
         blind = case.label_maps is None
         labels = case.labels if case.labels is not None else case.target[:, None]
+        if labels.shape[1] == 1:
+            remedy = "give more labels; for a model with one output, two logits, (0, z)"
+            bad_value(name, "labels", "at least two classes: the softmax over one is 1 for every input", "one", remedy)
         keys, collapsed, tied = [], [], []
         for label in [None] if blind else range(labels.shape[1]):
             order: Order = self.order(case, label)

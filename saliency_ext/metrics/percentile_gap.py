@@ -32,7 +32,7 @@ class PercentileGap(ProbeMetric):
 
     Args:
         infill: what a removed pixel becomes; the published one is the noisy linear imputation.
-        score: "probability", "logit", "log_probability" or "accuracy" of the target.
+        score: "probability", "logit", "log_probability", "sigmoid" or "accuracy" of the target.
         percentiles: p, in [0, 100], in any order.
 
     extras: auc_morf, auc_lerf (plain means), kept_nothing. curves: morf, lerf over the share KEPT.

@@ -21,7 +21,7 @@ class ProbeMetric:
 
     Args:
         infill: what a removed pixel becomes.
-        score: of the target: "probability", "logit", "log_probability" or "accuracy".
+        score: of the target: "probability", "logit", "log_probability", "sigmoid" or "accuracy".
     """
 
     infill: Infill

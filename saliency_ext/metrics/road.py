@@ -29,10 +29,12 @@ class ROAD(CurveMetric):
     Args:
         infill: default `NoisyLinear()`, whose noise is 0.01 in model input space; published is 0.01 of a range of [0, 1].
         schedule: fractions removed, default 0.1 0.2 0.3 0.4 0.5 0.7 0.9; neither end, as published.
-        score: of the value; "accuracy" as published. The curves of accuracy and probability are given with any.
+        score: of the value; "accuracy" as published. The curves of accuracy and probability are given with any
+            (of a model with one output, that of "sigmoid", which then is the score to ask for).
         ties, seed, area, unit: as in `CurveMetric`.
 
-    curves: morf_accuracy, lerf_accuracy, morf_probability, lerf_probability. extras: auc_morf, auc_lerf.
+    curves: morf_accuracy, lerf_accuracy, morf_probability, lerf_probability; of one output, morf_sigmoid, lerf_sigmoid.
+    extras: auc_morf, auc_lerf.
 
     Note:
         Cost: two masked inputs per fraction and draw of the infill, and one imputation each. Deterministic. Traps: connected
@@ -62,9 +64,8 @@ class ROAD(CurveMetric):
         """Turns answers into values."""
         keys, fractions = {"morf": asked[0], "lerf": asked[1]}, self.fractions(asked[2])
         areas = {name: self.summarise(self.read(answers, own), fractions, asked[2]) for name, own in keys.items()}
-        curves = {
-            f"{name}_{kind}": answers.mean_score(own, kind) for kind in ("accuracy", "probability") for name, own in keys.items()
-        }
+        shown = ("sigmoid",) if answers.outputs == 1 else ("accuracy", "probability")
+        curves = {f"{name}_{kind}": answers.mean_score(own, kind) for kind in shown for name, own in keys.items()}
         extras = {f"auc_{name}": area for name, area in areas.items()}
         values = areas["lerf"] - areas["morf"]
         return MetricResult(self.info, values, self.parameters, fractions=fractions, curves=curves, extras=extras)

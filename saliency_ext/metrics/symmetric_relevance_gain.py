@@ -57,7 +57,7 @@ class SymmetricRelevanceGain(ProbeMetric):
 
     Args:
         infill: what a removed superpixel becomes; published: an imputer averaged over 5 draws (`draws=5` of the infill).
-        score: "probability", "logit", "log_probability" or "accuracy" of the target.
+        score: "probability", "logit", "log_probability", "sigmoid" or "accuracy" of the target.
         segmenter: inputs (N, C, H, W) to labels (N, H, W); pixels of label -1 are never removed. Published: SLIC with compactness
             1 and 25 superpixels, also 75, 500 and 5000.
         schedule: counts of superpixels, for the K of each image; published: 15, spaced in the logarithm, none and all included.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .modes import evaluation_mode
-from .outputs import logits_of
+from .outputs import model_logits
 
 # Rounding of float32 sums in another order stays below this share of the largest logit.
 _ROUNDING = 1e-3
@@ -49,8 +49,8 @@ def measure_drift(forward: Callable[[Tensor], Any], inputs: Tensor) -> tuple[Dri
     """
     pair = inputs[:2] if len(inputs) > 1 else torch.cat([inputs, inputs.flip(3)])
     with evaluation_mode(forward):
-        together, again = (logits_of(forward(pair.clone()), 2).double() for _ in range(2))
-        apart = logits_of(forward(torch.stack([pair[0], -pair[1]])), 2).double()
+        together, again = (model_logits(forward, pair.clone()).double() for _ in range(2))
+        apart = model_logits(forward, torch.stack([pair[0], -pair[1]])).double()
     size = together.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
     repeated, other = (together - again).abs().max() / size, (together[0] - apart[0]).abs().max() / size
     return Drift(float(repeated.nan_to_num()), float(other.nan_to_num())), together

@@ -7,13 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checks import require_choice
 from .modes import evaluation_mode
-from .outputs import logits_of
+from .outputs import model_logits
 from .precision import require_full_precision
-from .targets import check_classes
-
-SCORES = ("logit", "probability", "log_probability")
+from .score import target_scores
 
 
 @contextmanager
@@ -31,15 +28,6 @@ def ordinary(values: Tensor) -> Tensor:
 def leaf(inputs: Tensor) -> Tensor:
     """A tensor of the same values that gradients can be asked of."""
     return ordinary(inputs).requires_grad_()
-
-
-def asked_scores(function: str, logits: Tensor, classes: Tensor, score: str) -> Tensor:
-    """Scores (N, T) of the asked classes: logit, or probability or its logarithm under softmax over all logits."""
-    require_choice(function, "score", score, SCORES)
-    check_classes(function, classes, logits.shape[1])
-    if score != "logit":
-        logits = logits.log_softmax(1) if score == "log_probability" else logits.softmax(1)
-    return logits.gather(1, classes)
 
 
 def gradients_of(function: str, scores: Tensor, wanted: Tensor) -> Tensor:
@@ -60,7 +48,9 @@ def input_gradients(
         function: the name in error messages.
         inputs: (N, C, H, W) floating.
         classes: (N, T) int64.
-        score: "logit", "probability" or "log_probability".
+        score: one of `models.score.SCORES`.
+
+    An image with a NaN among its logits, or a score that is not finite, has NaN for a gradient: a rectifier would make it 0.
 
     Raises:
         TypeError: a module of half precision. ValueError: a class out of range. RuntimeError: logits without a gradient.
@@ -69,6 +59,8 @@ def input_gradients(
     with differentiable(forward):
         images = leaf(inputs)
         # A copy goes in: a model may begin with an in-place operation, which a leaf would refuse.
-        logits = logits_of(forward(images.clone()), len(images))
-        scores = asked_scores(function, logits, ordinary(classes).to(images.device), score)
-        return scores.detach(), gradients_of(function, scores, images)
+        logits = model_logits(forward, images.clone())
+        scores = target_scores(function, logits, ordinary(classes).to(images.device), score)
+        gradients = gradients_of(function, scores, images)
+        good = scores.detach().isfinite() & ~logits.detach().isnan().any(1, keepdim=True)
+        return scores.detach(), torch.where(good[:, :, None, None, None], gradients, torch.nan)

@@ -1,5 +1,6 @@
 """Captures what a layer returns in a forward, and gradients with respect to it. Nothing stays on the model."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import bad_type, require_dtype
+from .compiled import uncompiled
 from .precision import FULL_PRECISION
 
 
@@ -29,12 +31,15 @@ def with_first(output: Any, tensor: Tensor) -> Any:
 def intercepted(module: nn.Module, visit: Callable[[int, Any], Any]) -> Iterator[None]:
     """Within the block, what the module returns at its n-th call (0 = first) is replaced by visit(n, what it returns).
 
-    The hook runs after the caller's own hooks, and is removed also after an exception.
+    The hook runs after the caller's own hooks, and is removed also after an exception. It sees the calls of its own thread
+    alone: others may run the module meanwhile.
     """
-    calls = 0
+    calls, me = 0, threading.get_ident()
 
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
         nonlocal calls
+        if threading.get_ident() != me:
+            return None
         calls += 1
         return visit(calls - 1, output)
 
@@ -135,8 +140,7 @@ def captured(
         TypeError: the activation is no tensor, or of half precision. RuntimeError: as `Capture.activation`.
 
     Note:
-        One forward of the model at a time: hooks on a model that other threads run would see their calls too. Memory: the
-        activation and one copy.
+        Forwards of other threads are not seen. Compiled parts of the model run uncompiled. Memory: the activation and one copy.
 
     Example:
         >>> import torch
@@ -148,5 +152,5 @@ def captured(
         tensor([[-1.]])
     """
     capture = Capture(function, name, call, differentiable)
-    with intercepted(module, capture.visit):
+    with uncompiled(), intercepted(module, capture.visit):
         yield capture

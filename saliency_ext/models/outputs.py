@@ -1,10 +1,27 @@
-"""Finds the logits in what a model returns."""
+"""Calls the model and finds the logits in what it returns: the one way from inputs to scores."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor
 
-from ..checks import bad_type, bad_value
+from ..checks import bad_type, bad_value, dtype_name
+from .placement import require_model_device
+from .precision import HALF_PRECISION, model_dtype
+
+
+def model_logits(forward: Callable[..., Any], inputs: Tensor) -> Tensor:
+    """Logits (N, K) of a model for inputs (N, C, H, W), differentiable where the model is.
+
+    The inputs are cast to the dtype of the model's parameters; logits of half precision become float32. Called inside
+    `evaluation_mode` or `differentiable`. A model may write on what it is given: pass a copy of what is needed later.
+
+    Raises:
+        TypeError, ValueError: what is wrong with the output; inputs on another device than the model.
+    """
+    require_model_device("forward", forward, inputs)
+    logits = logits_of(forward(inputs.to(model_dtype(forward) or inputs.dtype)), len(inputs))
+    return logits.float() if logits.dtype in HALF_PRECISION else logits
 
 
 def logits_of(output: Any, batch: int) -> Tensor:
@@ -15,7 +32,7 @@ def logits_of(output: Any, batch: int) -> Tensor:
         batch: N.
 
     Raises:
-        TypeError: nothing in the output looks like logits. ValueError: they are not (N, K).
+        TypeError: nothing in the output looks like logits, or they are no floating numbers. ValueError: they are not (N, K).
 
     Example:
         >>> import torch
@@ -25,14 +42,18 @@ def logits_of(output: Any, batch: int) -> Tensor:
     found = output
     if hasattr(output, "logits"):
         found = output.logits
-    elif isinstance(output, dict) and "logits" in output:
+    elif isinstance(output, Mapping) and "logits" in output:
         found = output["logits"]
     elif isinstance(output, tuple | list) and len(output) > 0:
         found = output[0]
     if not isinstance(found, Tensor):
-        seen = f"{type(output).__name__} with keys {list(output)}" if isinstance(output, dict) else type(output).__name__
+        seen = f"{type(output).__name__} with keys {list(output)}" if isinstance(output, Mapping) else type(output).__name__
         bad_type("forward", "its result", "to be logits (N, K), or to hold them as `logits`", seen, "wrap it in a function")
-    if found.ndim != 2 or found.shape[0] != batch:
-        remedy = "add the batch dimension" if found.ndim == 1 else "return one row of class scores per image"
+    if not found.is_floating_point():
+        bad_type("forward", "its logits", "of a floating dtype", dtype_name(found.dtype), "return scores, not classes")
+    if found.ndim != 2 or found.shape[0] != batch or found.shape[1] == 0:
+        remedy = "return one row of class scores per image"
+        if found.ndim == 1:
+            remedy = "return one output as (N, 1)" if len(found) == batch else "add the batch dimension"
         bad_value("forward", "its logits", f"of shape (N, K) with N = {batch}", tuple(found.shape), remedy)
     return found

@@ -3,23 +3,32 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from ..checks import bad_type, dtype_name
+from .modules import modules_behind, plain_module
 
 FULL_PRECISION = (torch.float32, torch.float64)
+HALF_PRECISION = (torch.float16, torch.bfloat16)
 
 
-def half_dtype(model: Any) -> torch.dtype | None:
-    """float16 or bfloat16 where the first floating parameter of a module has it; None otherwise, and for a plain callable."""
-    parameters = model.parameters() if isinstance(model, nn.Module) else ()
-    first = next((parameter.dtype for parameter in parameters if parameter.is_floating_point()), torch.float32)
-    return None if first in FULL_PRECISION else first
+def model_dtype(forward: Any) -> torch.dtype | None:
+    """The dtype of the first floating parameter of the module that a forward is; None where there is none, or it does more."""
+    module = plain_module(forward)
+    parameters = () if module is None else module.parameters()
+    return next((each.dtype for each in parameters if each.dtype in (*FULL_PRECISION, *HALF_PRECISION)), None)
 
 
-def require_full_precision(function: str, model: Any) -> None:
-    """Refuses a module with a parameter of half precision."""
-    for parameter in model.parameters() if isinstance(model, nn.Module) else ():
-        if parameter.is_floating_point() and parameter.dtype not in FULL_PRECISION:
-            remedy = "convert it with .float(): small gradients vanish in half precision"
-            bad_type(function, "model", "to have parameters of float32 or float64", dtype_name(parameter.dtype), remedy)
+def full_dtype(forward: Any, images: Tensor) -> torch.dtype:
+    """The dtype in which to compute with images: that of the model where it is float32 or float64, else their own."""
+    dtype = model_dtype(forward)
+    return dtype if dtype in FULL_PRECISION and images.dtype in FULL_PRECISION else images.dtype
+
+
+def require_full_precision(function: str, forward: Any) -> None:
+    """Refuses a forward with a parameter of half precision behind it."""
+    for module in modules_behind(forward):
+        for parameter in module.parameters(recurse=False):
+            if parameter.is_floating_point() and parameter.dtype not in FULL_PRECISION:
+                remedy = "convert it with .float(): small gradients vanish in half precision"
+                bad_type(function, "model", "to have parameters of float32 or float64", dtype_name(parameter.dtype), remedy)

@@ -10,7 +10,8 @@ from torch.nn import Module
 
 from .. import streams
 from ..ops import philox_normal
-from .modes import evaluation_mode
+from .modes import evaluation_mode, weights_replaced
+from .precision import model_dtype
 from .trace import trace
 
 
@@ -34,7 +35,9 @@ def layers_from_output(model: Module, image: Tensor) -> list[Layer]:
     """
     modules = dict(model.named_modules())
     with evaluation_mode(model):
-        finished = {call.module: number for number, call in enumerate(trace(model, modules, image))}
+        finished = {
+            call.module: number for number, call in enumerate(trace(model, modules, image.to(model_dtype(model) or image.dtype)))
+        }
     places = {id(parameter): place for place, parameter in enumerate(model.parameters())}
     last = len(modules) + max(finished.values(), default=0)
 
@@ -75,7 +78,11 @@ def redraw_parameter(parameter: Tensor, place: int, seed: int) -> None:
 def restored(model: Module) -> Iterator[None]:
     """Afterwards, also after an exception, every parameter and buffer is the object of before, with its bits.
 
-    Values are written through `.data`: a graph that the caller has recorded stays valid.
+    Values are written through `.data`: a graph that the caller has recorded stays valid. Threads that want to run the model
+    wait meanwhile.
+
+    Raises:
+        RuntimeError: another thread is running the model.
     """
     kept, copies = [], {}
     for module in model.modules():
@@ -85,7 +92,8 @@ def restored(model: Module) -> Iterator[None]:
                 if tensor is not None:
                     copies[id(tensor)] = (tensor.data, tensor.detach().clone())
     try:
-        yield
+        with weights_replaced("restored", model):
+            yield
     finally:
         for store, name, tensor in kept:
             store[name] = tensor  # type: ignore[assignment]  # a parameter to parameters, a buffer to buffers

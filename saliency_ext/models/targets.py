@@ -1,23 +1,30 @@
 """Which class a score is about."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_dtype, require_shape
 
-Target = Tensor | int | str
+# Also a list, or an integer or array of numpy.
+Target = Tensor | int | str | Sequence[int] | numpy.ndarray[Any, Any] | numpy.generic
 
 _EXPECTED = "class indices, an int, 'predicted' or 'top-k' with a number for k"
+_REMEDY = "pass integers, one class per image: for one-hot rows or scores, .argmax(1)"
+_ONE_FOR_ALL = "one class for all images is an int"
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def resolve_target(target: Target, clean_logits: Tensor) -> Tensor:
     """Class indices (N,), or (N, T) where several were asked, int64 on the logits' device.
 
     Args:
-        target: (N,) or (N, T) integer tensor, one class for all images, "predicted" (the winner on the clean image), or "top-3"
-            (the three winners, best first; any number).
+        target: (N,) or (N, T) integers (a tensor, a numpy array or a list), one class for all images (an int, also of numpy, or a
+            tensor without dimensions), "predicted" (the winner on the clean image), or "top-3" (the three winners, best first;
+            any number).
         clean_logits: (N, K).
 
     Raises:
@@ -44,16 +51,38 @@ def asked_classes(target: Target, images: int, clean_logits: Callable[[], Tensor
             bad_value("resolve_target", "target", f"'top-k' with k in [1, {logits.shape[1]}]", repr(target))
         best = logits.topk(count, 1).indices if count > 1 else logits.argmax(1, keepdim=True)
         return best[:, 0] if target == "predicted" else best
-    if isinstance(target, bool) or not isinstance(target, int | Tensor):
-        bad_type("resolve_target", "target", _EXPECTED, type(target).__name__)
-    if isinstance(target, int):
-        return torch.full((images,), target)
-    require_dtype("resolve_target", "target", target, (torch.int64, torch.int32))
-    if target.ndim != 2:
-        require_shape("resolve_target", "target", target, "(N,)", (images,))
+    indices = _indices(target)
+    if indices.ndim == 0:
+        return indices.expand(images).clone()
+    if indices.ndim != 2:
+        require_shape("resolve_target", "target", indices, "(N,)", (images,), _ONE_FOR_ALL)
     else:
-        require_shape("resolve_target", "target", target, "(N, T)", (images, target.shape[1]))
-    return target.to(torch.int64)
+        require_shape("resolve_target", "target", indices, "(N, T)", (images, indices.shape[1]), _ONE_FOR_ALL)
+    return indices
+
+
+def _indices(target: Any) -> Tensor:
+    """Classes as int64: an integer of Python or numpy (0-d), an array, a list of them, or a tensor."""
+    values = target
+    if isinstance(target, list | tuple | numpy.ndarray | numpy.generic):
+        try:
+            values = torch.as_tensor(numpy.asarray(target))
+        except (TypeError, ValueError, RuntimeError):
+            bad_type("resolve_target", "target", _EXPECTED, f"a {type(target).__name__} of {_kinds(target)}", _REMEDY)
+    elif isinstance(target, int) and not isinstance(target, bool):
+        if abs(target) >= 2**63:
+            bad_value("resolve_target", "target", _EXPECTED, target)
+        values = torch.tensor(target)
+    if not isinstance(values, Tensor):
+        bad_type("resolve_target", "target", _EXPECTED, type(target).__name__, _REMEDY)
+    if values.numel() == 0 and isinstance(target, list | tuple):
+        values = values.long()
+    require_dtype("resolve_target", "target", values, _INTEGERS, _REMEDY)
+    return values.to(torch.int64)
+
+
+def _kinds(target: Any) -> str:
+    return ", ".join(sorted({type(each).__name__ for each in target})) if isinstance(target, list | tuple) else str(target.dtype)
 
 
 def check_classes(function: str, classes: Tensor, count: int, *, first: int = 0, argument: str = "target") -> None:

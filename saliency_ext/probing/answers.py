@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value, require_choice
+from ..models.score import ALL_SCORES, require_meaning
 from .points import Points, Table
 
-SCORES = ("probability", "logit", "log_probability", "accuracy")
+SCORES = ALL_SCORES
 
 
 def read_out(logits: Tensor, classes: Tensor) -> Tensor:
@@ -39,10 +40,12 @@ class Answers:
     Attributes:
         classes: (N, T) asked classes per image; the first is the target.
         failed: (N,) bool, images of which some probe could not be run for want of memory.
+        outputs: K, of the model; None until a forward has told.
     """
 
     classes: Tensor
     failed: Tensor = field(init=False)
+    outputs: int | None = field(default=None, init=False)
     _rows: dict[Hashable, Tensor] = field(default_factory=dict)  # key -> (N, T + 2): logits, log-sum-exp, winner
     _tables: dict[Hashable, Table] = field(default_factory=dict)  # of curves that each image asked for other points of
 
@@ -60,9 +63,15 @@ class Answers:
     def score(self, keys: Sequence[Hashable], kind: str, column: int = 0) -> Tensor:
         """Scores (N, S) of the asked class `column` for the probes with these keys.
 
-        "probability" softmax over all logits, "logit" raw, "log_probability", "accuracy" 1 where the class wins.
+        "probability" softmax over all logits, "logit" raw, "log_probability", "sigmoid" of the logit, "accuracy" 1 where the
+        class wins.
+
+        Raises:
+            ValueError: an unknown score, or one that compares classes where the model has a single output.
         """
         require_choice("Answers.score", "kind", kind, SCORES)
+        if self.outputs is not None:
+            require_meaning("Answers.score", kind, self.outputs)
         return self._scored(self._stacked("Answers.score", keys), kind, column)
 
     def _scored(self, rows: Tensor, kind: str, column: int = 0) -> Tensor:
@@ -70,6 +79,8 @@ class Answers:
         logit, normaliser, winner = rows[..., column], rows[..., -2], rows[..., -1]
         if kind == "logit":
             return logit
+        if kind == "sigmoid":
+            return logit.sigmoid()
         if kind == "accuracy":
             return torch.where(normaliser.isnan(), torch.nan, (winner == self.classes[:, column, None]).double())
         log_probability = logit - normaliser

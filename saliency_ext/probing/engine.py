@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_dtype, require_integer, require_ndim, require_shape, require_tensor
 from ..models import evaluation_mode
+from ..models.precision import full_dtype
 from ..protocols import Forward
 from .answers import Answers
 from .plan import Plan
@@ -33,7 +34,8 @@ class Engine:
             512 on CUDA, measured by forwarding one image and two, once for each shape, dtype and device of images. Not
             counted: weights, and workspaces inside operations.
         max_batch: B itself; nothing is measured then.
-        dtype: of the rendered inputs: None (the inputs'), torch.bfloat16 or torch.float16.
+        dtype: of the rendered inputs; None: that of the model's parameters (where it has none, the inputs'). Another one than the
+            model's is refused.
         channels_last: layout of the rendered inputs; "auto" follows the model's weights.
         compile: run the forward through torch.compile.
         cuda_graph: on CUDA, record the forward once and replay it; the forward must be capturable.
@@ -127,10 +129,10 @@ class Engine:
         return self._runner.batch(self.placed_images(inputs[:1]))
 
     def placed_images(self, inputs: Tensor) -> Tensor:
-        """The images on the engine's device, refused if the model is on another."""
+        """The images on the engine's device, in the model's dtype unless that is half; refused if the model is elsewhere."""
         images = self.placed(inputs)
         self._runner.check_device(images)
-        return images
+        return images.to(full_dtype(self.forward, images))
 
     def cast(self, inputs: Tensor) -> Tensor:
         """The images in the dtype that the model is given."""

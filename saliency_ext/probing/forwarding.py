@@ -76,6 +76,7 @@ class Forwarding:
         self.highest_class, self.report, self.turns = highest_class, report, turns
         self.entries: list[_Entry] = []
         self.used, self.turn = 0, 0
+        self.outputs: int | None = None  # of the model
         self.buffers: list[Tensor] = []
         self.pending: deque[tuple[Callable[[], Tensor], Tensor | None, list[_Entry]]] = deque()
         self._last_fill: tuple[Part, Infill, int, Tensor] | None = None
@@ -130,6 +131,7 @@ class Forwarding:
             return
         self.turns.rendered()
         logits, failed = self.runner.forward_buffer(self.buffers[self.turn], self.used)
+        self.outputs = logits.shape[1]
         if self.highest_class >= logits.shape[1]:
             bad_value("Engine.run", "classes", f"in [0, {logits.shape[1]})", self.highest_class)
         classes = torch.cat([entry.part.classes.repeat(len(entry.rows), 1) for entry in self.entries])

@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checks import bad_value
-from ..models import logits_of
+from ..checks import bad_value, dtype_name
+from ..models.modules import plain_module
+from ..models.outputs import model_logits
+from ..models.placement import require_model_device
+from ..models.precision import model_dtype
 from ..ops.native import empty
 from ..protocols import Forward
 from .memory import batch_that_fits
@@ -89,18 +92,15 @@ class ModelRunner:
         return self.max_batch
 
     def _kind(self, images: Tensor) -> _Kind:
-        return (*images.shape[1:],), self.settings.dtype or images.dtype, images.device
+        return (*images.shape[1:],), self._dtype(images), images.device
 
     def check_device(self, inputs: Tensor) -> None:
         """Refuses inputs that are not where the model is."""
-        parameter = next(self.model.parameters(), None) if isinstance(self.model, torch.nn.Module) else None
-        if parameter is not None and parameter.device != inputs.device:
-            remedy = f"move them with .to({str(parameter.device)!r}), or pass device={str(parameter.device)!r} to the Engine"
-            bad_value("Engine.run", "inputs", f"on the device of the model ({parameter.device})", inputs.device, remedy)
+        require_model_device("Engine.run", self.model, inputs, ", or pass device= to the Engine")
 
     def buffers_like(self, inputs: Tensor, count: int = 1) -> list[Tensor]:
         """Buffers (max_batch, C, H, W), made anew when shape, dtype, device or layout change."""
-        shape, dtype = (self.batch(inputs), *inputs.shape[1:]), self.settings.dtype or inputs.dtype
+        shape, dtype = (self.batch(inputs), *inputs.shape[1:]), self._dtype(inputs)
         old = self._buffers[0] if self._buffers else None
         if old is None or old.shape != shape or old.dtype != dtype or old.device != inputs.device:
             self._buffers, self._replays = [], {}
@@ -161,10 +161,10 @@ class ModelRunner:
         place = next((place for place, buffer in enumerate(self._buffers) if part is buffer), None)
         if self.settings.cuda_graph and part.is_cuda and place is not None:
             if place not in self._replays:
-                self._replays[place] = Replay(lambda x: logits_of(self._call(x), len(x)), part)
+                self._replays[place] = Replay(lambda x: model_logits(self._call, x), part)
             logits = self._replays[place]()
         else:
-            logits = logits_of(self._call(part), part.shape[0])
+            logits = model_logits(self._call, part)
         self._classes = logits.shape[1]
         return logits
 
@@ -175,13 +175,24 @@ class ModelRunner:
 
     def cast(self, images: Tensor) -> Tensor:
         """The images in the dtype that the model is given."""
-        return images if self.settings.dtype is None else images.to(self.settings.dtype)
+        return images.to(self._dtype(images))
+
+    def _dtype(self, images: Tensor) -> torch.dtype:
+        """That of the model's parameters, as a module would fail on others; else as set, or that of the images."""
+        own, chosen = model_dtype(self.model), self.settings.dtype
+        if chosen is not None and own not in (None, chosen):
+            remedy = f"convert the model with .to(torch.{dtype_name(chosen)}), or leave dtype out"
+            bad_value(
+                "Engine", "dtype", f"that of the model's parameters, {dtype_name(own or chosen)}", dtype_name(chosen), remedy
+            )
+        return own or chosen or images.dtype
 
     def _channels_last(self) -> bool:
         """As set; "auto" follows the model: its weights are in that layout, or not."""
         if self.settings.channels_last != "auto":
             return bool(self.settings.channels_last)
-        weights = [p for p in self.model.parameters() if p.ndim == 4] if isinstance(self.model, torch.nn.Module) else []
+        module = plain_module(self.model)
+        weights = [] if module is None else [p for p in module.parameters() if p.ndim == 4]
         return any(p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous() for p in weights)
 
 

@@ -80,6 +80,7 @@ class Session:
     def finish(self) -> None:
         """Runs what is left in the buffer; the answers are complete."""
         self._forwarding.finish()
+        self.answers.outputs = self._forwarding.outputs or self.answers.outputs
         for key, row in self._rows.items():
             self.answers.add(key, row)
         for points, images, places, rows in self._found:

@@ -218,10 +218,11 @@ def test_an_image_with_no_room_alone_is_marked():
 
 def test_a_half_precision_model_is_given_half_precision():
     model = make_model().to(torch.bfloat16)
-    result = run(model, engine=Engine(model, dtype=torch.bfloat16))["map", "deletion"]
+    result = run(model)["map", "deletion"]
     torch.testing.assert_close(result.values, run(make_model())["map", "deletion"].values, rtol=0.1, atol=0.02)
-    with pytest.raises(RuntimeError):
-        run(model)
+    assert torch.equal(result.values, run(model, engine=Engine(model, dtype=torch.bfloat16))["map", "deletion"].values)
+    with pytest.raises(ValueError, match=r"that of the model's parameters, bfloat16, got float32; .*\.to\(torch.float32\)"):
+        run(model, engine=Engine(model, dtype=torch.float32))
 
 
 def test_wrong_device_is_refused_with_the_fix():

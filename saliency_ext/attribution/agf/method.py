@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ...checks import bad_type, bad_value, dtype_name, require_device, require_dtype, require_ndim, require_shape, require_tensor
 from ...models import evaluation_mode
 from ...models.gradients import ordinary
+from ...models.score import require_meaning
 from ...models.targets import check_classes
 from ...probing import Engine
 from ...protocols import MethodInfo
@@ -184,6 +185,7 @@ class AGF(Method):
             head, logits = self._head(records)
             features = self._features(records)
             check_classes("AGF", classes, logits.shape[1])
+            require_meaning("AGF", "probability", logits.shape[1])  # relevance starts from a share among the classes
             walk = Walk(self._network, self._plan, records, self.terms, keep=classes.shape[1] > 1)
             maps = []
             for asked in ordinary(classes).unbind(1):
