@@ -126,6 +126,32 @@ def test_library_code_has_manners(path: Path) -> None:
                 assert path.name in READS_ENVIRONMENT, f"{where}: no environment variable is read at run time"
 
 
+# A call of the user's model, and what only saliency_ext/models may do to it.
+CALLS_OF_A_MODEL = ("forward", "model", "self.model", "self.forward", "self._model", "self._forward_model")
+OWN_NETWORKS = ("testbed", "demo", "models", "integrations", "reference")  # nets of the library, adapters, naive code
+OTHER_FORWARDS = (  # files in which one of these names is no classifier
+    "attribution/agf/trace.py",
+    "commands/parser_pairs.py",
+    "conformance/metrics.py",
+    "disambiguation/segment_anything.py",
+    "probing/replay.py",
+)
+
+
+@pytest.mark.parametrize("path", python_files(PACKAGE), ids=name_of)
+def test_the_model_is_reached_in_one_way(path: Path) -> None:
+    if unit_of(path) in OWN_NETWORKS or str(path.relative_to(PACKAGE)) in OTHER_FORWARDS:
+        return
+    for node in ast.walk(tree_of(path)):
+        if not isinstance(node, ast.Call):
+            continue
+        where, text = f"{name_of(path)}:{node.lineno}", ast.unparse(node.func)
+        assert text not in CALLS_OF_A_MODEL, f"{where}: call it through models.outputs.model_logits"
+        assert text.rpartition(".")[2] != "logits_of", f"{where}: call the model through models.outputs.model_logits"
+        hook = text.rpartition(".")[2].startswith("register_") and text.endswith("hook")
+        assert not hook, f"{where}: hooks are registered by models.hooks, for one thread"
+
+
 LIMITS = {
     PACKAGE: (("*.py",), 250),
     CSRC: (("*.h", "*.cuh", "*.cpp", "*.cu"), 300),

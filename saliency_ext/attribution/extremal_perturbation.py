@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer, require_number
 from ..models.gradients import differentiable, leaf
+from ..models.outputs import model_logits
 from ..ops import gaussian_blur, smooth_maximum, topk_mask
 from ..protocols import Forward, MethodInfo
 from .blur_pyramid import BlurPyramid, Fade
@@ -182,8 +183,8 @@ class ExtremalPerturbation(MaskMethod):
             def loss(logits: Tensor, sign: float = sign) -> Tensor:
                 return -sign * self._scores(logits, problem.classes).view(len(masks), -1).sum(1)
 
-            def ask(inputs: Tensor) -> Any:
-                return self.model(inputs.clone())
+            def ask(inputs: Tensor) -> Tensor:
+                return model_logits(self.model, inputs.clone())
 
             losses, gradient = model_gradient(type(self).__name__, ask, images, problem.classes, loss, check)
             if mirror:

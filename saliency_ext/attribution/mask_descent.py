@@ -50,14 +50,14 @@ class Descent:
 
 
 def model_gradient(
-    function: str, forward: Forward, shown: Tensor, classes: Tensor, loss: Callable[[Tensor], Tensor], check: bool
+    function: str, ask: Callable[[Tensor], Tensor], shown: Tensor, classes: Tensor, loss: Callable[[Tensor], Tensor], check: bool
 ) -> tuple[Tensor, Tensor]:
-    """Losses (R,) and their gradient by the masked inputs `shown` (B, C, H, W), a leaf or made of one by the caller's `forward`.
+    """Losses (R,) and their gradient by the masked inputs `shown` (B, C, H, W), a leaf of which `ask` makes logits (B, K).
 
     Zero where the logits do not depend on the inputs; a loss is NaN where any of its logits is. Rows must be independent in the
     model.
     """
-    logits = model_logits(forward, shown)
+    logits = ask(shown)
     if check:
         check_classes(function, classes, logits.shape[1])
     if not logits.requires_grad:
@@ -107,7 +107,7 @@ def descend(
 
             def ask(images: Tensor, added: Tensor | int = added) -> Tensor:
                 # A new tensor goes in: a model may begin with an in-place operation, which a leaf would refuse.
-                return forward(images + added)
+                return model_logits(forward, images + added)
 
             losses, gradient = model_gradient(function, ask, shown, classes, loss, step == 0)
             state.active.mul_(losses.isfinite())

@@ -85,6 +85,7 @@ class _Users:
             for module in modules:
                 self._modes.setdefault(id(module), (module, module.training))
                 self._threads.setdefault(id(module), []).append(me)
+            for module in modules:  # when all modes are known: a compiled module and the one inside it have one
                 if module.training:
                     module.training = False
         try:

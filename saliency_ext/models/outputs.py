@@ -9,6 +9,8 @@ from ..checks import bad_type, bad_value, dtype_name
 from .placement import require_model_device
 from .precision import HALF_PRECISION, model_dtype
 
+_OTHER_DTYPE = ("should be the same", "same dtype", "expected scalar type")  # how torch says that dtypes do not fit
+
 
 def model_logits(forward: Callable[..., Any], inputs: Tensor) -> Tensor:
     """Logits (N, K) of a model for inputs (N, C, H, W), differentiable where the model is.
@@ -20,7 +22,15 @@ def model_logits(forward: Callable[..., Any], inputs: Tensor) -> Tensor:
         TypeError, ValueError: what is wrong with the output; inputs on another device than the model.
     """
     require_model_device("forward", forward, inputs)
-    logits = logits_of(forward(inputs.to(model_dtype(forward) or inputs.dtype)), len(inputs))
+    given = inputs.to(model_dtype(forward) or inputs.dtype)
+    try:
+        output = forward(given)
+    except RuntimeError as error:
+        if any(words in str(error) for words in _OTHER_DTYPE):
+            remedy = f"convert one of them, or cast inside the forward (torch says: {error})"
+            bad_type("forward", "inputs", "of the dtype of the model's parameters", dtype_name(given.dtype), remedy)
+        raise
+    logits = logits_of(output, len(inputs))
     return logits.float() if logits.dtype in HALF_PRECISION else logits
 
 

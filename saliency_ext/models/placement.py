@@ -14,8 +14,10 @@ def require_model_device(function: str, forward: Any, inputs: Tensor, remedy: st
     Parameters without values (on the device "meta", as where weights are loaded when a layer runs) count only if all are.
     """
     module = plain_module(forward)
-    parameters = [] if module is None else list(module.parameters())
-    device = next((each.device for each in parameters if not each.is_meta), parameters[0].device if parameters else inputs.device)
+    if module is None:
+        return
+    first = next(module.parameters(), inputs)
+    device = next((each.device for each in module.parameters() if not each.is_meta), first.device)
     if device != inputs.device:
         move = f"move them with .to({str(device)!r}){remedy}"
         bad_value(function, "inputs", f"on the device of the model ({device})", inputs.device, move)

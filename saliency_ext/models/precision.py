@@ -20,9 +20,20 @@ def model_dtype(forward: Any) -> torch.dtype | None:
 
 
 def full_dtype(forward: Any, images: Tensor) -> torch.dtype:
-    """The dtype in which to compute with images: that of the model where it is float32 or float64, else their own."""
-    dtype = model_dtype(forward)
-    return dtype if dtype in FULL_PRECISION and images.dtype in FULL_PRECISION else images.dtype
+    """The dtype in which to compute with images: that of the model where it is float32 or float64, else their own.
+
+    Where the forward does more than run a module: that of the modules behind it, if they all have one.
+    """
+    if images.dtype not in FULL_PRECISION:
+        return images.dtype
+    own = model_dtype(forward)
+    dtypes = {own} if own is not None else _dtypes_behind(forward)
+    return next(iter(dtypes)) if len(dtypes) == 1 and dtypes <= {*FULL_PRECISION} else images.dtype
+
+
+def _dtypes_behind(forward: Any) -> set[torch.dtype]:
+    parameters = (each for module in modules_behind(forward) for each in module._parameters.values() if each is not None)
+    return {each.dtype for each in parameters if each.is_floating_point()}
 
 
 def require_full_precision(function: str, forward: Any) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..models import evaluation_mode
+from ..models.outputs import model_logits
 
 
 def batch_that_fits(forward: Callable[[Tensor], Any], example: Tensor, budget: int, largest: int) -> int:
@@ -30,7 +31,7 @@ def _peak_bytes(forward: Callable[[Tensor], Any], inputs: Tensor) -> int:
     # Where the compiler is in use, it must not compile the counting, nor the forward for two more shapes.
     eager = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
     with evaluation_mode(forward), eager, _LiveBytes() as live:
-        forward(inputs)
+        model_logits(forward, inputs)
     peak: int = live.peak
     return peak + inputs.numel() * inputs.element_size()
 

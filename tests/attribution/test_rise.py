@@ -255,7 +255,7 @@ BAD = [
     ),
     ({"sampling": "halton"}, ValueError, "RISE: expected sampling to be one of 'random', 'antithetic', 'sobol', got 'halton'"),
     ({"border": "wrap"}, ValueError, "RISE: expected border to be one of 'mirror', 'clamp', got 'wrap'"),
-    ({"score": "odds"}, ValueError, "RISE: expected score to be one of .*'sigmoid', got 'odds'"),
+    ({"score": "odds"}, ValueError, "RISE: expected score to be one of .*'sigmoid', .*, got 'odds'"),
     ({"tolerance": 0}, ValueError, "RISE: expected tolerance > 0 and finite, got 0"),
     ({"infill": 0.0}, TypeError, "RISE: expected infill to be an infill, got float"),
 ]
