@@ -10,7 +10,6 @@ from .. import ops
 from ..checks import bad_value, require_integer, require_number
 from ..models.gradients import differentiable
 from ..models.outputs import model_logits
-from ..models.score import require_meaning
 from ..protocols import Forward
 
 _FUNCTION = "learn_neutral_image"
@@ -88,7 +87,9 @@ def learn_neutral_image(
                 raise RuntimeError(
                     f"{_FUNCTION}: the logits do not depend differentiably on the inputs; the forward detaches them"
                 )
-            require_meaning(_FUNCTION, "probability", logits.shape[1])
+            if logits.shape[1] == 1:
+                expected = "to have two outputs or more: the softmax of one is 1 for every input"
+                bad_value(_FUNCTION, "forward", expected, "one", "return two logits, (0, z)")
             log_p = logits.log_softmax(1)
             divergence = log(logits.shape[1]) + (log_p.exp() * log_p).sum()
             loss = divergence + smoothness * ops.total_variation(image, kind="squared").sum() / image.numel()

@@ -135,8 +135,11 @@ def neutrality(
     objects = None if truth is None else require_mask(_FUNCTION, "truth", truth.cpu(), images[:, 0].cpu(), "inputs")
     runner = Engine(forward) if engine is None else engine
     good = finite_rows(images).cpu()
-    safe = with_zeros(images, good.to(images.device))
+    safe = runner.placed_images(with_zeros(images, good.to(images.device)))
     logits = runner.logits(safe).cpu().double()
+    if logits.shape[1] == 1:
+        expected = "to have two outputs or more: the softmax of one is 1 for every input"
+        bad_value(_FUNCTION, "forward", expected, "one", "return two logits, (0, z)")
     classes = resolve_target(target, logits).cpu()
     expected = _prior(prior, logits[good & finite_rows(logits)])
 
@@ -149,7 +152,7 @@ def neutrality(
         part = slice(start, start + _CHUNK)
         own = None if objects is None else objects[part]
         keep, fits = away_from(own, ids[part], (images.shape[2], images.shape[3]), area, squares, seed)
-        asked = _Asked(safe[part], ids[part].to(images.device), keep.to(images), counts, seed)
+        asked = _Asked(safe[part], ids[part].to(images.device), keep.to(safe), counts, seed)
         clean = logits[part].softmax(1)
         for row, guard in enumerate(guards.values()):
             alone, squared, curve = asked.of(guard, runner, logits.shape[1])

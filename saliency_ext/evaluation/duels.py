@@ -16,7 +16,8 @@ class PairVerdict:
     """Mean difference first - second over all images: an interval that holds at every moment, for all pairs together.
 
     `better` is the better of the two, None if they were not told apart; `alike`: the difference lies within the margin.
-    `images` is how many were needed to decide, or were looked at in vain.
+    `images` is how many were needed to decide, or were looked at in vain. An image without a value under one of the two counts as
+    no difference; where none has both, mean, low and high are NaN.
     """
 
     first: str
@@ -36,6 +37,8 @@ class PairVerdict:
     @property
     def outcome(self) -> str:
         """In words."""
+        if self.mean != self.mean:
+            return "no image has a value under both"
         return f"{self.better} is better" if self.better else "alike within the margin" if self.alike else "not told apart"
 
     def __str__(self) -> str:
@@ -79,7 +82,14 @@ class Ranking:
         lines += map(str, self.pairs)
         share = f"{self.full / self.masked_inputs:.1f}x fewer" if self.masked_inputs else "none"
         lines.append(f"{self.images} of {self.population} images, {self.masked_inputs} masked inputs ({share} than a full run)")
+        if self.left_out:
+            lines.append(missing(self.left_out))
         return "\n".join([*lines, self.guarantee])
+
+
+def missing(images: int) -> str:
+    """How images without a value count, in one sentence."""
+    return f"{images} of the images had no value under some map, and counted as no difference."
 
 
 class Duel:
@@ -101,6 +111,7 @@ class Duel:
         self.centre, self.lowest, self.highest = (int((self.candidates == 0.5 + at).nonzero()) for at in (0, -reach, reach))
         self.sequence = BettingSequence(self.candidates, 1, population, alpha)
         self.margin = margin
+        self.valued = 0  # images with a value under both
 
     @property
     def told_apart(self) -> bool:
@@ -110,7 +121,11 @@ class Duel:
     @property
     def alike(self) -> bool:
         """All that is possible lies within the margin."""
-        return self.margin > 0 and bool(self.sequence.above[0, self.lowest] and self.sequence.below[0, self.highest])
+        return (
+            self.margin > 0
+            and self.valued > 0
+            and bool(self.sequence.above[0, self.lowest] and self.sequence.below[0, self.highest])
+        )
 
     @property
     def decided(self) -> bool:
@@ -121,9 +136,10 @@ class Duel:
         """The values of both maps on further images, if the duel is still open."""
         if self.decided or self.first not in values or self.second not in values:
             return
-        differences = (values[self.first] - values[self.second]).nan_to_num(0.0)
+        differences = values[self.first] - values[self.second]
         for value in (differences / (2 * self.width) + 0.5).clamp(0, 1):
-            self.sequence.update(value[None])
+            self.valued += int(not value.isnan())
+            self.sequence.update(value.nan_to_num(0.5)[None])
             if self.decided:
                 return
 
@@ -131,6 +147,8 @@ class Duel:
         """What is known now."""
         low, high = (float((bound - 0.5) * 2 * self.width) for bound in self.sequence.interval())
         mean = float((self.sequence.mean - 0.5) * 2 * self.width)
+        if self.valued == 0:
+            low, mean, high = torch.nan, torch.nan, torch.nan
         above, below = (bool(side[0, self.centre]) for side in (self.sequence.above, self.sequence.below))
         larger = self.first if above else self.second if below else None
         smaller = self.second if above else self.first if below else None

@@ -16,6 +16,7 @@ from ..infill import Constant
 from ..metrics.case import Case, Metric, wanted_labels
 from ..metrics.result import MetricResult
 from ..models.coupling import measure_drift
+from ..models.score import require_meaning
 from ..models.targets import asked_classes, check_classes
 from ..probing import Answers, Engine, Plan
 from ..probing.answers import read_out
@@ -118,6 +119,8 @@ class Scoring:
         if drift.warning:
             warnings.warn(f"evaluate: {drift.warning}", RuntimeWarning, stacklevel=4)
         scores = {metric.parameters.get("score") for metric in self.metrics.values() if hasattr(metric, "ask")}
+        for score in sorted(map(str, scores)):
+            require_meaning("evaluate", score, logits.shape[1])
         like_probabilities = logits.shape[1] > 1 and bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all())
         if like_probabilities and scores & set(_PROBABILITIES):
             text = (

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..checks import bad_value, require_integer, require_number
 from ..probing import AdaptiveSteps, StratifiedSteps
 from .bounds import checked_bounds, require_within
-from .duels import PairVerdict, Tournament, guarantee
+from .duels import PairVerdict, Tournament, guarantee, missing
 
 _RULE = "StopRule"
 _CONTROL = "control"
@@ -137,9 +137,10 @@ class Stopped:
         }
         open_pairs = sum(not pair.decided for pair in self.pairs)
         left = f"; {open_pairs} of {len(self.pairs)} pairs are still open under {self.metric}" if open_pairs else ""
+        without = f" {missing(self.left_out)}" if self.left_out else ""
         if not self.early:
-            return f"All {self.population} images were looked at{left}."
-        return f"Stopped after {self.images} of {self.population} images: {texts[self.why]}{left}."
+            return f"All {self.population} images were looked at{left}.{without}"
+        return f"Stopped after {self.images} of {self.population} images: {texts[self.why]}{left}.{without}"
 
     @property
     def share(self) -> str:

@@ -1,5 +1,7 @@
 """Ranking: right order from few images, never two equal maps apart, and nothing spent on what is decided."""
 
+from math import isnan
+
 import pytest
 import torch
 
@@ -134,7 +136,13 @@ def test_an_image_without_a_value_is_no_difference():
     broken = maps["best"].clone()
     broken[:] = torch.nan
     found = rank_methods(model, inputs, 0, {"broken": broken, "random": maps["random"]}, METRIC)
-    assert found.left_out == COUNT and found.pairs[0].mean == 0 and found.pairs[0].better is None
+    (pair,) = found.pairs
+    assert found.left_out == COUNT and isnan(pair.mean) and not pair.decided and pair.outcome == "no image has a value under both"
+    assert f"{COUNT} of the images had no value under some map, and counted as no difference." in str(found)
+    assert not rank_methods(model, inputs, 0, {"broken": broken, "random": maps["random"]}, METRIC, margin=0.9).pairs[0].alike
+    broken[::2] = maps["best"][::2]
+    half = rank_methods(model, inputs, 0, {"broken": broken, "random": maps["random"]}, METRIC)
+    assert 0 < half.left_out < half.images and half.pairs[0].mean != 0
 
 
 def test_one_image():

@@ -73,6 +73,13 @@ def test_autocast_around_the_call_changes_no_value(name):
 
 
 @pytest.mark.parametrize("name", ASKING)
+def test_float64_images_are_judged_as_float32(name):
+    net = network()
+    found, right = judged(name, net, images().double()).values, judged(name, net).values
+    assert found.isnan().equal(right.isnan()) and alike(found, right)
+
+
+@pytest.mark.parametrize("name", ASKING)
 def test_half_weights_are_judged_or_refused(name):
     right = judged(name, network())
     try:
