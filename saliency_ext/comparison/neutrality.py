@@ -138,8 +138,8 @@ def neutrality(
     safe = runner.placed_images(with_zeros(images, good.to(images.device)))
     logits = runner.logits(safe).cpu().double()
     if logits.shape[1] == 1:
-        expected = "to have two outputs or more: the softmax of one is 1 for every input"
-        bad_value(_FUNCTION, "forward", expected, "one", "return two logits, (0, z)")
+        needed = "to have two outputs or more: the softmax of one is 1 for every input"
+        bad_value(_FUNCTION, "forward", needed, "one", "return two logits, (0, z)")
     classes = resolve_target(target, logits).cpu()
     expected = _prior(prior, logits[good & finite_rows(logits)])
 

@@ -108,13 +108,14 @@ class Engine:
 
         Raises:
             TypeError, ValueError: wrong inputs, or logits of a wrong shape. OutOfMemoryError: not even one image fits.
+            RuntimeError: another thread is using this engine.
         """
         images = self.placed_images(_checked_inputs("Engine.logits", inputs))
         if len(images) == 0:
-            with evaluation_mode(self.forward):
+            with self._runner.used(), evaluation_mode(self.forward):
                 return self._runner.forward_buffer(self._runner.buffers_like(images)[0], 0)[0]
         found = []
-        with evaluation_mode(self.forward):
+        with self._runner.used(), evaluation_mode(self.forward):
             for part in torch.split(images, self._runner.batch(images)):
                 buffer = self._runner.buffers_like(part)[0]
                 buffer[: part.shape[0]].copy_(part)
@@ -126,7 +127,8 @@ class Engine:
 
     def batch_for(self, inputs: Tensor) -> int:
         """Images (N, C, H, W) like these per forward: given, or measured at the first call with such images."""
-        return self._runner.batch(self.placed_images(inputs[:1]))
+        with self._runner.used():
+            return self._runner.batch(self.placed_images(inputs[:1]))
 
     def placed_images(self, inputs: Tensor) -> Tensor:
         """The images on the engine's device, in the model's dtype unless that is half; refused if the model is elsewhere."""
@@ -160,7 +162,7 @@ class Engine:
         columns = self.placed(classes)
         ids = _checked_ids(images, columns, ids)
         found = Answers(classes.cpu()) if answers is None else answers
-        with evaluation_mode(self.forward):
+        with self._runner.used(), evaluation_mode(self.forward):
             session = Session(self._runner, images, columns, ids, found, self.progress)
             yield session
             session.finish()

@@ -1,7 +1,9 @@
 """Runs the model on buffers of one shape, within the memory there is."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,6 +77,25 @@ class ModelRunner:
         self._replays: dict[int, Replay] = {}  # by place of the buffer
         self._batches: dict[_Kind, int] = {}
         self._classes: int | None = None
+        self._user: dict[str, int] = {}  # the thread that runs it now
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Within the block no other thread may use this runner: its buffers are written as they are run.
+
+        Raises:
+            RuntimeError: another thread is using it.
+        """
+        me, outer = threading.get_ident(), "thread" in self._user
+        if self._user.setdefault("thread", me) != me:
+            raise RuntimeError(
+                "Engine: expected to be used by one thread at a time, got a second; give each thread an Engine"
+            )
+        try:
+            yield
+        finally:
+            if not outer:
+                self._user.clear()
 
     def batch(self, example: Tensor) -> int:
         """Images per forward: given, or measured at the first image of its shape, dtype and device."""

@@ -1,5 +1,6 @@
 """The engine: right answers, one shape, any batching, restored models, memory that runs out."""
 
+import threading
 import weakref
 
 import pytest
@@ -185,3 +186,22 @@ def test_one_infill_is_in_memory_at_a_time():
         plan.ask(RankMasks(Ranked(rank(inputs.mean(1))), COUNTS, keep="tail"), Watched(sigma))
     Engine(make_model(), max_batch=6).run(plan, inputs, torch.zeros(4, 1, dtype=torch.int64))
     assert len(alive) == 8 and alive == [0] * 8
+
+
+def test_two_threads_do_not_share_an_engine():
+    inside, leave, errors = threading.Event(), threading.Event(), []
+
+    def model(inputs):
+        inside.set()
+        leave.wait()
+        return inputs.flatten(1)[:, :2]
+
+    engine, images = Engine(model, max_batch=2), torch.rand(2, 1, 2, 2)
+    thread = threading.Thread(target=lambda: errors.append(engine.logits(images)))
+    thread.start()
+    inside.wait()
+    with pytest.raises(RuntimeError, match="Engine: expected to be used by one thread at a time, got a second; give each"):
+        engine.logits(images)
+    leave.set()
+    thread.join()
+    assert torch.equal(engine.logits(images), errors[0]), "free again"
