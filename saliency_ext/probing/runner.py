@@ -88,9 +88,7 @@ class ModelRunner:
         """
         me, outer = threading.get_ident(), "thread" in self._user
         if self._user.setdefault("thread", me) != me:
-            raise RuntimeError(
-                "Engine: expected to be used by one thread at a time, got a second; give each thread an Engine"
-            )
+            raise RuntimeError("Engine: expected to be used by one thread at a time, got a second; give each thread an Engine")
         try:
             yield
         finally:
