@@ -2,7 +2,8 @@
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -81,12 +82,24 @@ class Forwarding:
         self.pending: deque[tuple[Callable[[], Tensor], Tensor | None, list[_Entry]]] = deque()
         self._last_fill: tuple[Part, Infill, int, Tensor] | None = None
 
+    @contextmanager
+    def request(self, inputs: Tensor) -> Iterator[None]:
+        """Around `add`: what it is given may be freed after the block, also after an exception.
+
+        The buffers come first: they are cleared where they are forwarded, which is before anything is rendered into them.
+        """
+        self._prepare(inputs)
+        self.turns.begin()
+        try:
+            yield
+        finally:
+            self.turns.end()
+
     def add(self, batch: Batch, part: Part, rows: Tensor) -> None:
-        """Renders all steps of a batch for one part of the images, forwarding as often as the buffer is full.
+        """Renders all steps of a batch for one part of the images, forwarding as often as the buffer is full; within `request`.
 
         `rows` (steps, images of the run, T + 2) is where the answers go.
         """
-        self._begin(part.inputs)
         n, at = part.inputs.shape[0], 0
         infill = None if isinstance(batch.infill, MaskedInfill) else self._filled(batch, part)
         while at < len(batch.steps):
@@ -107,11 +120,11 @@ class Forwarding:
 
     def room(self, inputs: Tensor) -> int:
         """Rows that can be rendered before a forward; never 0, for a full buffer is forwarded first."""
-        self._begin(inputs)
+        self._prepare(inputs)
         size = self.buffers[self.turn].shape[0]
         return size - self.used % size
 
-    def _begin(self, inputs: Tensor) -> None:
+    def _prepare(self, inputs: Tensor) -> None:
         if not self.buffers:
             self.buffers = self.runner.buffers_like(inputs, self.turns.buffers)
 

@@ -24,6 +24,9 @@ class Turns(Protocol):
     def forwarded(self, buffer: int) -> None:
         """After a buffer was forwarded."""
 
+    def end(self) -> None:
+        """The caller may free from now on what it made for rendering."""
+
 
 class OneByOne:
     """One buffer, one stream: each operation begins when the one before is done."""
@@ -43,12 +46,16 @@ class OneByOne:
     def forwarded(self, buffer: int) -> None:
         """Nothing to tell."""
 
+    def end(self) -> None:
+        """Nothing to wait for."""
+
 
 class Overlapped:
     """Two buffers: one is rendered on a stream of its own while the other one is forwarded on the current stream.
 
-    Whatever is made while rendering is made on that stream and used there alone; the forward waits for all of it, so memory
-    that the caller frees between two plans is not reused too early.
+    An allocator hands out freed memory again to the stream it was made on, at once, and knows nothing of other streams that still
+    read it. So: whatever is made while rendering is made on the side stream and used there alone; and what the caller made on
+    the current stream (ranks, images of a part, ids) is freed after `end`, when the current stream waits for all reads of it.
 
     Args:
         current: the stream of the caller.
@@ -84,6 +91,10 @@ class Overlapped:
         """From here on the buffer may be rendered again."""
         self._free[buffer].record(self._current)
         self._used[buffer] = True
+
+    def end(self) -> None:
+        """The current stream waits for the side stream: what is written to freed memory is written after the last read."""
+        self._current.wait_stream(self._side)
 
 
 def turns_on(device: torch.device, overlap: bool) -> Turns:

@@ -49,10 +49,10 @@ class Session:
         self._asked += sum(sizes) * self._images
         rows = torch.full((sum(sizes), self._images, self._columns), torch.nan, dtype=torch.float64)
         self._rows.update(zip((key for batch in batches for key in batch.keys), rows.unbind(0), strict=True))
-        self._forwarding.turns.begin()
-        for part in self._parts(-(-sum(sizes) // max(len(sizes), 1))):
-            for batch, own in zip(batches, torch.split(rows, sizes), strict=True):
-                self._forwarding.add(batch, part, own)
+        with self._forwarding.request(self._inputs):
+            for part in self._parts(-(-sum(sizes) // max(len(sizes), 1))):
+                for batch, own in zip(batches, torch.split(rows, sizes), strict=True):
+                    self._forwarding.add(batch, part, own)
 
     def ask_points(self, points: Points, wanted: Tensor) -> None:
         """Runs points of a curve that are not known yet, other ones for each image; ask a curve once in a session.
@@ -73,8 +73,8 @@ class Session:
                 among, there = images[own], images[own].to(self._inputs.device)
                 part = Part(slice(0, len(among)), among, self._inputs[there], self._classes[there], self._ids[there])
                 masks = points.masks(among, places[own], self._images)
-                self._forwarding.turns.begin()
-                self._forwarding.add(Batch(masks, points.infill, draw, (0,), ()), part, found[None, own])
+                with self._forwarding.request(self._inputs):
+                    self._forwarding.add(Batch(masks, points.infill, draw, (0,), ()), part, found[None, own])
                 at = own.stop
 
     def finish(self) -> None:

@@ -1,5 +1,6 @@
 """Two buffers on two streams: the answers are those of one, and nobody reads or writes a buffer too early."""
 
+import weakref
 from contextlib import contextmanager, nullcontext
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from saliency_ext.infill import Blur, Constant
 from saliency_ext.ops import rank
-from saliency_ext.probing import Engine, Plan, Ranked, RankMasks
+from saliency_ext.probing import Engine, Plan, Points, Ranked, RankMasks, forwarding
 from saliency_ext.probing.overlap import OneByOne, Overlapped, turns_on
 
 
@@ -53,6 +54,28 @@ class Watched(Overlapped):
     def forwarded(self, buffer):
         self.notes.append(("forward", buffer, *self.current.operate()))
         super().forwarded(buffer)
+
+
+class Allocator:
+    """What is freed is handed out again to the stream it was made on, the current one, at once: too early if another still reads.
+
+    Attributes:
+        faults: what was freed before the reads of it were over for the current stream.
+        freed: how many tensors were freed after a read.
+    """
+
+    def __init__(self, turns):
+        self.turns, self.reads, self.faults, self.freed = turns, {}, [], 0
+
+    def read(self, what, tensor, operation):
+        if id(tensor) not in self.reads:
+            weakref.finalize(tensor, self.free, id(tensor), what)
+        self.reads.setdefault(id(tensor), []).append(operation)
+
+    def free(self, number, what):
+        self.freed += 1
+        if not all(is_over(operation, self.turns.current.seen) for operation in self.reads.pop(number)):
+            self.faults.append(what)
 
 
 def is_over(operation, before):
@@ -109,6 +132,83 @@ def test_what_the_caller_made_is_waited_for():
     with turns.rendering(0):
         pass
     assert is_over(made, turns.notes[0][3])
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """An engine on two streams, its turns, and the allocator that is told of what is rendered."""
+    turns = Watched()
+    allocator = Allocator(turns)
+    engine = Engine(lambda x: torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3))], 1), max_batch=4)
+    engine._runner.turns = lambda device: turns
+    render, zeros = forwarding._render, engine._runner._zeros
+
+    def rendered(batch, part, steps, infill, out):
+        operation, _ = turns.side.operate()
+        for what, tensor in (("images", part.inputs), ("ids", part.sample_ids), ("ranks", batch.masks.order.ranks)):
+            allocator.read(what, tensor, operation)
+        render(batch, part, steps, infill, out)
+
+    def cleared(*options):
+        turns.notes.append(("clear", None, *turns.current.operate()))
+        return zeros(*options)
+
+    monkeypatch.setattr(forwarding, "_render", rendered)
+    monkeypatch.setattr(engine._runner, "_zeros", cleared)
+    return engine, turns, allocator
+
+
+def saliency():
+    return torch.rand(5, 6, 6, generator=torch.Generator().manual_seed(0))
+
+
+def ask_masks(session):
+    """A map's ranks live as long as its plan: few steps, so that the buffer is not full when they are let go."""
+    for _ in range(4):
+        plan = Plan()
+        plan.ask(RankMasks(Ranked(rank(torch.rand(5, 6, 6))), [3], keep="tail"), Blur(1.0))
+        session.ask(plan)
+        del plan
+
+
+def ask_points(session):
+    points = Points(Ranked(rank(saliency())), (0, 9, 18, 36), "tail", Blur(1.0))
+    session.ask_points(points, torch.ones(5, 4, dtype=torch.bool))
+
+
+def ask_and_fail(session):
+    plan = Plan()
+    plan.ask(RankMasks(Ranked(rank(saliency())), [3], keep="tail"), Failing(1.0))
+    with pytest.raises(ArithmeticError):
+        session.ask(plan)
+
+
+class Failing(Blur):
+    """An infill that has no pixels for the second part of the images."""
+
+    def _fill(self, inputs, sample_ids, draw):
+        if 4 in sample_ids:
+            raise ArithmeticError("no pixels")
+        return super()._fill(inputs, sample_ids, draw)
+
+
+@pytest.mark.parametrize("asked", [ask_masks, ask_points, ask_and_fail])
+def test_nothing_is_freed_while_the_side_stream_reads_it(watched, asked):
+    engine, _, allocator = watched
+    with engine.session(torch.rand(5, 2, 6, 6), torch.zeros(5, 1, dtype=torch.int64)) as session:
+        asked(session)
+    assert allocator.freed >= 1
+    assert allocator.faults == []
+
+
+def test_buffers_are_cleared_before_they_are_rendered_into(watched):
+    engine, turns, _ = watched
+    with engine.session(torch.rand(5, 2, 6, 6), torch.zeros(5, 1, dtype=torch.int64)) as session:
+        ask_masks(session)
+    clears = [operation for what, _, operation, _ in turns.notes if what == "clear"]
+    first = next(before for what, _, _, before in turns.notes if what == "render")
+    assert len(clears) == 2
+    assert all(is_over(operation, first) for operation in clears)
 
 
 @pytest.mark.parametrize("overlap", [True, False])
