@@ -78,7 +78,9 @@ class RandomWeights(Method):
 def redrawn_copy(model: Module, seed: int) -> Module:
     """A frozen copy in evaluation mode with parameters drawn anew, as `RandomWeights` describes."""
     with torch.inference_mode(False), torch.no_grad():
-        copied = copy.deepcopy(model).eval()
+        # Weights that a hook recomputes in each forward (pruning, weight norm) may belong to a graph, and are copied without it.
+        recomputed = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
+        copied = copy.deepcopy(model, {id(value): value.detach().clone() for value in recomputed}).eval()
         for place, parameter in enumerate(copied.parameters()):
             parameter.requires_grad_(False).grad = None
             if parameter.is_floating_point() and parameter.numel() > 0:

@@ -91,6 +91,8 @@ def restored(model: Module) -> Iterator[None]:
                 kept.append((store, name, tensor))
                 if tensor is not None:
                     copies[id(tensor)] = (tensor.data, tensor.detach().clone())
+        # Weights that a hook recomputes in each forward are plain attributes.
+        kept += [(vars(module), name, value) for name, value in vars(module).items() if isinstance(value, Tensor)]
     try:
         with weights_replaced("restored", model):
             yield

@@ -154,5 +154,5 @@ def test_bad_arguments():
         AGF(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), nn.Flatten(), nn.Linear(4, 2)).eval())
     with pytest.raises(ValueError, match="AGF: expected model to add maps of one shape, got a broadcast"):
         AGF(Applied(lambda x: x + nn.functional.avg_pool2d(x, 6)).eval())(torch.zeros(1, 3, 8, 8), 0)
-    with pytest.raises(ValueError, match="AGF: expected model to keep one row per image, got shape"):
-        AGF(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(0), nn.Linear(4, 2)).eval())(torch.zeros(2, 3, 8, 8), 0)
+    with pytest.raises(ValueError, match=r"forward: expected its logits of shape \(N, K\) with N = 2, got \(3,\)"):
+        AGF(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(0), nn.Linear(288, 3)).eval())(torch.zeros(2, 3, 8, 8), 0)

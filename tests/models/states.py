@@ -33,9 +33,13 @@ def images(count=2):
     return torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
 
 
+def cells(inputs):
+    return grid(inputs, 3)
+
+
 def made(name, model):
     bank = torch.rand(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
-    choices = MethodChoices(Constant(0.2), lambda each: grid(each, 3), bank, samples=8, max_batch=16)
+    choices = MethodChoices(Constant(0.2), cells, bank, samples=8, max_batch=16)
     method = make_methods([name], model, choices)[name]
     if hasattr(method, "steps"):
         method.steps = 4

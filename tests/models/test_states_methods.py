@@ -6,6 +6,7 @@ images, several threads, hooks, an exception in the middle. What is found is hel
 
 import contextlib
 import copy
+import pickle
 import warnings
 
 import pytest
@@ -96,6 +97,14 @@ def test_half_weights_are_run_or_refused(name):
         assert "float32" in str(error), error
         return
     assert found.dtype == torch.float32 and found.isfinite().all()
+
+
+@pytest.mark.parametrize("copied", [lambda each: pickle.loads(pickle.dumps(each)), copy.deepcopy], ids=["pickle", "deepcopy"])
+@pytest.mark.parametrize("name", MAPS)
+def test_a_copy_of_a_method_makes_the_same_map(name, copied):
+    method = made(name, network())
+    method(images(), 1)  # also after a call, with what it remembers
+    assert torch.equal(copied(method)(images(), 1), method(images(), 1))
 
 
 @pytest.mark.parametrize("name", MAPS)

@@ -5,6 +5,7 @@ The states are those of test_states_methods.
 
 import contextlib
 import copy
+import pickle
 import warnings
 
 import pytest
@@ -122,6 +123,12 @@ def test_an_exception_in_the_middle_of_a_metric_leaves_everything_as_it_was(name
     with contextlib.suppress(KeyboardInterrupt, ValueError, RuntimeError):
         judged(name, net)
     assert same(snapshot(net), before)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_copy_of_a_metric_is_the_metric(name):
+    own = metric(name)
+    assert pickle.loads(pickle.dumps(own)) == own and copy.deepcopy(own) == own
 
 
 def test_the_catalogues_are_walked():

@@ -8,15 +8,17 @@ import torch
 from torch import Tensor, nn
 
 from ...checks import bad_type, bad_value, dtype_name, require_device, require_dtype, require_ndim, require_shape, require_tensor
+from ...finite import finite_rows, with_zeros
 from ...models import evaluation_mode
 from ...models.gradients import ordinary
+from ...models.outputs import model_logits
 from ...models.score import require_meaning
 from ...models.targets import check_classes
-from ...probing import Engine
 from ...protocols import MethodInfo
 from ..base import Method
 from .convolution import Terms
 from .operations import Linear
+from .own_output import module_to_read, require_own_output
 from .plan import make_plan, names_of
 from .rules import unit_maximum
 from .start import logit_gradient
@@ -49,14 +51,14 @@ class AGF(Method):
     Args:
         model: nn.Module that torch.fx can trace, of Conv2d, Linear, BatchNorm, ReLU, pooling, Dropout, flatten, additions and
             their functional forms, ending in a linear layer (N, K). Its structure is read here, its weights at each call.
-        dtype: torch.float32 or torch.float64 to compute in; None: that of the inputs.
+        dtype: torch.float32 or torch.float64 to compute in; None: that of the model's parameters.
         full: names of the convolutions with the full rule, instead of the choice above.
         flat: the abs rule alone for every convolution.
         no_fx, no_m, no_fdx, no_a: leave F_X, M, F_G or U out. no_reg: leave the sigmoid out.
         gradcam: a Grad-CAM-like term in place of F_X + M.
         max_batch: images at a time.
 
-    Unit: none, the largest value before the channel sum is 1. Cost: one forward, then per target 1.5 (ResNet-50) to 2 times
+    Unit: none, the largest value before the channel sum is 1. Cost: two forwards, then per target 1.5 (ResNet-50) to 2 times
     (VGG-16) a forward and an input gradient; a term that is switched off costs nothing. Memory: all activations of max_batch
     images, about twice with several targets. Deterministic on the CPU; on CUDA as far as torch's pooling backward is. Not
     differentiable.
@@ -64,7 +66,8 @@ class AGF(Method):
     Traps: |rel| grows by orders of magnitude through a deep residual network while its sum stays, so in float32 single pixels of
     a ResNet-50 are off by percents; dtype=torch.float64 is exact. The start is not invariant to a constant added to all logits,
     and where one class is so far ahead that its share rounds to 1 the map is all zeros. Relevance that meets a zero (a ReLU that
-    is off, X = 0) is dropped. Forward hooks of the model are not run.
+    is off, X = 0) is dropped. A model that does more than its traced layers (forward hooks) is refused: each batch is run
+    through the model itself, too, and the outputs are compared.
 
     Example:
         >>> import torch
@@ -82,7 +85,7 @@ class AGF(Method):
         2021, arXiv 2012.02166; code: shirgur/AGFVisualization (MIT).
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("agf", "relevance", True, "1 F + 2 T (F + B)", "Gur 2021")
+    info: ClassVar[MethodInfo] = MethodInfo("agf", "relevance", True, "2 F + 2 T (F + B)", "Gur 2021")
 
     def __init__(
         self,
@@ -100,8 +103,7 @@ class AGF(Method):
         max_batch: int = 16,
     ) -> None:
         super().__init__(model, max_batch=max_batch)
-        if not isinstance(model, nn.Module):
-            bad_type("AGF", "model", "to be an nn.Module", type(model).__name__, "its layers must be seen")
+        module_to_read(model)
         if dtype not in (None, torch.float32, torch.float64):
             bad_value("AGF", "dtype", "to be None, float32 or float64", dtype_name(dtype) if dtype else dtype)
         if flat and full is not None:
@@ -113,10 +115,22 @@ class AGF(Method):
         self.dtype = dtype
         self.flat = flat
         self.terms = Terms(**switches)
-        with evaluation_mode(model):
-            self._network = Network(model)
-        self._plan = make_plan(self._network, () if flat else full, self.terms.uses_gradient)
+        self.full = full
+        self._read()
         self.full = None if full is None else tuple(full)
+
+    def _read(self) -> None:
+        """Reads the structure of the model."""
+        with evaluation_mode(self.model):
+            self._network = Network(module_to_read(self.model))
+        self._plan = make_plan(self._network, () if self.flat else self.full, self.terms.uses_gradient)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_network", "_plan")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._read()  # a copy reads its own model
 
     @property
     def convolutions(self) -> dict[str, str]:
@@ -161,14 +175,19 @@ class AGF(Method):
             bad_value(name, "neighbours", "images like the inputs, or features (N, D)", tuple(others.shape))
         if images.numel() == 0:
             return images.new_empty(len(images), *images.shape[2:])
-        parts = zip(torch.split(images.detach(), self.max_batch), torch.split(others.detach(), self.max_batch), strict=True)
-        return torch.cat([self._difference_maps(part, other) for part, other in parts])
+        good = finite_rows(images) & finite_rows(others)
+        shown, beside = (with_zeros(each.detach(), good) for each in (images, others))
+        parts = zip(torch.split(shown, self.max_batch), torch.split(beside, self.max_batch), strict=True)
+        saliency = torch.cat([self._difference_maps(part, other) for part, other in parts])
+        return saliency if bool(good.all()) else saliency.masked_fill(~good.view(-1, 1, 1), torch.nan)
 
     def _difference_maps(self, inputs: Tensor, neighbours: Tensor) -> Tensor:
         with self._running():
-            records = self._records(inputs)
+            records = self._checked_records(inputs)
             own = self._features(records)
-            other = self._features(self._records(neighbours)) if neighbours.ndim == 4 else ordinary(neighbours).to(own.dtype)
+            other = (
+                self._features(self._checked_records(neighbours)) if neighbours.ndim == 4 else ordinary(neighbours).to(own.dtype)
+            )
             require_shape("AGF.from_features", "neighbours", other, "(N, D)", own.shape)
             g = own - other
             walk = Walk(self._network, self._plan, records, self.terms, keep=False)
@@ -181,7 +200,7 @@ class AGF(Method):
     def _maps(self, inputs: Tensor, classes: Tensor) -> Tensor:
         """(N, T, H, W): one forward, then one way back per target."""
         with self._running():
-            records = self._records(inputs)
+            records = self._checked_records(inputs)
             head, logits = self._head(records)
             features = self._features(records)
             check_classes("AGF", classes, logits.shape[1])
@@ -199,15 +218,15 @@ class AGF(Method):
         with evaluation_mode(self.model), torch.inference_mode(False), torch.no_grad():
             yield
 
-    def _records(self, inputs: Tensor) -> list[Record]:
-        return self._network.run(ordinary(inputs).to(self.dtype or inputs.dtype).contiguous())
+    def _checked_records(self, inputs: Tensor) -> list[Record]:
+        """The traced steps as they run, if what comes out is what the model itself returns; it runs first.
 
-    def _engine(self, **options: Any) -> Engine:
-        """The winner is that of the traced steps in this method's dtype, one image at a time: padding would cost more."""
-        return Engine(self._logits, max_batch=1, **options)
-
-    def _logits(self, inputs: Tensor) -> Tensor:
-        return self._head(self._records(inputs))[1]
+        So weights that the model recomputes in each forward (pruning, weight or spectral norm) are read as they then are.
+        """
+        own = model_logits(self.model, ordinary(inputs).clone())
+        records = self._network.run(ordinary(inputs).to(self.dtype or inputs.dtype).contiguous())
+        require_own_output(self.model, self._network, records, own)
+        return records
 
     def _features(self, records: list[Record]) -> Tensor:
         features = records[self._plan.features].output

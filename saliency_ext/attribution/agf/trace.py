@@ -1,11 +1,12 @@
 """Reads a module as a list of steps, and runs them on images, keeping what the way back needs.
 
-The module is traced with torch.fx, never called: no hook, no mode and no parameter of it is touched. Each step is run out of
+The module is traced with torch.fx, not called: no hook, no mode and no parameter of it is touched. Each step is run out of
 place from its own inputs, so an in-place ReLU, a reused module or `x += y` need no care later: where the module overwrites a
 map, whatever reads that map afterwards reads the new one.
 """
 
 import operator
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -71,15 +72,30 @@ class _Proxy(fx.Proxy):
         return self._overwrite(operator.itruediv, other)
 
 
+# torch.fx replaces what nn.Module's call and attributes do while it traces, for the whole process: one trace at a time.
+_TRACING = threading.Lock()
+
+
 class _Tracer(fx.Tracer):
-    """Stops at the layers that have a rule, also where they are subclassed without a forward of their own."""
+    """Stops at layers that have a rule, also subclassed without a forward of their own. Other threads do not notice it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = threading.get_ident()
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         known = next((base for base in LEAVES if isinstance(m, base)), None)
         return super().is_leaf_module(m, module_qualified_name) if known is None else type(m).forward is known.forward
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if threading.get_ident() != self._thread:
+            return forward(*args, **kwargs)
         return super().call_module(m, m.forward, args, kwargs)  # past its hooks
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        if threading.get_ident() != self._thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
@@ -102,7 +118,8 @@ class Network:
         self._stale: set[int] = set()
         refused: list[str] = []
         try:
-            graph = _Tracer().trace(model)
+            with _TRACING:
+                graph = _Tracer().trace(model)
         except Exception as error:  # whatever the module's own forward raises on symbolic inputs
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             bad_value("AGF", "model", "to be traceable by torch.fx", reason, "its forward may not branch on the values of a map")
