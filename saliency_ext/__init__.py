@@ -6,9 +6,13 @@ The native library and the ops are loaded at once; the other packages when they 
 import typing as _typing
 from importlib import import_module as _import_module
 
-import torch as _torch  # noqa: F401  (the native library links against it)
+from ._interrupt import install as _install
 
-from ._load import load_native as _load_native
+_install()
+
+import torch as _torch  # noqa: E402, F401  (the native library links against it)
+
+from ._load import load_native as _load_native  # noqa: E402
 
 _load_native()
 

@@ -72,7 +72,7 @@ def load():
     layers = [torch.nn.Conv2d(3, 4, 5, 2), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten()]
     return torch.nn.Sequential(*layers, torch.nn.Linear(16, 3))
 """
-OPTIONS = ["--model", "python:net_of_the_cli_test:load", "--size", "24"]
+OPTIONS = ["--model", "python:net_of_the_cli_test:load", "--size", "24", "--mean", "0.5", "--std", "0.25"]
 RUN = ["evaluate", *OPTIONS, "--data", "pictures", "--methods", "gradient,grad_cam", "--steps", "4", "--pictures", "2"]
 
 

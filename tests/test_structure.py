@@ -21,7 +21,7 @@ PACKAGE, CSRC, TESTS = ROOT / "saliency_ext", ROOT / "csrc", ROOT / "tests"
 # A module imports from the rows above its own; the modules of one row do not know each other.
 LAYERS = [
     {"_C"},
-    {"_load", "protocols", "checks", "streams", "finite"},
+    {"_interrupt", "_load", "protocols", "checks", "streams", "finite"},
     {"reference"},
     {"ops"},
     {"infill", "segmentation", "models", "testbed"},

@@ -16,8 +16,8 @@ from ..testbed.recipe import Recipe
 from ..testbed.scenes import CLASSES, Scenes, make_scenes
 from ..testbed.truth import other_region, own_region
 from .models import TESTBED, LoadedModel
-from .outcome import refuse
-from .preprocessing import read_picture
+from .outcome import class_index, refuse
+from .preprocessing import read_inputs
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 SCENES = 100  # where no limit is given
@@ -75,7 +75,7 @@ class PictureFolder:
         return len(self._paths)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        item: dict[str, Any] = {"image": self._preprocessing.inputs(read_picture(self._paths[index], self._preprocessing))}
+        item: dict[str, Any] = {"image": read_inputs(self._paths[index], self._preprocessing)}
         return item if self._labels is None else item | {"label": self._labels[index]}
 
 
@@ -131,11 +131,13 @@ def _folder(folder: Path, model: LoadedModel, limit: int | None, target: str) ->
     labels = None
     chosen: str | int = target
     if target == FOLDER:
-        labels, chosen = [class_number(path.parent.name, model.labels) for path in paths], "given"
+        labels, chosen = [class_number(path.parent.name, model.labels, model.outputs) for path in paths], "given"
     elif target != PREDICTED:
-        if not target.isdecimal():
-            refuse(f"--target: expected {PREDICTED!r}, {FOLDER!r} or the number of a class, got {target!r}")
-        chosen = int(target)
+        number = class_index(target, model.outputs)
+        if number is None:
+            known = "a class" if model.outputs is None else f"a class in [0, {model.outputs})"
+            refuse(f"--target: expected {PREDICTED!r}, {FOLDER!r} or the number of {known}, got {target!r}")
+        chosen = number
     names = [os.fsencode(path.relative_to(folder)).decode("utf-8", "replace") for path in paths]
     samples = PictureFolder(paths, model.preprocessing, labels)
     about = f"{len(paths)} of {total} pictures in {folder}"
@@ -154,21 +156,23 @@ def picture_bank(folder: Path, preprocessing: PreprocessSpec) -> Tensor | None:
     found = []
     for place in torch.linspace(0, max(len(paths) - 1, 0), min(BANK, len(paths))).round().long().tolist():
         try:
-            found.append(preprocessing.inputs(read_picture(paths[place], preprocessing)))
+            found.append(read_inputs(paths[place], preprocessing))
         except Exception:  # of many kinds; the study records it
             continue
     return torch.stack(found) if found else None
 
 
-def class_number(name: str, labels: Sequence[str] | None) -> int:
-    """The class that a folder's name means: a number, or one of the model's names."""
-    if name.isdecimal():
-        return int(name)
+def class_number(name: str, labels: Sequence[str] | None, outputs: int | None = None) -> int:
+    """The class that a folder's name means: a number below that of the outputs, or one of the model's names."""
+    number = class_index(name, outputs)
+    if number is not None:
+        return number
     wanted = _plain(name)
     for number, label in enumerate(labels or ()):
         if wanted == _plain(label) or wanted in map(_plain, label.split(",")):
             return number
-    known = f"{len(labels)} classes of the model" if labels else "numbers, as the model does not name its classes"
+    below = "" if outputs is None else f" in [0, {outputs})"
+    known = f"{len(labels)} classes of the model" if labels else f"numbers{below}, as the model does not name its classes"
     refuse(f"--target {FOLDER}: the folder {name!r} names none of the {known}")
 
 

@@ -10,11 +10,13 @@ from ..report import PairExample, write_pairs
 from ..report.pairs import region_picture, statements, strength
 from ..report.pictures import legible, png
 from ..report.sheet import with_texts, wrapped
+from .asked import asked_model
 from .choices import INFILLS, make_infill
 from .evaluate import label
 from .explain import read_image
-from .models import LoadedModel, asked_model
+from .models import LoadedModel
 from .outcome import CONDITION, Outcome, refuse
+from .preprocessing import seen
 from .segmenters import asked_segments
 from .shared import BATCH
 
@@ -38,7 +40,7 @@ def run(options: argparse.Namespace) -> Outcome:
         found = segmenter.partition(images, min_pixels=finder.min_pixels) if isinstance(segmenter, SegmentAnything) else None
         pairs = finder(images, f"top-{options.top}", segments=found)[0]
         names = {each: label(model, each) for pair in pairs for each in pair.labels}
-        example = PairExample(name, model.preprocessing.shown(inputs), pairs, names)
+        example = PairExample(name, seen(inputs, model.preprocessing), pairs, names)
         files = {id(proof): _write(example, proof, out) for pair in pairs for proof in pair.proofs}
         page = write_pairs([example], out / PAGE, facts=_facts(options, model, segments))
     except (OSError, TypeError, ValueError, ImportError) as error:
@@ -74,7 +76,8 @@ def verify_proof(options: argparse.Namespace) -> Outcome:
         proof = read_proof(Path(options.proof))
         found = verify(model.forward, inputs.to(model.device), proof)
     except (OSError, TypeError, ValueError) as error:
-        refuse(f"verify: {error}")
+        otherwise = f", or of this one prepared otherwise than here, {model.preprocessing}: say --size, --mean, --std"
+        refuse(f"verify: {error}{otherwise if 'expected image' in str(error) else ''}")
     labels = " and ".join(label(model, each) for each in proof.labels)
     what = {"distinct": "are two things", "shared": "are one thing"}[proof.kind]
     under = ", ".join(each.infill.name for each in proof.shown)

@@ -16,13 +16,15 @@ from ..report import Example
 from ..report.from_study import PAGE, study_data
 from ..report.verdict import told, verdict
 from ..report.write import write_page
+from .asked import asked_model
 from .choices import chosen_metrics, make_infill
 from .data import Data, load_data
 from .extras import RUN, require_packages
 from .extras import TESTBED as TESTBED_PACKAGES
-from .methods import DEFAULT_METHODS, Sampling, chosen_methods
-from .models import TESTBED, LoadedModel, asked_model
-from .outcome import FAILED, INTERRUPTED, USAGE, CommandError, Outcome, refuse
+from .methods import Sampling, chosen_methods
+from .models import TESTBED, LoadedModel
+from .outcome import FAILED, INTERRUPTED, USAGE, CommandError, Outcome, in_one_line, raised_in, refuse
+from .preprocessing import seen
 from .progress import ProgressLine
 from .shared import BATCH, Shared
 from .stopping import stop_rule
@@ -37,8 +39,7 @@ def run(options: argparse.Namespace) -> Outcome:
     infill = make_infill(options.infill, model.preprocessing, options.seed)
     shared = Shared(infill, options.steps, options.score, options.seed, options.max_batch or BATCH)
     sampling = Sampling(options.samples, data.bank)
-    names = options.methods or DEFAULT_METHODS
-    methods = chosen_methods(names, model, shared, controls=not options.no_controls, sampling=sampling)
+    methods = chosen_methods(options.methods, model, shared, controls=not options.no_controls, sampling=sampling)
     metrics = chosen_metrics(options.metrics, data, model.preprocessing, shared)
     place = place_among_all()
     first = place[0] == 0
@@ -89,8 +90,10 @@ def _studied(
     except OSError as error:
         raise CommandError(f"{error}. {_again('mend that, then ')}", FAILED) from error
     except (ValueError, TypeError, ModuleNotFoundError) as error:
-        status = FAILED if getattr(error, "__notes__", None) else USAGE  # noted: it stopped on its way
-        raise CommandError(_in_words_of_the_command(str(error)), status) from error
+        model_code = raised_in(error)  # in the model's code: no argument is wrong
+        status = FAILED if model_code or getattr(error, "__notes__", None) else USAGE  # noted: it stopped on its way
+        text = f"the model fails: {in_one_line(error)}" if model_code else _in_words_of_the_command(str(error))
+        raise CommandError(text, status) from error
     finally:
         if line is not None:
             line.close()
@@ -123,11 +126,11 @@ def _examples(count: int, model: LoadedModel, data: Data, methods: Mapping[str, 
             break
         try:
             item = data.samples[index]
+            inputs, ids = item["image"][None].to(place), torch.tensor([index], device=place)
+            with torch.no_grad():
+                predicted = int(model.forward(inputs).argmax())
         except Exception:  # recorded by the study
             continue
-        inputs, ids = item["image"][None].to(place), torch.tensor([index], device=place)
-        with torch.no_grad():
-            predicted = int(model.forward(inputs).argmax())
         target = item.get("label", predicted) if isinstance(data.target, str) else data.target
         maps = {}
         for name, method in methods.items():
@@ -139,7 +142,7 @@ def _examples(count: int, model: LoadedModel, data: Data, methods: Mapping[str, 
                     continue
         said = "" if predicted == target else f"; the model says {label(model, predicted)}"
         caption = f"{data.names[index]}. Explained: {label(model, target)}{said}"
-        found.append(Example(caption, model.preprocessing.shown(item["image"]), maps))
+        found.append(Example(caption, seen(item["image"], model.preprocessing), maps))
     return found
 
 

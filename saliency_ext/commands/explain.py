@@ -1,6 +1,7 @@
 """`saliency-ext explain`: the maps of the chosen methods for one image, as one picture."""
 
 import argparse
+import warnings
 from pathlib import Path
 
 import torch
@@ -9,15 +10,16 @@ from ..report import Example
 from ..report.sheet import contact_sheet
 from ..testbed.recipe import Recipe
 from ..testbed.scenes import make_scenes
+from .asked import asked_model
 from .choices import make_infill
 from .data import BANK, picture_bank
 from .evaluate import label
 from .extras import TESTBED as TESTBED_PACKAGES
 from .extras import require_packages
-from .methods import DEFAULT_METHODS, METHODS, Sampling, chosen_methods
-from .models import TESTBED, LoadedModel, asked_model
-from .outcome import Outcome, refuse
-from .preprocessing import read_picture
+from .methods import METHODS, Sampling, chosen_methods
+from .models import TESTBED, LoadedModel
+from .outcome import FAILED, Outcome, class_index, in_one_line, refuse
+from .preprocessing import read_inputs, seen
 from .shared import BATCH, Shared
 
 
@@ -29,22 +31,30 @@ def run(options: argparse.Namespace) -> Outcome:
     infill = make_infill(options.infill, model.preprocessing, options.seed)
     shared = Shared(infill, 20, "probability", options.seed, options.max_batch or BATCH)
     sampling = Sampling(options.samples, lambda: _bank(options.data, model, options.seed))
-    methods = chosen_methods(options.methods or DEFAULT_METHODS, model, shared, controls=False, sampling=sampling)
+    methods = chosen_methods(options.methods, model, shared, controls=False, sampling=sampling)
     images = inputs[None].to(model.device)
     with torch.no_grad():
         probabilities = model.forward(images).softmax(1)[0]
+    if not bool(probabilities.isfinite().all()):
+        refuse(f"IMAGE: the model's scores of {name} are not finite, so no class of it can be explained", FAILED)
     target = _target(options.target, probabilities, model)
     maps = {}
     for own, method in methods.items():
         try:
             maps[own] = method(images, target)[0].cpu()
         except (TypeError, ValueError, RuntimeError) as error:
+            if not options.methods:
+                text = f"--methods: without {own}, which failed on {name}: {in_one_line(error)}"
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
+                continue
             refuse(f"--methods: {own} failed on {name}: {error}; it is {METHODS[own].summary if own in METHODS else own}")
+    if not maps:
+        refuse("--methods: none of the usual ones can be used on this model; `saliency-ext list` shows all names")
     caption = f"{name}: {label(model, target)}, probability {probabilities[target]:.2f}"
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(contact_sheet(Example(caption, model.preprocessing.shown(inputs), maps)))
-    return Outcome(f"{caption}\nMaps of {', '.join(maps)}: {out.resolve()}")
+    out.write_bytes(contact_sheet(Example(caption, seen(inputs, model.preprocessing), maps)))
+    return Outcome(f"{caption}\nPrepared: {model.preprocessing}\nMaps of {', '.join(maps)}: {out.resolve()}")
 
 
 def read_image(path: str | None, model: LoadedModel, seed: int) -> tuple[str, torch.Tensor]:
@@ -54,7 +64,7 @@ def read_image(path: str | None, model: LoadedModel, seed: int) -> tuple[str, to
             refuse("IMAGE: expected the file of an image for a model of your own, got none")
         return "a testbed scene", make_scenes("test", 1, seed=seed, recipe=Recipe(objects=2)).inputs[0]
     try:
-        return Path(path).name, model.preprocessing.inputs(read_picture(path, model.preprocessing))
+        return Path(path).name, read_inputs(path, model.preprocessing)
     except Exception as error:  # Pillow raises many kinds for a file that is no picture
         refuse(f"IMAGE: cannot read {path!r} as a picture: {error}")
 
@@ -69,8 +79,8 @@ def _bank(folder: str | None, model: LoadedModel, seed: int) -> torch.Tensor | N
 def _target(text: str, probabilities: torch.Tensor, model: LoadedModel) -> int:
     if text == "predicted":
         return int(probabilities.argmax())
-    if text.isdecimal() and int(text) < len(probabilities):
-        return int(text)
+    if (number := class_index(text, len(probabilities))) is not None:
+        return number
     if model.labels and text in model.labels:
         return model.labels.index(text)
     refuse(f"--target: expected 'predicted', a class in [0, {len(probabilities)}) or its name, got {text!r}")

@@ -46,10 +46,13 @@ class Sampling:
 
 
 def chosen_methods(
-    names: Sequence[str], model: LoadedModel, shared: Shared, *, controls: bool, sampling: Sampling | None = None
+    names: Sequence[str] | None, model: LoadedModel, shared: Shared, *, controls: bool, sampling: Sampling | None = None
 ) -> Mapping[str, Method]:
-    """Methods by name, "all" for every one; then the controls: four that know no model, and a method on random weights."""
-    given = [each for name in names for each in (explaining() if name == ALL else (name,))]
+    """Methods by name, "all" for every one; then the controls: four that know no model, and a method on random weights.
+
+    None: the usual ones. One that nobody named is left out with a warning where it cannot be used on the model.
+    """
+    given = [each for name in names or DEFAULT_METHODS for each in (explaining() if name == ALL else (name,))]
     known("--methods", [name.removesuffix(RANDOM_WEIGHTS) for name in given], METHODS)
     wanted = list(dict.fromkeys(given))
     if controls:
@@ -64,9 +67,12 @@ def chosen_methods(
             plain = name.removesuffix(RANDOM_WEIGHTS)
             made[name] = make_method(METHODS[plain], model.forward, choices, random_weights=plain != name)
         except (TypeError, ValueError, RuntimeError, ImportError) as error:
-            if name in names or name.endswith(RANDOM_WEIGHTS):
+            if name in (names or ()):
                 refuse(f"--methods: {name} cannot be used on this model: {error}")
-            warnings.warn(f"--methods {ALL}: without {name}, which cannot be used on this model: {error}", stacklevel=2)
+            whose = "--methods" if name in given else "controls (--no-controls leaves out all)"
+            warnings.warn(f"{whose}: without {name}, which cannot be used on this model: {error}", RuntimeWarning, stacklevel=2)
+    if not any(name in made for name in given):
+        refuse("--methods: none of the usual ones can be used on this model; `saliency-ext list` shows all names")
     return made
 
 

@@ -1,22 +1,21 @@
 """The model of a run, from where it is said to be. Libraries of models are reached through `integrations`, when asked for."""
 
-import argparse
 import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..integrations import timm, torchvision, transformers
-from ..integrations.loaded import Loaded
+from ..integrations.loaded import ASSUMED, Loaded, at_side, renormalised
 from ..models import PreprocessSpec
 from ..models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from ..testbed.scenes import CLASSES, MEAN, SIDE, STD
-from .outcome import refuse
-from .preprocessing import channels
+from .outcome import in_one_line, refuse
 from .torchrun import own_gpu
 
 TESTBED = "testbed"
@@ -25,23 +24,21 @@ _KINDS = f"{TESTBED}, {TESTBED}:transformer, transformers:FOLDER, timm:NAME, tor
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in eval mode, how pictures are prepared for it, and the names of its classes if they are known."""
+    """A model in eval mode, how pictures are prepared for it, and the names of its classes if they are known.
+
+    outputs: the number of its classes, once it has been run.
+    """
 
     spec: str
     forward: nn.Module
     preprocessing: PreprocessSpec
     labels: tuple[str, ...] | None
+    outputs: int | None = None
 
     @property
     def device(self) -> torch.device:
         """Where its weights are; the CPU for a model without any."""
         return next(self.forward.parameters(), torch.empty(0)).device
-
-
-def asked_model(options: argparse.Namespace) -> LoadedModel:
-    """The model of a command's options: --model, --device, --size, --mean, --std."""
-    mean, std = channels(options.mean, "--mean"), channels(options.std, "--std")
-    return load_model(options.model, device=options.device, size=options.size, mean=mean, std=std)
 
 
 def load_model(
@@ -57,7 +54,8 @@ def load_model(
     Args:
         spec: "testbed[:NET]", "transformers:FOLDER", "timm:NAME", "torchvision:NAME" or "python:MODULE:FUNCTION".
         device: where to; None: CUDA if there is one, under torchrun a GPU for each process, else the CPU.
-        size, mean, std: in place of what the model says of its inputs; mean and std of pixels in [0, 1].
+        size, mean, std: in place of what the model says of its inputs; mean and std of pixels in [0, 1], one number for all
+            channels or one for each. Of another size the shorter side before the crop follows in proportion.
 
     Raises:
         CommandError: it cannot be loaded; says what is missing.
@@ -73,18 +71,46 @@ def load_model(
     if kind not in loaders or (kind != TESTBED and not rest):
         refuse(f"--model: expected {_KINDS}, got {spec!r}")
     loaded = loaders[kind](rest)
-    prepared = loaded.preprocessing
-    if size is not None:
-        prepared = replace(prepared, size=(size, size), shorter=size, source="as asked")
-    if mean is not None or std is not None:
-        mean, std = mean or prepared.unit_mean, std or prepared.unit_std
-        prepared = replace(prepared, mean=mean, std=std, range=(0.0, 1.0), source="as asked")
     place = device or (own_gpu() if torch.cuda.is_available() else "cpu")
+    if place.partition(":")[0] == "meta":
+        refuse("--device: expected a device that holds numbers, got 'meta'")
     try:
         forward = loaded.forward.to(place).eval()
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        refuse(f"--device: cannot use {place!r}: {error}")
+        refuse(f"--device: cannot use {place!r}: {in_one_line(error)}")
+    prepared = _prepared(loaded.preprocessing, {"--size": size, "--mean": mean, "--std": std})
     return replace(loaded, spec=spec, forward=forward.requires_grad_(False), preprocessing=prepared)
+
+
+def _prepared(said: PreprocessSpec, asked: dict[str, Any]) -> PreprocessSpec:
+    """How pictures are prepared: what options ask for, else what the model says, else what is assumed."""
+    given = [name for name, value in asked.items() if value is not None]
+    size, mean, std = asked.values()
+    found = said
+    try:
+        if size is not None and said.size != (size, size):
+            found = _at_side(found, size)
+        if mean is not None or std is not None:
+            count = len(found.mean)
+            means, stds = (_each(values, count) for values in (mean or found.unit_mean, std or found.unit_std))
+            found = renormalised(found, means, stds)
+    except ValueError as error:
+        refuse(f"{', '.join(given)}: {error}")
+    if said.source == ASSUMED and (missing := [name for name in asked if name not in given]):
+        return replace(found, source=f"{ASSUMED}; say {', '.join(missing)}")
+    return replace(found, source="as asked") if given else found
+
+
+def _at_side(spec: PreprocessSpec, side: int) -> PreprocessSpec:
+    if spec.processor is not None:
+        return at_side(spec, side)
+    shorter = spec.shorter
+    in_proportion = None if shorter is None else max(side, int(shorter * side / min(spec.size)))
+    return replace(spec, size=(side, side), shorter=in_proportion)
+
+
+def _each(values: tuple[float, ...], count: int) -> tuple[float, ...]:
+    return values * count if len(values) == 1 else values
 
 
 def _testbed(name: str) -> LoadedModel:
@@ -116,25 +142,28 @@ def _loaded(library: str, name: str, load: Callable[[str], Loaded]) -> LoadedMod
     except ImportError as error:  # says what to install
         refuse(f"--model {library}: {error}")
     except Exception as error:  # of many kinds: no such name, no weights here, no network, a broken file
-        words = str(error) if isinstance(error, FileNotFoundError) else f"{type(error).__name__}: {error}"
+        words = str(error) if isinstance(error, FileNotFoundError) else in_one_line(error)
         refuse(f"--model {library}: cannot load {name!r}: {words}")
 
 
 def _python(rest: str) -> LoadedModel:
     module_name, _, attribute = rest.partition(":")
-    if not attribute:
+    if not attribute or not module_name or module_name.startswith("."):
         refuse(f"--model python: expected python:MODULE:FUNCTION, a function that returns the model, got 'python:{rest}'")
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        made = getattr(importlib.import_module(module_name), attribute)
+        found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
-        refuse(f"--model python: cannot find {attribute!r} in {module_name!r}, looked for from {here!r}: {error}")
+        refuse(f"--model python: cannot find {attribute!r} in {module_name!r}, looked for from {here!r}: {in_one_line(error)}")
+    except (Exception, SystemExit) as error:  # whatever the user's module raises
+        refuse(f"--model python: {module_name!r} cannot be imported: {in_one_line(error)}")
     finally:
         sys.path.remove(here)
-    model = made if isinstance(made, nn.Module) else made()
+    try:
+        model = found if isinstance(found, nn.Module) or not callable(found) else found()
+    except (Exception, SystemExit) as error:  # whatever the user's function raises
+        refuse(f"--model python: {module_name}:{attribute} fails, called without arguments: {in_one_line(error)}")
     if not isinstance(model, nn.Module):
         refuse(f"--model python: expected {module_name}:{attribute} to give a torch.nn.Module, got {type(model).__name__}")
-    assumed = "assumed; say --size, --mean, --std"
-    prepared = PreprocessSpec(IMAGENET_MEAN, IMAGENET_STD, (224, 224), shorter=256, source=assumed)
-    return LoadedModel("", model, prepared, None)
+    return LoadedModel("", model, PreprocessSpec(IMAGENET_MEAN, IMAGENET_STD, (224, 224), shorter=256, source=ASSUMED), None)

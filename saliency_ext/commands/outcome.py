@@ -1,9 +1,13 @@
 """What a command comes to: text and exit status, or an error that a user can act on."""
 
 import difflib
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
+
+import torch
 
 DONE, CONDITION, USAGE, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -14,6 +18,14 @@ exit status:
   {USAGE}    wrong arguments: a name, a file or a combination that cannot be
   {FAILED}    the run could not finish; what was finished is kept, and the message says how to go on
   {INTERRUPTED}  interrupted (Ctrl-C); as {FAILED}"""
+
+
+_DIGITS = 18  # of a number that fits into 64 bits
+_NOT_OF_OTHERS = (
+    Path(__file__).resolve().parents[1],
+    Path(torch.__file__).resolve().parent,
+    Path(difflib.__file__).resolve().parent / "importlib",
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,33 @@ class CommandError(Exception):
 def refuse(message: str, status: int = USAGE) -> NoReturn:
     """Ends a command with a message."""
     raise CommandError(message, status)
+
+
+def in_one_line(error: BaseException, inside: bool = False) -> str:
+    """An error's kind, the first line of what it says, and where in code of others, or inside of this package, it was raised."""
+    lines = str(error).strip().splitlines()
+    place = raised_in(error)
+    if inside and not place:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(frame.filename).name}, line {frame.lineno}"
+    return f"{type(error).__name__}{f': {lines[0]}' if lines else ''}{f' ({place})' if place else ''}"
+
+
+def raised_in(error: BaseException) -> str:
+    """File and line of the innermost code of others that an error passed on its way to the one who asks; "" if there is none."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if not frame.filename.startswith("<") and not any(path.is_relative_to(ours) for ours in _NOT_OF_OTHERS):
+            return f"{path.name}, line {frame.lineno}"
+    return ""
+
+
+def class_index(text: str, outputs: int | None) -> int | None:
+    """The number of a class from its digits; None where it is none, or not one of the model's."""
+    if not text.isdecimal() or len(text) > _DIGITS:
+        return None
+    number = int(text)
+    return number if number < (10**_DIGITS if outputs is None else outputs) else None
 
 
 def known(option: str, names: Iterable[str], all_names: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 from .. import __version__
 from ..probing.answers import SCORES
 from . import bench, compare, evaluate, explain, listing, study, truth
+from .arguments import count, names, positive, seed, side
 from .choices import DEFAULT_METRICS, INFILLS, TRUTH_METRICS
 from .data import SCENES
 from .methods import DEFAULT_METHODS
@@ -74,6 +75,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options, words = whole.parse_known_args(arguments)
     if words and options.command != "bench":
         whole.error(f"unrecognized arguments: {' '.join(words)}")
+    for name, value in vars(options).items():  # an unset variable of a shell, which must not become the current folder
+        if isinstance(value, str) and (not value.strip() or "\0" in value):
+            whole.error(f"argument {name.replace('_', '-')}: expected a value, got {value!r}")
     options.words = words
     return options
 
@@ -99,8 +103,8 @@ def parser() -> argparse.ArgumentParser:
     known.add_argument("--json", metavar="FILE", help="also write all numbers there")
     known.add_argument("--readme", metavar="FILE", help="also put the tables there, between <!-- truth:begin --> and its end")
     _study(_command(commands, "study", "do infills or hyper-parameters matter; writes a report", study.TEXT, study.run))
-    add_rank(partial(_command, commands), (_model, _methods), _positive, SCORES)
-    add_pairs(partial(_command, commands), _model, _seed)
+    add_rank(partial(_command, commands), (_model, _methods), positive, SCORES)
+    add_pairs(partial(_command, commands), _model, seed)
     _command(commands, "list", "names of all methods, metrics, presets and infills", "", listing.run)
     commands.add_parser("demo", help="score one deletion curve of a shipped picture, in the terminal")
     commands.add_parser("doctor", help="say what is installed, which backend serves each op, and what is missing")
@@ -127,32 +131,6 @@ def _command(
     return made
 
 
-def _names(text: str) -> list[str]:
-    return [name for name in (part.strip() for part in text.split(",")) if name]
-
-
-def _positive(text: str) -> int:
-    return _whole(text, 1)
-
-
-def _count(text: str) -> int:
-    return _whole(text, 0)
-
-
-def _whole(text: str, least: int) -> int:
-    number = int(text) if text.removeprefix("-").isdecimal() else None
-    if number is None or number < least:
-        raise argparse.ArgumentTypeError(f"expected a whole number >= {least}, got {text!r}")
-    return number
-
-
-def _seed(text: str) -> int:
-    number = _whole(text, 0)
-    if number >= 2**63:
-        raise argparse.ArgumentTypeError(f"expected a number in [0, 2^63), got {text}")
-    return number
-
-
 def _model(command: argparse.ArgumentParser) -> None:
     """Options on the model and how it is asked."""
     group = command.add_argument_group("model")
@@ -161,13 +139,11 @@ def _model(command: argparse.ArgumentParser) -> None:
         "timm:NAME, torchvision:NAME, or python:MODULE:FUNCTION, a function that returns a torch.nn.Module with logits (N, K)"
     )  # fmt: skip
     group.add_argument("--device", help="cpu, cuda, cuda:1, ...; default: cuda where there is one")
-    group.add_argument(
-        "--size", type=_positive, help="side of the model's inputs in pixels; default: what the model says, else 224"
-    )
+    group.add_argument("--size", type=side, help="side of the model's inputs in pixels; default: what the model says, else 224")
     group.add_argument("--mean", help="for normalisation, one number or three: 0.485,0.456,0.406; default: what the model says")
     group.add_argument("--std", help="likewise")
     group.add_argument(
-        "--max-batch", type=_positive, metavar="N", help=f"images per forward; default: {BATCH}, but for the metrics of "
+        "--max-batch", type=positive, metavar="N", help=f"images per forward; default: {BATCH}, but for the metrics of "
         "evaluate and rank what fits into the budget, measured"
     )  # fmt: skip
 
@@ -175,18 +151,18 @@ def _model(command: argparse.ArgumentParser) -> None:
 def _methods(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--methods",
-        type=_names,
+        type=names,
         metavar="A,B,...",
         help=f"names from `saliency-ext list`, or all; default: {','.join(DEFAULT_METHODS)}",
     )
     command.add_argument(
-        "--samples", type=_positive, metavar="N", help="at most N draws per image, for methods that draw (rise, lime, "
+        "--samples", type=positive, metavar="N", help="at most N draws per image, for methods that draw (rise, lime, "
         "kernel_shap, expected_gradients, smooth_grad and kin); default: each method's own, rise 4000"
     )  # fmt: skip
     command.add_argument(
         "--infill", default="mean", metavar="NAME", help=f"what a removed pixel becomes: {', '.join(INFILLS)}; default: mean"
     )
-    command.add_argument("--seed", type=_seed, default=0, help="of all random draws; default: 0")
+    command.add_argument("--seed", type=seed, default=0, help="of all random draws; default: 0")
 
 
 def _evaluate(command: argparse.ArgumentParser) -> None:
@@ -194,7 +170,7 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
     asked = command.add_argument_group("what is judged, on what")
     asked.add_argument("--data", metavar="FOLDER", help="images, also in folders below; default with --model testbed: its scenes")
     asked.add_argument(
-        "--limit", type=_positive, metavar="N", help=f"at most N images, evenly over the folder; default: all, or {SCENES} scenes"
+        "--limit", type=positive, metavar="N", help=f"at most N images, evenly over the folder; default: all, or {SCENES} scenes"
     )
     asked.add_argument(
         "--target",
@@ -202,11 +178,11 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
     )
     _methods(asked)  # type: ignore[arg-type]  # a group has the same add_argument
     usual = f"{','.join(DEFAULT_METRICS)}, and where the truth is known {','.join(TRUTH_METRICS)}"
-    asked.add_argument("--metrics", type=_names, metavar="A,B,...", help=f"names from `saliency-ext list`; default: {usual}")
-    asked.add_argument("--steps", type=_positive, default=20, metavar="N", help="steps of a curve; default: 20")
+    asked.add_argument("--metrics", type=names, metavar="A,B,...", help=f"names from `saliency-ext list`; default: {usual}")
+    asked.add_argument("--steps", type=positive, default=20, metavar="N", help="steps of a curve; default: 20")
     asked.add_argument("--score", choices=SCORES, default="probability", help="what a curve shows; default: probability")
     asked.add_argument("--no-controls", action="store_true", help="leave out random, centre, edge, grey level and random weights")
-    add_stop(command, _positive)
+    add_stop(command, positive)
     kept = command.add_argument_group("the run")
     kept.add_argument("--out", default="report", metavar="FOLDER", help="where to; default: report")
     kept.add_argument("--resume", action="store_true", help="go on with the run in that folder; refuse to begin another")
@@ -214,7 +190,7 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
     kept.add_argument(
         "--memory-budget", type=evaluate.memory, default=2**30, metavar="BYTES", help="for a forward, as 512M or 2G; default: 1G"
     )
-    kept.add_argument("--pictures", type=_count, default=4, metavar="N", help="images shown with their maps; default: 4")
+    kept.add_argument("--pictures", type=count, default=4, metavar="N", help="images shown with their maps; default: 4")
     kept.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
@@ -231,17 +207,17 @@ def _study(command: argparse.ArgumentParser) -> None:
     command.add_argument("question", choices=tuple(study.QUESTIONS), help="which choices are varied")
     _model(command)
     command.add_argument("--data", metavar="FOLDER", help="images; default with --model testbed: its scenes")
-    command.add_argument("--limit", type=_positive, default=study.IMAGES, metavar="N", help=f"images; default: {study.IMAGES}")
+    command.add_argument("--limit", type=positive, default=study.IMAGES, metavar="N", help=f"images; default: {study.IMAGES}")
     command.add_argument("--target", help="as for evaluate")
     command.add_argument(
-        "--infills", type=_names, default=list(study.INFILL_NAMES), metavar="A,B,...",
+        "--infills", type=names, default=list(study.INFILL_NAMES), metavar="A,B,...",
         help=f"names from `saliency-ext list`, or learned; the first is that of the hyper-parameters; default: "
         f"{','.join(study.INFILL_NAMES)}",
     )  # fmt: skip
-    command.add_argument("--methods", type=_names, default=list(study.OTHERS), metavar="A,B,...", help="ranked besides; default: "
+    command.add_argument("--methods", type=names, default=list(study.OTHERS), metavar="A,B,...", help="ranked besides; default: "
                          + ",".join(study.OTHERS))  # fmt: skip
-    command.add_argument("--masks", type=_positive, default=study.MASKS, metavar="N", help=f"of RISE; default: {study.MASKS}")
-    command.add_argument("--steps", type=_positive, default=10, metavar="N", help="steps of a curve; default: 10")
+    command.add_argument("--masks", type=positive, default=study.MASKS, metavar="N", help=f"of RISE; default: {study.MASKS}")
+    command.add_argument("--steps", type=positive, default=10, metavar="N", help="steps of a curve; default: 10")
     command.add_argument("--score", choices=SCORES, default="probability", help="what a curve shows; default: probability")
-    command.add_argument("--seed", type=_seed, default=0, help="of all random draws; default: 0")
+    command.add_argument("--seed", type=seed, default=0, help="of all random draws; default: 0")
     command.add_argument("--out", default="study", metavar="FOLDER", help="where to; default: study")

@@ -14,10 +14,11 @@ from ..evaluation.team import OtherProcessFailed
 from ..metrics.catalogue import METRICS
 from ..metrics.curve_metric import CurveMetric
 from ..probing import Engine, StratifiedSteps
+from .asked import asked_model
 from .choices import chosen_metrics, make_infill
 from .data import SCENES, Data, load_data
-from .methods import DEFAULT_METHODS, Sampling, chosen_methods
-from .models import LoadedModel, asked_model
+from .methods import Sampling, chosen_methods
+from .models import LoadedModel
 from .outcome import EXIT_CODES, FAILED, INTERRUPTED, CommandError, Outcome, known, refuse
 from .shared import BATCH, Shared
 from .torchrun import process_group
@@ -86,8 +87,7 @@ def run(options: argparse.Namespace) -> Outcome:
     infill = make_infill(options.infill, model.preprocessing, options.seed)
     shared = Shared(infill, options.steps, options.score, options.seed, options.max_batch or BATCH)
     (metric,) = chosen_metrics([options.metric], data, model.preprocessing, shared)
-    names = options.methods or DEFAULT_METHODS
-    methods = chosen_methods(names, model, shared, controls=False, sampling=Sampling(options.samples, data.bank))
+    methods = chosen_methods(options.methods, model, shared, controls=False, sampling=Sampling(options.samples, data.bank))
     written = _file(options.json)
     with process_group() as first:
         found = _ranked(options, model, data, methods, _drawn(metric, options))

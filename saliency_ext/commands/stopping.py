@@ -16,8 +16,8 @@ def add_stop(command: argparse.ArgumentParser, positive: Callable[[str], int]) -
     """Adds the options; positive reads a whole number."""
     group = command.add_argument_group("stop early, the images in random order; if nothing is said, all images are evaluated")
     group.add_argument(
-        "--until-separated", nargs="?", const="", metavar="METRIC", help="when any two methods, and any method and control, are "
-        f"told apart under a metric; default: {_DEFAULT}"
+        "--until-separated", nargs="?", const=_DEFAULT, metavar="METRIC", help="when any two methods, and any method and "
+        f"control, are told apart under a metric; default: {_DEFAULT}"
     )  # fmt: skip
     group.add_argument("--alpha", type=float, help=f"chance that any of these verdicts is wrong; default: {_ALPHA}")
     group.add_argument("--margin", type=float, help="differences that do not matter: pairs within it are alike; default: 0")
@@ -34,7 +34,6 @@ def stop_rule(options: argparse.Namespace, metrics: Sequence[Any]) -> StopRule |
     if metric is None and options.budget is None and options.max_time is None:
         return None
     names = [each.info.name for each in metrics]
-    metric = _DEFAULT if metric == "" else metric
     if metric is not None and metric not in names:
         refuse(f"--until-separated: expected one of --metrics, {', '.join(names)}; got {metric}")
     alpha, margin = (value if given is None else given for value, given in ((_ALPHA, options.alpha), (_MARGIN, options.margin)))

@@ -14,10 +14,11 @@ from ..infill import OtherImage
 from ..protocols import Infill
 from ..report import write_findings
 from ..report.from_study import PAGE
+from .asked import asked_model
 from .choices import INFILLS, make_infill
 from .data import load_data
 from .methods import chosen_methods
-from .models import LoadedModel, asked_model
+from .models import LoadedModel
 from .outcome import EXIT_CODES, Outcome, refuse
 from .shared import BATCH, Shared
 

@@ -2,14 +2,14 @@
 
 import importlib
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from ..models import PreprocessSpec
-from .loaded import Loaded, interpolation_of, numbers, unreadable
+from .loaded import Loaded, Processor, measured, unreadable
 from .partner import partner
 
 _LEAST = (0, 9)
-_CROP_PCT = 0.875  # timm's, where a configuration has none
 
 
 def load(name: str) -> Loaded:
@@ -23,45 +23,47 @@ def load(name: str) -> Loaded:
         Loaded(forward=VisionTransformer(...), preprocessing=PreprocessSpec(...), labels=None)
     """
     model = partner("timm", _LEAST, "timm").create_model(name, pretrained=True).eval()
-    found = importlib.import_module("timm.data").resolve_data_config({}, model=model)
-    return Loaded(model, preprocess_spec(found), class_names(model))
+    return Loaded(model, preprocess_spec(model), class_names(model))
 
 
 def preprocess_spec(config: Any) -> PreprocessSpec:
-    """How pictures become inputs, from a data configuration or from a model.
+    """How pictures become inputs, from a data configuration or from a model: by timm's own transform of it.
 
     Args:
-        config: what `timm.data.resolve_data_config` gives, or a model with `pretrained_cfg`: input_size (C, H, W), mean, std,
-            crop_pct, crop_mode, interpolation.
+        config: what `timm.data.resolve_data_config` gives, or a model with `pretrained_cfg`.
 
     Raises:
-        TypeError: neither of these. ValueError: a configuration that cannot be read.
-
-    Note:
-        The shorter side is the shorter side of the inputs over crop_pct (0.875 if missing, as in timm), rounded down;
-        crop_mode "squash" is no crop.
+        TypeError: neither of these. ValueError: a configuration of which timm makes no transform, or timm is not installed: a
+            configuration means what timm makes of it.
 
     Example:
-        >>> print(preprocess_spec({"input_size": (3, 224, 224), "mean": (0.5,) * 3, "std": (0.5,) * 3, "crop_pct": 0.9}))
-        shorter side 248, middle 224 x 224 (bicubic); mean 0.5, 0.5, 0.5; std 0.5, 0.5, 0.5 (timm)
+        >>> preprocess_spec({"input_size": (3, 224, 224), "crop_pct": 0.9})  # doctest: +SKIP
+        PreprocessSpec(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), size=(224, 224), ...)
     """
     found = getattr(config, "pretrained_cfg", config)
-    expected = "a data configuration or a model that has one"
+    expected = "a data configuration or a model that has one,"
     if not isinstance(found, Mapping):
         unreadable("timm", config, expected)
     try:
-        _, height, width = (int(side) for side in found["input_size"])
-        crop = found.get("crop_pct") or _CROP_PCT
-        return PreprocessSpec(
-            numbers(found["mean"]),
-            numbers(found["std"]),
-            (height, width),
-            shorter=None if found.get("crop_mode") == "squash" else int(min(height, width) / crop),
-            interpolation=interpolation_of(found.get("interpolation"), "bicubic"),
-            source="timm",
-        )
-    except (ValueError, TypeError, KeyError) as error:
+        partner("timm", _LEAST, "timm")
+        options = {"pretrained_cfg": dict(found)} if found is config else {"model": config}
+        return measured(_processor(importlib.import_module("timm.data").resolve_data_config({}, **options)), "timm")
+    except Exception as error:  # of many kinds: whatever timm and torchvision raise
         unreadable("timm", config, expected, error)
+
+
+def _processor(found: Mapping[str, Any]) -> Processor:
+    transform = importlib.import_module("timm.data").create_transform(**found, is_training=False)
+    grey = found["input_size"][0] == 1  # timm reads such pictures grey, and its transform then takes them so
+    return Processor(partial(_of_grey, transform) if grey else transform, partial(_at_side, found))
+
+
+def _of_grey(transform: Any, picture: Any) -> Any:
+    return transform(picture.convert("L"))
+
+
+def _at_side(found: Mapping[str, Any], side: int) -> Processor:
+    return _processor({**found, "input_size": (found["input_size"][0], side, side)})
 
 
 def class_names(model: Any) -> tuple[str, ...] | None:

@@ -1,9 +1,11 @@
 """Image classifiers of torchvision: what their weights say of the inputs. torchvision itself is imported by `load` alone."""
 
+from copy import copy
+from functools import partial
 from typing import Any
 
 from ..models import PreprocessSpec
-from .loaded import Loaded, interpolation_of, numbers, unreadable
+from .loaded import Loaded, Processor, measured, unreadable
 from .partner import partner
 
 _LEAST = (0, 14)
@@ -25,36 +27,44 @@ def load(name: str) -> Loaded:
 
 
 def preprocess_spec(weights: Any) -> PreprocessSpec:
-    """How pictures become inputs, from weights (`ResNet18_Weights.DEFAULT`) or what their `transforms` gives.
+    """How pictures become inputs, from weights (`ResNet18_Weights.DEFAULT`) or from transforms, which are called as they are.
 
     Args:
-        weights: with `transforms`, or with crop_size, resize_size, mean, std and interpolation.
+        weights: with `transforms`, or what that gives, or any other transform from a Pillow picture to (C, H, W).
 
     Raises:
-        TypeError: neither of these. ValueError: sizes or numbers that cannot be read.
+        TypeError: neither of these. ValueError: transforms that fail, or whose inputs no `PreprocessSpec` describes.
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> found = SimpleNamespace(crop_size=[224], resize_size=[256], mean=[0.4] * 3, std=[0.2] * 3, interpolation="bilinear")
-        >>> print(preprocess_spec(found))
-        shorter side 256, middle 224 x 224 (bilinear); mean 0.4, 0.4, 0.4; std 0.2, 0.2, 0.2 (torchvision)
+        >>> import numpy as np, torch
+        >>> def half(picture):
+        ...     return torch.from_numpy(np.array(picture.resize((8, 8)))).movedim(-1, 0) / 127.5 - 1
+        >>> print(preprocess_spec(half))
+        8 x 8 by its own processor; mean 0.5, 0.5, 0.5; std 0.5, 0.5, 0.5 (torchvision)
     """
-    expected = "weights, or their transforms"
-    found = weights.transforms() if callable(getattr(weights, "transforms", None)) else weights
-    if not (hasattr(found, "crop_size") and hasattr(found, "mean")):
+    expected = "weights, or their transforms,"
+    transforms = weights.transforms() if callable(getattr(weights, "transforms", None)) else weights
+    if not callable(transforms):
         unreadable("torchvision", weights, expected)
     try:
-        crop = [int(side) for side in found.crop_size]
-        return PreprocessSpec(
-            numbers(found.mean),
-            numbers(found.std),
-            (crop[0], crop[-1]),
-            shorter=int(found.resize_size[0]),
-            interpolation=interpolation_of(getattr(found, "interpolation", None), "bilinear"),
-            source="torchvision",
-        )
-    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        return measured(_processor(transforms), "torchvision")
+    except Exception as error:  # of many kinds: whatever transforms raise
         unreadable("torchvision", weights, expected, error)
+
+
+def _processor(transforms: Any) -> Processor:
+    sized = isinstance(getattr(transforms, "crop_size", None), list) and isinstance(
+        getattr(transforms, "resize_size", None), list
+    )
+    return Processor(transforms, partial(_at_side, transforms) if sized else None)
+
+
+def _at_side(transforms: Any, side: int) -> Processor:
+    """torchvision's own preset with another crop, and the shorter side in proportion."""
+    changed = copy(transforms)
+    crop = min(transforms.crop_size)
+    changed.crop_size, changed.resize_size = [side], [max(side, int(edge * side / crop)) for edge in transforms.resize_size]
+    return _processor(changed)
 
 
 def class_names(weights: Any) -> tuple[str, ...] | None:

@@ -5,28 +5,32 @@ All but `load` read objects by their shape: transformers itself is imported only
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..checks import bad_value
 from ..models import Classifier, PreprocessSpec
-from .loaded import Loaded, interpolation_of, numbers, unreadable
+from .loaded import ASSUMED, Loaded, Processor, measured, unreadable
 from .partner import partner
 
 _LEAST = (4, 40)
-_CONFIG, _PROCESSOR = "config.json", "preprocessor_config.json"
-_CROPPED_BELOW = 384  # ConvNeXt's processors crop below this side, and squeeze from it on
+_CONFIG = "config.json"
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+_TYPES = ("image_processor_type", "feature_extractor_type")
+_HALF = (0.5,) * 3
 
 
 def load(folder: str | Path) -> Loaded:
     """The classifier in a local folder that `save_pretrained` wrote; weights as safetensors, nothing is downloaded.
 
-    The image processor's file is read as text: its own reader needs torchvision. Without one, the model's `image_size` (else
-    224), mean 0.5 and std 0.5 are assumed, and the source says so.
+    Pictures are prepared by the folder's own image processor. Without one, the model's `image_size` (else 224), mean 0.5 and
+    std 0.5 are assumed, and the source says so.
 
     Raises:
-        ImportError: transformers is missing or too old. FileNotFoundError: no config.json. ValueError: a processor's file that
-            cannot be read. Whatever transformers raises for a folder that holds no image classifier.
+        ImportError: transformers is missing or too old. FileNotFoundError: no config.json. ValueError: a processor that cannot
+            be made or run. Whatever transformers raises for a folder that holds no image classifier.
 
     Example:
         >>> load("none")
@@ -36,7 +40,9 @@ def load(folder: str | Path) -> Loaded:
     """
     place = _folder("transformers.load", folder)
     library = partner("transformers", _LEAST, "transformers")
-    model = library.AutoModelForImageClassification.from_pretrained(place, local_files_only=True, use_safetensors=True)
+    model = library.AutoModelForImageClassification.from_pretrained(
+        place, local_files_only=True, use_safetensors=True, trust_remote_code=False
+    )
     return Loaded(Classifier(model.eval()), folder_spec(place, model), class_names(model))
 
 
@@ -61,59 +67,86 @@ def _folder(function: str, folder: str | Path) -> Path:
 
 
 def folder_spec(folder: Path, model: Any = None) -> PreprocessSpec:
-    """What preprocessor_config.json of a folder says; without it, what is assumed of the model.
+    """How the image processor in a folder prepares pictures; without one, what is assumed of the model.
 
     Raises:
-        ValueError: it cannot be read; the message names the file.
+        ValueError: the processor cannot be made or run; the message names the folder.
     """
-    path = folder / _PROCESSOR
-    size = getattr(getattr(model, "config", None), "image_size", None)
-    if not path.is_file():
-        return preprocess_spec({}, image_size=size, source="assumed")
+    if not any((folder / name).is_file() for name in _PROCESSORS):
+        size = getattr(getattr(model, "config", None), "image_size", None) or 224
+        height, width = size if isinstance(size, list | tuple) else (size, size)
+        return PreprocessSpec(_HALF, _HALF, (int(height), int(width)), interpolation="bilinear", source=ASSUMED)
     try:
-        return preprocess_spec(json.loads(path.read_text(encoding="utf-8")), image_size=size, source=path.name)
-    except (TypeError, ValueError) as error:
-        bad_value("transformers.load", str(path), "to be the settings of an image processor", str(error))
+        return measured(_processor(_read(folder)), _PROCESSORS[0])
+    except Exception as error:  # of many kinds: whatever a processor raises for its settings
+        expected = "to hold an image processor that can be run on a picture"
+        bad_value("transformers.load", str(folder / _PROCESSORS[0]), expected, f"{type(error).__name__}: {error}")
 
 
-def preprocess_spec(processor: Any, *, image_size: Any = None, source: str | None = None) -> PreprocessSpec:
-    """How an image processor prepares pictures.
+def preprocess_spec(processor: Any, *, source: str | None = None) -> PreprocessSpec:
+    """How an image processor prepares pictures: it is called as it is.
 
     Args:
-        processor: an image processor, or its settings: what `to_dict` gives and preprocessor_config.json holds.
-        image_size: where the settings give no size: a number or a pair (of a model's config); 224 if None.
+        processor: an image processor, or its settings: what `to_dict` gives and preprocessor_config.json holds, with the
+            processor's type.
         source: who says so; the name of the class if not given.
 
     Raises:
-        TypeError: neither of these. ValueError: settings that cannot be read.
-
-    Note:
-        Read: size (number, height and width, or shortest edge), centre crop, crop_pct, resample, rescaling with its factor and
-        offset, normalisation. A number beside crop_pct is a shortest edge; height and width alone are not cropped.
-        A processor that squeezes to a size and then crops is read as keeping the aspect.
+        TypeError: neither of these. ValueError: a processor that fails or whose inputs no `PreprocessSpec` describes (one that
+            does not resize, or cuts a picture into patches); settings that name no processor, or transformers is not installed:
+            processors differ in what they make of the same settings.
 
     Example:
-        >>> print(preprocess_spec({"size": {"shortest_edge": 256}, "do_center_crop": True, "crop_size": 224}))
-        shorter side 256, middle 224 x 224 (bilinear); mean 0.5, 0.5, 0.5; std 0.5, 0.5, 0.5 (dict)
+        >>> from transformers import ViTImageProcessor  # doctest: +SKIP
+        >>> print(preprocess_spec(ViTImageProcessor()))  # doctest: +SKIP
+        224 x 224 by its own processor; mean 0.5, 0.5, 0.5; std 0.5, 0.5, 0.5 (ViTImageProcessor)
     """
-    expected = "an image processor or its settings"
-    found = processor.to_dict() if callable(getattr(processor, "to_dict", None)) else processor
-    if not isinstance(found, Mapping):
+    expected = "an image processor or its settings,"
+    of_settings = isinstance(processor, Mapping)
+    if not of_settings and not (callable(processor) and callable(getattr(processor, "to_dict", None))):
         unreadable("transformers", processor, expected)
     try:
-        size, shorter = _sizes(found, image_size)
-        mean, std = _normalisation(found)
-        return PreprocessSpec(
-            mean,
-            std,
-            size,
-            range=_range(found),
-            shorter=shorter,
-            interpolation=interpolation_of(found.get("resample"), "bilinear"),
-            source=source or type(processor).__name__,
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
+        own = _of_settings(processor) if of_settings else processor
+        return measured(_processor(own), source or type(own).__name__)
+    except Exception as error:  # of many kinds: whatever a processor raises for its settings
         unreadable("transformers", processor, expected, error)
+
+
+def _of_settings(settings: Mapping[str, Any]) -> Any:
+    """The processor that transformers makes of settings, by its own reader."""
+    if not any(settings.get(key) for key in _TYPES):
+        raise ValueError(f"settings without {_TYPES[0]}")
+    with TemporaryDirectory() as folder:
+        (Path(folder) / _PROCESSORS[0]).write_text(json.dumps(dict(settings)), encoding="utf-8")
+        return _read(Path(folder))
+
+
+def _read(folder: Path) -> Any:
+    library = partner("transformers", _LEAST, "transformers")
+    return library.AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _processor(own: Any) -> Processor:
+    return Processor(partial(_inputs, own), partial(_at_side, own))
+
+
+def _inputs(own: Any, picture: Any) -> Any:
+    return own(images=picture, return_tensors="pt")["pixel_values"][0]
+
+
+def _at_side(own: Any, side: int) -> Processor:
+    """The same processor with all its sizes in proportion."""
+    settings = own.to_dict()
+    factor = side / min(measured(_processor(own), "").size)
+    for name in ("size", "crop_size"):
+        if (value := settings.get(name)) is not None:
+            sides = dict(value) if isinstance(value, Mapping) else value
+            settings[name] = (
+                {key: None if edge is None else round(edge * factor) for key, edge in sides.items()}
+                if isinstance(sides, dict)
+                else round(sides * factor)
+            )
+    return _processor(type(own).from_dict(settings))
 
 
 def class_names(model: Any) -> tuple[str, ...] | None:
@@ -126,43 +159,3 @@ def class_names(model: Any) -> tuple[str, ...] | None:
     """
     names = getattr(getattr(model, "config", None), "id2label", None) or {}
     return tuple(str(names[index]) for index in sorted(names)) or None
-
-
-def _sizes(found: Mapping[str, Any], image_size: Any) -> tuple[tuple[int, int], int | None]:
-    """Height and width of the inputs, and the shorter side before a crop."""
-    size, share = found.get("size", image_size or 224), found.get("crop_pct")
-    both = _sides(size)
-    edge = both[0] if share is None else int(both[0] / share)
-    if found.get("do_center_crop") and found.get("crop_size") is not None:
-        return _sides(found["crop_size"]), edge
-    is_edge = "shortest_edge" in size if isinstance(size, Mapping) else share is not None and not isinstance(size, list | tuple)
-    if not is_edge:
-        return both, None
-    crops = found.get("do_center_crop") or found.get("do_resize_and_center_crop")  # PoolFormer's: whatever the side
-    return both, edge if share is None or crops or both[0] < _CROPPED_BELOW else None
-
-
-def _sides(size: Any) -> tuple[int, int]:
-    """Height and width from a number, a pair, {"height", "width"} or {"shortest_edge"}."""
-    if isinstance(size, Mapping) and "height" in size:
-        return int(size["height"]), int(size["width"])
-    if isinstance(size, list | tuple):
-        height, width = size
-        return int(height), int(width)
-    edge = int(size["shortest_edge"] if isinstance(size, Mapping) else size)
-    return edge, edge
-
-
-def _normalisation(found: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    mean, std = numbers(found.get("image_mean") or (0.5,) * 3), numbers(found.get("image_std") or (0.5,) * 3)
-    twice = std if found.get("include_top") else (1.0,) * len(std)  # EfficientNet's processors divide once more
-    if found.get("do_normalize") is False:
-        return (0.0,) * len(mean), twice
-    return mean, tuple(first * second for first, second in zip(std, twice, strict=True))
-
-
-def _range(found: Mapping[str, Any]) -> tuple[float, float]:
-    if found.get("do_rescale") is False:
-        return 0.0, 255.0
-    low = -1.0 if found.get("rescale_offset") else 0.0
-    return low, low + round(255 * float(found.get("rescale_factor") or 1 / 255), 6)

@@ -72,10 +72,10 @@ def test_every_name_that_is_listed_can_be_asked_for():
 
 def test_all_leaves_out_what_cannot_be_used():
     plain = LoadedModel("python:x:y", lambda inputs: inputs.mean((2, 3)), PREPARED, None)
-    with pytest.warns(UserWarning) as caught:
+    with pytest.warns(RuntimeWarning) as caught:
         made = chosen_methods(["all"], plain, SHARED, controls=False)
     said = [str(each.message) for each in caught]
-    assert any(text.startswith("--methods all: without agf, which cannot be used on this model: AGF: ") for text in said)
+    assert any(text.startswith("--methods: without agf, which cannot be used on this model: AGF: ") for text in said)
     assert {"gradient", "rise"} <= set(made) and not {"agf", "expected_gradients"} & set(made)
 
 

@@ -7,7 +7,7 @@ from PIL import Image
 from saliency_ext.commands.data import class_number, load_data, picture_files
 from saliency_ext.commands.models import LoadedModel
 from saliency_ext.commands.outcome import CommandError
-from saliency_ext.commands.preprocessing import channels, read_picture
+from saliency_ext.commands.preprocessing import read_picture
 from saliency_ext.models import PreprocessSpec
 from saliency_ext.testbed.recipe import Recipe
 from saliency_ext.testbed.scenes import CLASSES, ENTITY_OF_CLASS, make_scenes
@@ -121,23 +121,6 @@ def test_the_middle_is_cropped_and_the_aspect_kept(tmp_path):
     assert tall.shape == (30, 10, 3), "a window that is taller than the picture is filled, too"
 
 
-@pytest.mark.parametrize(("mode", "colour"), [("L", 128), ("RGBA", (10, 20, 30, 40)), ("P", 3), ("CMYK", (1, 2, 3, 4)), ("1", 1)])
-def test_every_kind_of_picture_becomes_rgb(tmp_path, mode, colour):
-    suffix = "tiff" if mode == "CMYK" else "png"
-    path = picture(tmp_path / f"x.{suffix}", colour, mode=mode)
-    assert read_picture(path, PREPARED).shape == (8, 6, 3)
-
-
-def test_a_turned_photograph_stands_upright(tmp_path):
-    image = Image.new("RGB", (20, 20))
-    image.paste((255, 255, 255), (0, 0, 20, 5))  # bright above, as stored
-    exif = Image.Exif()
-    exif[0x0112] = 3  # to be turned by 180 degrees
-    image.save(tmp_path / "turned.png", exif=exif)
-    shown = read_picture(tmp_path / "turned.png", plain((20, 20)))
-    assert shown[0].sum() == 0 and shown[-1].float().mean() == 255
-
-
 @pytest.mark.parametrize(("name", "middle"), [("nearest", {0, 255}), ("bilinear", {64, 191}), ("bicubic", {53, 202})])
 def test_the_interpolation_is_the_one_that_is_stated(tmp_path, name, middle):
     two = Image.new("RGB", (2, 1))
@@ -146,12 +129,3 @@ def test_the_interpolation_is_the_one_that_is_stated(tmp_path, name, middle):
     found = read_picture(tmp_path / "two.png", plain((1, 4), interpolation=name))[0, :, 0]
     # a quarter of a pixel from one centre: cubic weights 1.5 x^3 - 2.5 x^2 + 1 of 0.75 and 0.25, 0.227 / 1.094 = 53 / 255
     assert {int(found[1]), int(found[2])} == middle
-
-
-def test_numbers_per_channel():
-    assert (
-        channels(None, "--mean") is None and channels("0.5", "--mean") == (0.5,) * 3 and channels("1,2,3", "--std") == (1, 2, 3)
-    )
-    for text, name in (("a", "--mean"), ("1,2", "--mean"), ("0", "--std"), ("", "--std")):
-        with pytest.raises(CommandError, match=f"{name}: expected one number or three"):
-            channels(text, name)
