@@ -127,13 +127,21 @@ def _refuse_nonfinite(argument: str, values: Tensor, start: int) -> None:
 def check_metrics(named: dict[str, Any], found: list[Source], truth: Tensor | None) -> None:
     """Refuses metrics that lack what they need: the truth, or the method itself."""
     for name, metric in named.items():
-        if truth is None and needs_truth(metric):
-            bad_value(_FUNCTION, "truth", f"(N, H, W) bool for metric {name!r}", "None")
         for source in found:
-            if getattr(metric, "needs_explainer", False) and not source.is_method:
+            missing = lacks(metric, source.given, truth)
+            if missing == "truth":
+                bad_value(_FUNCTION, "truth", f"(N, H, W) bool for metric {name!r}", "None")
+            if missing == "method":
                 remedy = "pass the method itself, a callable (inputs, target) -> (N, H, W)"
                 expected = f"to be a method, for metric {name!r} explains other inputs too"
                 bad_type(_FUNCTION, f"maps[{source.name!r}]", expected, type(source.given).__name__, remedy)
+
+
+def lacks(metric: Any, given: Any, truth: Tensor | None) -> str:
+    """What a metric needs and does not get: "truth", or "method" where maps were given; "" for nothing."""
+    if truth is None and needs_truth(metric):
+        return "truth"
+    return "method" if getattr(metric, "needs_explainer", False) and isinstance(given, Tensor | TargetMaps) else ""
 
 
 def named_metrics(metrics: Sequence[Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import copy
 import json
+from collections.abc import Callable
+from types import MethodType
 from typing import Any, ClassVar, Self
 
 import torch
@@ -20,6 +22,23 @@ _partner = partner("torchmetrics", (1, 0), "torchmetrics")
 _BETTER = {"higher": True, "lower": False, "none": None}
 
 
+class _Wrapped:
+    """A method that torchmetrics wraps: anew for each call, so that no metric holds a function that holds it.
+
+    torchmetrics keeps the wrapped one on the metric: such a metric lives on until the garbage collector comes by.
+    """
+
+    def __init__(self, function: Callable[..., Any], wrap: str) -> None:
+        self._function, self._wrap = function, wrap
+        self.__doc__ = function.__doc__
+
+    def __get__(self, metric: Any, owner: type) -> Any:
+        return self._function if metric is None else getattr(metric, self._wrap)(MethodType(self._function, metric))
+
+    def __set__(self, metric: Any, value: Any) -> None:
+        """What torchmetrics would keep."""
+
+
 class SaliencyMetric(_partner.Metric):  # type: ignore[misc, name-defined]  # the partner is untyped here
     """The mean of a metric of `saliency_ext.metrics` over all images that have a value.
 
@@ -33,7 +52,8 @@ class SaliencyMetric(_partner.Metric):  # type: ignore[misc, name-defined]  # th
     Note:
         One sum state, of one size on all ranks: ranks may see different numbers of images, or none. Its name carries a digest of
         the metric and its choices, so `MetricCollection` never takes two metrics for one because their first values agree, and a
-        saved state is not loaded into other choices. Copies and clones judge the same model; pickles hold it.
+        saved state is not loaded into other choices. Copies and clones judge the same model, or its copy where a deep copy takes
+        the model along (see `Evaluator`); pickles hold it. A metric that nobody holds any more is not scored.
         Ties and random infills are keyed by sample ids: pass `sample_ids` for numbers that do not depend on how the images are
         spread over processes. float64 has no place on MPS: keep the metric on the CPU there.
     """
@@ -84,6 +104,8 @@ class SaliencyMetric(_partner.Metric):  # type: ignore[misc, name-defined]  # th
         setattr(self, self._state, self.sums + _sums(result).to(self.sums.device))
         self._seen += len(inputs)
 
+    update = _Wrapped(update, "_wrap_update")  # type: ignore[assignment]
+
     def forward(
         self, inputs: Tensor, target: Target, maps: Any, *, truth: Tensor | None = None, sample_ids: Tensor | None = None
     ) -> Any:
@@ -104,6 +126,26 @@ class SaliencyMetric(_partner.Metric):  # type: ignore[misc, name-defined]  # th
             bad_value(type(self).__name__, "images", "at least one", "none", "call update before compute")
         return total / valued
 
+    compute = _Wrapped(compute, "_wrap_compute")  # type: ignore[assignment]
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """The mean as a figure, as other metrics of torchmetrics draw theirs.
+
+        Args:
+            val: a value of `compute` or `forward`, or a sequence of them, drawn as a line; None: that of now.
+            ax: axes of matplotlib to draw on; None: new ones.
+
+        Returns:
+            Figure and axes.
+
+        Raises:
+            ModuleNotFoundError: matplotlib is missing. ValueError: as `compute`.
+        """
+        from torchmetrics.utilities.plot import plot_single_or_multi_val
+
+        value = self.compute() if val is None else val
+        return plot_single_or_multi_val(value, ax=ax, higher_is_better=self.higher_is_better, name=type(self).__name__)
+
     @property
     def sums(self) -> Tensor:
         """(3,) float64: sum of values, images with a value, images."""
@@ -121,11 +163,12 @@ class SaliencyMetric(_partner.Metric):  # type: ignore[misc, name-defined]  # th
         return torch.arange(self._seen, self._seen + len(inputs), device=inputs.device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """A metric of its own that shares the evaluator, and with it the model."""
-        memo |= {id(self.evaluator): self.evaluator, id(self.judge): self.judge}
+        """A metric of its own, on the model or on its copy: see `Evaluator`."""
+        memo[id(self.judge)] = self.judge
         new = type(self).__new__(type(self))
         memo[id(self)] = new
         new.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        new.evaluator.add(new.judge)
         return new
 
 

@@ -160,19 +160,20 @@ def gradcam_road(*, infill: Infill | None = None, score: str = "probability", se
 def agf(*, mean: Sequence[float], std: Sequence[float]) -> list[Any]:
     """Positive and negative perturbation of AGF and Transformer-Explainability (shirgur, hila-chefer, MIT).
 
-    int(t n) pixels at t = .1 .. .9, neither end. Removed pixels are 0 in [0, 1] BEFORE normalisation, black: (0 - mean) / std.
+    int(t n) pixels at t = .1 .. .9. Removed pixels are 0 in [0, 1] BEFORE normalisation, black: (0 - mean) / std.
     Positive removes the most relevant (lower is better), negative the top of the negated map (higher is better). Top-1 accuracy
     against target="predicted" or the annotation. top-k: undefined on ties, first index first here.
-    The code prints the accuracies; whether an area is their mean or a trapezoid is not known: MoRF and LeRF with the plain mean,
-    then both with the trapezoid over [.1, .9], which is not divided by 0.8.
+    The code prints the accuracies. The published number is, in the authors' words, the trapezoid over t from 0, the clean
+    accuracy (1 for "predicted"), to .9, on the axis 0, .1, .2 ... whatever int(t n) is, and not divided by .9: a flat curve of 1
+    has .9, or 90 where accuracies are in percent.
     """
     if len(mean) != len(std):
         bad_value("agf", "std", f"to hold {len(mean)} numbers, as mean does", len(std))
     if min(std, default=1) <= 0:
         bad_value("agf", "std", "> 0", min(std))
     black = Constant([-m / s for m, s in zip(mean, std, strict=True)])
-    choices: dict[str, Any] = {"schedule": GivenFractions(_TENTHS), "score": "accuracy", "ties": "index"}
-    return [metric(black, **choices, area=area) for area in ("mean", "trapezoid") for metric in (MoRF, LeRF)]
+    schedule = GivenFractions((0.0, *_TENTHS))
+    return [metric(black, schedule, score="accuracy", ties="index", area="tenths") for metric in (MoRF, LeRF)]
 
 
 def srg(*, infill: Infill, segments: int = 25) -> list[Any]:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..checks import bad_value, require_choice
 
-RULES = ("trapezoid", "even", "mean", "steps", "percent")
+RULES = ("trapezoid", "even", "mean", "steps", "tenths", "percent")
 
 
 def area_under(values: Tensor, fractions: Tensor, rule: str = "trapezoid") -> Tensor:
@@ -15,6 +15,7 @@ def area_under(values: Tensor, fractions: Tensor, rule: str = "trapezoid") -> Te
     even       mean over adjacent pairs of (v[i] + v[i+1]) / 2 = (sum - first / 2 - last / 2) / (points - 1)
     mean       mean of the points; with both ends = even + (first + last - 2 even) / (2 points)
     steps      sum over adjacent pairs of (v[i] + v[i+1]) / 2: grows with the number of points
+    tenths     0.1 times steps: the points are at 0, 0.1, 0.2, ...
     percent    100 times even: a flat curve of height 1 has area 100
 
     Args:
@@ -41,4 +42,6 @@ def area_under(values: Tensor, fractions: Tensor, rule: str = "trapezoid") -> Te
     if rule == "mean":
         return values.mean(-1)
     steps = torch.trapezoid(values, dx=1.0, dim=-1)
+    if rule == "tenths":
+        return steps / 10
     return steps if rule == "steps" else steps / (points - 1) * (100 if rule == "percent" else 1)

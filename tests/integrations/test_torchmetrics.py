@@ -1,6 +1,7 @@
 """Metric classes inside torchmetrics: class = functional; split = whole; several processes; copies and states."""
 
 import copy
+import functools
 import gc
 import pickle
 
@@ -122,9 +123,96 @@ def test_a_changed_batch_is_scored_again(data):
     second.update(images, target, maps)
     assert evaluator.passes == 2
     del second
-    gc.collect()  # torchmetrics ties a metric to itself
     first.update(images, target, maps)  # nobody holds the other any more
     assert evaluator.passes == 3 and len(evaluator._metrics) == 1
+
+
+def test_a_dropped_metric_is_not_scored_and_fails_nobody(data):
+    """At once, not when the garbage collector comes by."""
+    images, target, maps, truth = data
+    evaluator = classes.Evaluator(Net())
+    kept = make(classes, "Deletion", evaluator)
+    gc.disable()
+    try:
+        for _ in range(2):
+            dropped = make(classes, "PointingGame", evaluator)
+            dropped.update(images, target, maps, truth=truth)
+            dropped.compute()
+            del dropped
+        assert len(evaluator._metrics) == 1
+        kept.update(images, target, maps)  # without a truth
+    finally:
+        gc.enable()
+    assert kept.compute().isfinite()
+
+
+def test_a_metric_that_is_held_but_not_updated_fails_nobody_and_is_left_out(data):
+    images, target, maps, truth = data
+    evaluator = classes.Evaluator(Net())
+    asking = make(classes, "Deletion", evaluator)
+    others = [make(classes, name, evaluator) for name in ("PointingGame", "MaxSensitivity", "Infidelity")]
+    for start in (0, 3):  # the batch has no truth and no method for two of them; the third lets its result lie
+        asking.update(images[start : start + 3], target[start : start + 3], maps[start : start + 3])
+    once = evaluator.engine.counters.unique
+    asking.update(images[:3], target[:3], maps[:3], sample_ids=torch.arange(3))
+    alone = make(classes, "Deletion", classes.Evaluator(Net()))
+    alone.update(images[:3], target[:3], maps[:3])
+    assert evaluator.engine.counters.unique - once == alone.evaluator.engine.counters.unique
+    others[2].update(images[:3], target[:3], maps[:3], sample_ids=torch.arange(3))
+    with pytest.raises(ValueError, match="expected truth"):
+        others[0].update(images, target, maps)
+
+
+class Holder(torch.nn.Module):
+    """A net and a metric on it, the one or the other first; the metric reaches the net in a way of its own."""
+
+    def __init__(self, reach, metric_first):
+        super().__init__()
+        self.metric = None
+        net = Net()
+        if not metric_first:
+            self.net = net
+        self.metric = torchmetrics.MetricCollection([make(classes, "Deletion", classes.Evaluator(reach(net)))])
+        self.net = net
+
+    def value(self, images, target, maps):
+        self.metric.reset()
+        self.metric.update(images, target, maps)
+        return self.metric.compute()["Deletion"].item()
+
+
+@pytest.mark.parametrize("metric_first", [True, False])
+@pytest.mark.parametrize("reach", [lambda net: net, lambda net: net.forward, lambda net: functools.partial(net)])
+def test_the_metric_of_a_copied_module_judges_the_copied_net(data, reach, metric_first):
+    images, target, maps, _ = data
+    module = Holder(reach, metric_first)
+    before = module.value(images, target, maps)
+    for average in (copy.deepcopy(module), copy.deepcopy(copy.deepcopy(module))):
+        with torch.no_grad():
+            for weights in average.net.parameters():
+                weights.zero_()
+        assert average.value(images, target, maps) == pytest.approx(0.2)  # every probability is 1/5
+    assert module.value(images, target, maps) == before
+
+
+def test_a_copy_that_must_judge_the_original_net_says_so(data):
+    images, target, maps, _ = data
+    module = Holder(lambda net: lambda inputs: net(inputs), False)
+    average = copy.deepcopy(module)
+    with pytest.warns(RuntimeWarning, match="the copy of a metric judges the original"):
+        assert average.value(images, target, maps) == module.value(images, target, maps)
+
+
+def test_plot(data, monkeypatch):
+    import torchmetrics.utilities.plot as drawing
+
+    metric, drawn = make(classes, "Deletion", classes.Evaluator(Net())), []
+    metric.update(*data[:3])
+    monkeypatch.setattr(drawing, "plot_single_or_multi_val", lambda value, **options: drawn.append((value, options)))
+    metric.plot()
+    metric.plot([0.5, 0.25], ax="axes")
+    assert drawn[0] == (metric.compute(), {"ax": None, "higher_is_better": False, "name": "Deletion"})
+    assert drawn[1] == ([0.5, 0.25], {"ax": "axes", "higher_is_better": False, "name": "Deletion"})
 
 
 def test_faults_are_counted_not_averaged(data):
@@ -153,7 +241,8 @@ def test_copies_and_pickles_are_metrics_of_their_own(data):
         assert [value.item() for value in collection.compute().values()] == before
         assert [value.item() for value in other.compute().values()] != before
     assert copy.deepcopy(collection)["Deletion"].evaluator.model is model
-    restored = pickle.loads(pickle.dumps(collection))["Deletion"].evaluator
+    unpickled = pickle.loads(pickle.dumps(collection))
+    restored = unpickled["Deletion"].evaluator
     assert restored is not evaluator and len(restored._metrics) == 2 and restored.model is not model
 
 

@@ -107,10 +107,9 @@ class Published:
 
     def agf(self):
         black = np.broadcast_to(np.array([-1.0, -0.5, -0.25])[:, None, None], self.image.shape)
-        counts = [int(t * self.n) for t in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)]
+        counts = [int(t * self.n) for t in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)]
         hits = [self.logits(order, counts, black).argmax(1) == self.target for order in (self.first, self.last)]
-        trapezoids = [np.sum(np.diff(counts) * (h[1:].astype(float) + h[:-1]) / 2) / self.n for h in hits]
-        return [*(np.mean(h) for h in hits), *trapezoids]
+        return [np.sum(0.1 * (h[1:].astype(float) + h[:-1]) / 2) for h in hits]
 
     def srg(self):
         labels = slic(torch.from_numpy(self.image)[None])[0].numpy()
