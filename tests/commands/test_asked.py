@@ -137,30 +137,35 @@ def methods(model, names, shared, controls=True):
 
 
 @pytest.mark.parametrize("make", [pruned, normed])
-def test_a_control_that_cannot_be_made_is_left_out_unless_asked_for(make, shared):
-    """Weights that are computed from others cannot be drawn at random."""
-    with pytest.warns(RuntimeWarning, match=r"controls \(--no-controls leaves out all\): without gradient_random_weights"):
-        made = methods(make(), ["gradient"], shared)
+def test_recomputed_weights_have_all_controls(make, shared):
+    assert "gradient_random_weights" in methods(make(), ["gradient"], shared)
+
+
+def failing(monkeypatch, name):
+    """A method of that name cannot be made, of any model."""
+    make = catalogue.make_method
+
+    def fails(entry, *arguments, random_weights, **options):
+        if name == f"{entry.name}{'_random_weights' * random_weights}":
+            raise ValueError("it cannot be made")
+        return make(entry, *arguments, random_weights=random_weights, **options)
+
+    monkeypatch.setattr("saliency_ext.commands.methods.make_method", fails)
+
+
+def test_a_control_that_cannot_be_made_is_left_out_unless_asked_for(shared, monkeypatch):
+    failing(monkeypatch, "gradient_random_weights")
+    with pytest.warns(RuntimeWarning, match=r"controls \(--no-controls leaves out all\): without gradient_random_weights, which"):
+        made = methods(net(), ["gradient"], shared)
     assert set(made) == {"gradient", "random", "centre", "edge", "grey_level"}
     with pytest.raises(CommandError, match="--methods: gradient_random_weights cannot be used on this model"):
-        methods(make(), ["gradient", "gradient_random_weights"], shared)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert "gradient_random_weights" in methods(net(), ["gradient"], shared)
+        methods(net(), ["gradient", "gradient_random_weights"], shared)
 
 
 def test_a_usual_method_that_cannot_be_made_is_left_out_unless_asked_for(shared, monkeypatch):
-    make = catalogue.make_method
-
-    def fails(entry, *arguments, **options):
-        if entry.name == "grad_cam":
-            raise ValueError("no feature map")
-        return make(entry, *arguments, **options)
-
-    monkeypatch.setattr("saliency_ext.commands.methods.make_method", fails)
-    flat = net()
-    with pytest.warns(RuntimeWarning, match="--methods: without grad_cam"):
-        made = methods(flat, None, shared, controls=False)
+    failing(monkeypatch, "grad_cam")
+    with pytest.warns(RuntimeWarning, match="--methods: without grad_cam, which cannot be used on this model: it cannot be made"):
+        made = methods(net(), None, shared, controls=False)
     assert "gradient" in made and "grad_cam" not in made
     with pytest.raises(CommandError, match="--methods: grad_cam cannot be used on this model"):
-        methods(flat, ["gradient", "grad_cam"], shared, controls=False)
+        methods(net(), ["gradient", "grad_cam"], shared, controls=False)
