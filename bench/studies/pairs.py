@@ -27,7 +27,7 @@ from torch import Tensor
 from saliency_ext.attribution import GradCAM, InputXGradient, IntegratedGradients, LayerCAM
 from saliency_ext.disambiguation import PairFinder, PairResult, preset, proof_json, read_proof, verify
 from saliency_ext.evaluation.describe import tensor_digest
-from saliency_ext.evaluation.intervals import NORMAL_95
+from saliency_ext.evaluation.intervals import share_interval
 from saliency_ext.infill import Blur, DatasetMean, GaussianNoise, ImageExtreme
 from saliency_ext.segmentation import grid
 from saliency_ext.testbed.load import load_net
@@ -78,12 +78,7 @@ def methods(model: Any) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
 
 def wilson(hits: int, count: int) -> list[float]:
     """95 % interval of a share."""
-    if count == 0:
-        return [math.nan, math.nan]
-    share, z2 = hits / count, NORMAL_95**2
-    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = NORMAL_95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count**2)) / (1 + z2 / count)
-    return [middle - half, middle + half]
+    return [math.nan, math.nan] if count == 0 else list(share_interval(hits, count))
 
 
 def measured(model: Any, part: Slice, rules: str, attribution: Any, infill: str) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def _rows(
         if (seed + 1) % _COLUMNS == 0 or seed + 1 == coverage_reseeds:
             for key, columns in sampled.items():
                 if columns:
-                    low, high = interval(bootstrap_means(torch.stack(columns, 1)))
+                    low, high = interval(bootstrap_means(torch.stack(columns, 1)), len(columns[0]))
                     mean = truth[key].mean()
                     inside[key] += int(((low <= mean) & (mean <= high)).sum())
                     columns.clear()

@@ -10,7 +10,8 @@ from ..evaluation.intervals import Summary, summarise
 from ..evaluation.results import Results
 from ..evaluation.saved import read_results, read_run, read_table
 from ..metrics.result import MetricResult
-from .condition import Row, failures, parse_condition
+from ..report.data import CONTROL
+from .condition import TOO_FEW, Row, failures, parse_condition
 from .outcome import CONDITION, DONE, CommandError, Outcome, refuse
 
 
@@ -22,7 +23,8 @@ def run(options: argparse.Namespace) -> Outcome:
     pairs = [pair for pair in first.results if pair in second.results]
     if not pairs:
         refuse("compare: the two runs have no map and metric in common")
-    rows = [_row(*pair, first.results[pair], second.results[pair], both) for pair in pairs]
+    controls = first.controls | second.controls
+    rows = [_row(*pair, first.results[pair], second.results[pair], both, pair[0] in controls) for pair in pairs]
     lines = [_heading(first, second, both), "", _table(rows)]
     lines += _only(first, second)
     failed = failures(conditions, rows)
@@ -47,6 +49,11 @@ class _Run:
     def __init__(self, folder: Path, results: Results, record: dict[str, object], samples: list[tuple[int, str]]) -> None:
         self.folder, self.results, self.record, self.samples = folder, results, record, samples
 
+    @property
+    def controls(self) -> set[str]:
+        """Names of the maps that know nothing of the model."""
+        return {name for name, info in self.results.methods.items() if info.family == CONTROL}
+
     @staticmethod
     def read(folder: str) -> "_Run":
         try:
@@ -66,16 +73,25 @@ def _places(first: list[tuple[int, str]], second: list[tuple[int, str]]) -> tupl
     return places[:, 0], places[:, 1]
 
 
-def _row(name: str, metric: str, first: MetricResult, second: MetricResult, both: tuple[torch.Tensor, torch.Tensor]) -> Row:
+def _row(
+    name: str,
+    metric: str,
+    first: MetricResult,
+    second: MetricResult,
+    both: tuple[torch.Tensor, torch.Tensor],
+    control: bool,
+) -> Row:
     a, b = first.values[both[0]], second.values[both[1]]
     valid = first.valid[both[0]] & second.valid[both[1]]
     change = summarise((b - a)[valid], len(a))
     means = [float(values[valid].mean()) if bool(valid.any()) else float("nan") for values in (a, b)]
     numbers = {"first": means[0], "second": means[1], "change": change.mean, "change_low": change.low, "change_high": change.high}
-    return Row(name, metric, numbers, _verdict(change, first.info.sign))
+    return Row(name, metric, numbers, _verdict(change, first.info.sign), control)
 
 
 def _verdict(change: Summary, sign: int) -> str:
+    if change.too_few:
+        return TOO_FEW
     if not (change.low > 0 or change.high < 0):
         return "not told apart"
     if sign == 0:
@@ -109,7 +125,7 @@ def _table(rows: list[Row]) -> str:
     ]
     for row in rows:
         n = row.numbers
-        interval = f"[{n['change_low']:+.4f}, {n['change_high']:+.4f}]"
+        interval = "" if row.verdict == TOO_FEW else f"[{n['change_low']:+.4f}, {n['change_high']:+.4f}]"
         lines.append(
             f"{row.map:<{wide[0]}}  {row.metric:<{wide[1]}}  {n['first']:>8.4f}  {n['second']:>8.4f}  {n['change']:>+8.4f}  "
             f"{interval:<20}  {row.verdict}"

@@ -9,6 +9,7 @@ from .outcome import refuse
 
 FIELDS = ("first", "second", "change", "change_low", "change_high")
 WORSE = "worse"
+TOO_FEW = "too few images"
 _OPERATORS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _FORM = re.compile(r"(?P<map>.+)\.(?P<metric>[^.\s]+)\.(?P<field>\w+)\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[-+.\deE]+)")
 _HELP = (
@@ -24,7 +25,8 @@ class Row:
     map: str
     metric: str
     numbers: Mapping[str, float]
-    verdict: str  # "better", "worse", "not told apart" or "changed" where no direction is better
+    verdict: str  # "better", "worse", "not told apart", "too few images", or "changed" where no direction is better
+    control: bool = False  # knows nothing of the model: what becomes of it fails nothing
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,20 @@ def parse_condition(text: str) -> Condition:
 
 
 def failures(conditions: Sequence[Condition], rows: Sequence[Row]) -> list[str]:
-    """A line for each condition and row that fails; a condition that no row can meet is refused: it is a slip of the pen."""
+    """A line for each condition and row that fails; a condition that no row can meet is refused: it is a slip of the pen.
+
+    Controls fail nothing: they know nothing of the model, so a change of theirs is none of the model's or of a method's.
+    """
     lines = []
     for condition in conditions:
         about = [row for row in rows if condition.map in ("*", row.map) and condition.metric in ("*", row.metric)]
         if not about:
             known = ", ".join(f"{row.map}.{row.metric}" for row in rows)
             refuse(f"--fail-if: {condition.text!r} is about no map and metric of both runs; there are {known}")
+        if condition.map != "*" and all(row.control for row in about):
+            refuse(f"--fail-if: {condition.text!r} is about {condition.map}, a control: only methods can fail")
         for row in about:
-            if condition.holds(row):
+            if condition.holds(row) and not row.control:
                 said = row.verdict if condition.field == WORSE else f"{condition.field} {row.numbers[condition.field]:.4f}"
                 lines.append(f"{condition.text}: {row.map} under {row.metric}, {said}")
     return lines

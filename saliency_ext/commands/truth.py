@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-from ..evaluation.intervals import summarise
 from ..evaluation.kendall import agreement
 from ..evaluation.results import Results
 from ..evaluation.saved import read_results, read_run
@@ -74,8 +73,7 @@ def gathered(results: Results, record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _summary(results: Results, name: str, metric: str) -> dict[str, float]:
-    result = results[name, metric]
-    found = summarise(result.values[result.valid], len(result.values))
+    found = results.summary(name, metric)
     return {"mean": found.mean, "low": found.low, "high": found.high, "images": found.images}
 
 
@@ -137,7 +135,7 @@ def _heading(metric: str) -> str:
 def _cell(found: dict[str, Any], spread: bool, images: int) -> str:
     if found["images"] == 0:
         return "none"
-    text = f"{found['mean']:.3f}" + (f" [{found['low']:.3f}, {found['high']:.3f}]" if spread and found["images"] > 1 else "")
+    text = f"{found['mean']:.3f}" + (f" [{found['low']:.3f}, {found['high']:.3f}]" if spread and found["low"] is not None else "")
     few = f"{found['images']} image{'' if found['images'] == 1 else 's'}"
     return text if found["images"] == images else f"{text} ({few})"
 
@@ -146,8 +144,8 @@ def _agreement_rows(content: dict[str, Any]) -> list[list[str]]:
     rows = [["rankings of the methods by", "and by", "Kendall's tau", "methods"]]
     for order, row in content["agreement"].items():
         for truth, found in row.items():
-            known = found["tau"] is not None and found["low"] is not None
-            text = f"{found['tau']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]" if known else "none"
+            text = "none" if found["tau"] is None else f"{found['tau']:+.2f}"
+            text += "" if found["low"] is None else f" [{found['low']:+.2f}, {found['high']:+.2f}]"
             rows.append([_heading(order), _heading(truth), text, str(found["methods"])])
     return rows
 

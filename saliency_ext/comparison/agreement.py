@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value, require_dtype, require_ndim, require_shape, require_tensor
-from ..evaluation.intervals import Summary, bootstrap_means, interval, summarise
+from ..evaluation.intervals import Summary, bootstrap_means, fewest_images, interval, summarise
 from ..evaluation.kendall import kendall_tau
 
 _AT_ONCE = 200  # resamples whose orders are compared together
@@ -78,7 +78,7 @@ def rank_agreement(scores: Tensor, settings: Sequence[str], methods: Sequence[st
     tau, rho, flips = found.compared(found.means[None])
     pairs = torch.triu_indices(len(settings), len(settings), 1)
     resampled = [part[:, pairs[0], pairs[1]].mean(1) for part in found.resampled]
-    low, high = interval(found.resampled[0]) if len(values) > 1 else (torch.full_like(tau[0], torch.nan),) * 2
+    low, high = interval(found.resampled[0], len(values))
     measured = [each[0][pairs[0], pairs[1]].mean() for each in (tau, rho, flips)]
     mean_tau, mean_rho, share = (
         _summary(value, draws, images, len(values)) for value, draws in zip(measured, resampled, strict=True)
@@ -155,7 +155,7 @@ def disagreement(first: Tensor, second: Tensor) -> Summary:
     if values.shape[2] < 2:
         bad_value("disagreement", "first", "of at least two maps", values.shape[2])
     signs = _signs(values)
-    return summarise((signs[:, 0] * signs[:, 1] < 0).double().mean(1), images)
+    return summarise((signs[:, 0] * signs[:, 1] < 0).double().mean(1), images, share=True)
 
 
 def krippendorff_alpha(scores: Tensor) -> Summary:
@@ -211,10 +211,10 @@ class _Orders:
 
     def decided(self, pairs: Tensor) -> float:
         """Share of pairs of methods in opposite order, both times with an interval that leaves out 0."""
-        if len(self.values) < 2:
+        if len(self.values) < fewest_images():
             return float("nan")
         one, other = torch.triu_indices(self.means.shape[1], self.means.shape[1], 1)
-        low, high = interval(self.drawn[:, :, one] - self.drawn[:, :, other])
+        low, high = interval(self.drawn[:, :, one] - self.drawn[:, :, other], len(self.values))
         sure = (low > 0).double() - (high < 0).double()
         return float((sure[pairs[0]] * sure[pairs[1]] < 0).double().mean())
 
@@ -243,7 +243,5 @@ def _complete(function: str, scores: Tensor) -> tuple[Tensor, int]:
 def _summary(value: Tensor, drawn: Tensor, images: int, count: int) -> Summary:
     """A measured value with the interval of its resamples."""
     known = drawn[drawn.isfinite()]
-    if count < 2 or len(known) == 0:
-        return Summary(float(value), float("nan"), float("nan"), count, images - count)
-    low, high = interval(known)
+    low, high = interval(known, count) if len(known) else (torch.nan, torch.nan)
     return Summary(float(value), float(low), float(high), count, images - count)

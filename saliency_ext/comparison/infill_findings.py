@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from ..evaluation.intervals import Summary, bootstrap_means, interval, summarise
+from ..evaluation.intervals import Summary, bootstrap_means, fewest_images, interval, summarise
 from .agreement import disagreement, more_stable, rank_agreement, self_advantage
 from .findings import TOO_FEW, Finding, Matrix, Trace, judged, said
 from .material import AREAS
@@ -50,7 +50,7 @@ def _reliability(found: Neutrality) -> Trace:
     for name, curves in zip(found.names, found.curves, strict=True):
         known = curves[curves.isfinite().all(1)]
         mean = known.mean(0)
-        low, high = interval(bootstrap_means(known)) if len(known) > 1 else (mean, mean)
+        low, high = interval(bootstrap_means(known), len(known)) if len(known) >= fewest_images() else (mean, mean)
         lines[name] = (mean.tolist(), low.tolist(), high.tolist())
     title = "Largest probability while random pixels are filled (N7)"
     return Trace(title, "share of pixels filled", "largest probability", found.fractions.tolist(), lines)

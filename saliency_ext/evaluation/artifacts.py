@@ -12,7 +12,7 @@ from .results import Results
 
 @dataclass(frozen=True)
 class ArtifactBound:
-    """E*(t) at the fractions (S,): the bound, a 95 % interval, and which map gives it."""
+    """E*(t) at the fractions (S,): the bound, a 95 % interval (NaN for too few images), and which map gives it."""
 
     fractions: Tensor
     bound: Tensor
@@ -51,7 +51,7 @@ def artifact_bound(results: Results, metric: str = "fidelity") -> ArtifactBound:
     drops = torch.stack([curve[:, :1] - curve for curve in curves], 1)  # (n, maps, S)
     means = bootstrap_means(drops).clamp(min=0).amin(1)
     centre = drops.mean(0)
-    low, high = interval(means)
+    low, high = interval(means, len(drops))
     names = list(named)
     fractions = every[0].fractions
     if fractions is None:

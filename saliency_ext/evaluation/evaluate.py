@@ -96,7 +96,8 @@ def evaluate(
             _refuse_nonfinite("inputs", part.inputs, part.start)
         for pair, result in scoring.chunk(part).items():
             parts.setdefault(pair, []).append(result)
-    return Results({pair: concatenate(results) for pair, results in parts.items()}, runner.counters)
+    made = {pair: concatenate(results) for pair, results in parts.items()}
+    return Results(made, runner.counters, methods={source.name: source.given.info for source in found if source.is_method})
 
 
 def _check_sizes(inputs: Tensor, found: list[Source], on_bad: str) -> None:

@@ -61,7 +61,7 @@ def agreement(first: Tensor, second: Tensor) -> Agreement:
         return Agreement(torch.nan, torch.nan, torch.nan, methods, images)
     means, drawn = together.mean(0), bootstrap_means(together)
     taus = kendall_tau(drawn[:, 0], drawn[:, 1])
-    low, high = interval(taus[taus.isfinite()]) if bool(taus.isfinite().any()) else (taus[0], taus[0])
+    low, high = interval(taus[taus.isfinite()], images) if bool(taus.isfinite().any()) else (taus[0], taus[0])
     return Agreement(float(kendall_tau(means[0], means[1])), float(low), float(high), methods, images)
 
 

@@ -7,21 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import bad_value
+from ..metrics.catalogue import OWN_MINUS_OTHER
 from ..metrics.result import MetricResult
 from ..probing import Counters
+from ..protocols import MethodInfo
 from .intervals import Summary, summarise, unpaired
 from .stopping import Stopped
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Mean paired difference between two maps under one metric, with a bootstrap 95 % interval."""
+    """Mean paired difference between two maps under one metric, with its 95 % interval."""
 
     difference: Summary
-    better: str | None  # name of the better map, None where they cannot be told apart
+    better: str | None  # name of the better map, None where they cannot be told apart, or the images are too few
 
     def __str__(self) -> str:
         low, high = self.difference.low, self.difference.high
+        if self.difference.too_few:
+            return f"{self.difference.mean:+.4f} over {self.difference.images} images: too few images to tell them apart"
         verdict = f"{self.better} is better" if self.better else "cannot be told apart"
         return f"{self.difference.mean:+.4f} [{low:+.4f}, {high:+.4f}] over {self.difference.images} images: {verdict}"
 
@@ -31,14 +35,20 @@ class Results:
 
     Example: `results["gradcam", "deletion"].values`, `results.summary("gradcam", "deletion")`,
     `results.compare("gradcam", "random", "deletion")`, `results.rows()`. `results.stopped`: where a study with a stop rule ended.
+    `results.methods`: name of a map -> `MethodInfo` of the method that made it, where one did.
     """
 
     def __init__(
-        self, results: Mapping[tuple[str, str], MetricResult], counters: Counters, stopped: Stopped | None = None
+        self,
+        results: Mapping[tuple[str, str], MetricResult],
+        counters: Counters,
+        stopped: Stopped | None = None,
+        methods: Mapping[str, MethodInfo] | None = None,
     ) -> None:
         self._results = dict(results)
         self.counters = counters
         self.stopped = stopped
+        self.methods = dict(methods or {})
 
     def __getitem__(self, names: tuple[str, str]) -> MetricResult:
         if names not in self._results:
@@ -54,8 +64,7 @@ class Results:
 
     def summary(self, map_name: str, metric: str) -> Summary:
         """Mean and interval of one map under one metric."""
-        result = self[map_name, metric]
-        return summarise(result.values[result.valid], len(result.values))
+        return summary_of(self[map_name, metric])
 
     def unpaired_summary(self, map_name: str, metric: str = "fidelity") -> Summary:
         """A fidelity with the interval that takes its two areas as independent, as published; `summary` has the paired one."""
@@ -66,7 +75,11 @@ class Results:
         return unpaired(result.extras["auc_lif"][ok], result.extras["auc_mif"][ok], len(ok))
 
     def compare(self, first: str, second: str, metric: str) -> Comparison:
-        """Paired difference first - second, image by image; better by the metric's direction if the interval excludes 0."""
+        """Paired difference first - second, image by image; better by the metric's direction if the interval excludes 0.
+
+        Two maps that are equally good on average are told apart in at most one comparison of twenty, also with few images; below
+        six none is. See `simultaneous_intervals`.
+        """
         a, b = self[first, metric], self[second, metric]
         both = a.valid & b.valid
         difference = summarise((a.values - b.values)[both], len(both))
@@ -142,11 +155,17 @@ class Results:
         lines = [f"{'map':<{wide}}  {'metric':<{max(long, 6)}} {'mean':>9}  {'95 % interval':<20} {'images':>6}  better"]
         for map_name, metric in self._results:
             s, direction = self.summary(map_name, metric), self._results[map_name, metric].info.direction
-            interval = f"[{s.low:.4f}, {s.high:.4f}]"
+            interval = "too few images" if s.too_few else f"[{s.low:.4f}, {s.high:.4f}]"
             lines.append(
                 f"{map_name:<{wide}}  {metric:<{max(long, 6)}} {s.mean:>9.4f}  {interval:<20} {s.images:>6}  {direction}"
             )
         return "\n".join(lines if self.stopped is None else [*lines, "", str(self.stopped)])
+
+
+def summary_of(result: MetricResult) -> Summary:
+    """Mean and interval of a result; of hits and misses, that of a share."""
+    difference = result.info.name.endswith(OWN_MINUS_OTHER)
+    return summarise(result.values[result.valid].double(), len(result.values), share=not difference)
 
 
 def plain(value: Any) -> object:

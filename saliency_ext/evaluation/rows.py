@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..metrics.result import UNREADABLE_SAMPLE, MetricResult
 from ..probing import Counters
-from ..protocols import MetricInfo
+from ..protocols import MethodInfo, MetricInfo
 from .describe import without_addresses
 from .results import Results, plain
 from .stopping import Stopped
@@ -105,7 +105,13 @@ def table_of(run: str, about: Identity, families: Mapping[str, str], results: Ma
     return pyarrow().table({name: columns[name] for name in layout.names}, schema=layout)
 
 
-def results_of(table: Any, infos: Mapping[str, MetricInfo], counters: Counters, stopped: Stopped | None = None) -> Results:
+def results_of(
+    table: Any,
+    infos: Mapping[str, MetricInfo],
+    counters: Counters,
+    stopped: Stopped | None = None,
+    methods: Mapping[str, MethodInfo] | None = None,
+) -> Results:
     """What `evaluate` would have returned, from rows as `table_of` orders them."""
     pairs: dict[Pair, None] = {}
     for method, metric in zip(table["method"], table["metric"], strict=True):
@@ -126,7 +132,7 @@ def results_of(table: Any, infos: Mapping[str, MetricInfo], counters: Counters, 
             _by_name(own["curves"].combine_chunks()),
             _by_name(own["extras"].combine_chunks()),
         )
-    return Results(found, counters, stopped)
+    return Results(found, counters, stopped, methods)
 
 
 def _columns(result: MetricResult, about: Identity) -> dict[str, list[Any]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..checks import bad_value
 from ..probing import Counters
-from ..protocols import MetricInfo
+from ..protocols import MethodInfo, MetricInfo
 from .files import read_json, read_parquet, write_json
 from .results import Results
 from .rows import results_of
@@ -40,9 +40,11 @@ def read_results(folder: str | Path) -> Results:
     Raises:
         ValueError: the folder holds no finished study.
     """
-    infos = {name: MetricInfo(**info) for name, info in read_run(folder)["about"]["metrics"].items()}
-    summary = read_summary(folder)
-    return results_of(read_table(folder), infos, Counters(**summary["counters"]), Stopped.read(summary.get("stopped")))
+    about, summary = read_run(folder)["about"], read_summary(folder)
+    infos = {name: MetricInfo(**info) for name, info in about["metrics"].items()}
+    methods = {name: MethodInfo(**info) for name, info in about["methods"].items()}
+    counters, stopped = Counters(**summary["counters"]), Stopped.read(summary.get("stopped"))
+    return results_of(read_table(folder), infos, counters, stopped, methods)
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from math import nan
 from torch import Tensor
 
 from ..checks import bad_value, require_ndim, require_tensor
-from ..evaluation.intervals import Summary, summarise
-from ..evaluation.results import Results
+from ..evaluation.intervals import Summary
+from ..evaluation.results import Results, summary_of
 from ..evaluation.stopping import Stopped
 from ..metrics.catalogue import meaning_of, role_of
 from ..metrics.result import DEGENERATE_MAP, FLAT_CURVE, MetricResult
@@ -120,7 +120,7 @@ class ReportData:
     def summary(self, method: str, metric: str) -> Summary:
         """Mean and interval of a method under a metric; NaN where nothing was measured."""
         result = self.result(method, metric)
-        return Summary(nan, nan, nan, 0, self.images) if result is None else summarise(result.values[result.valid], self.images)
+        return Summary(nan, nan, nan, 0, self.images) if result is None else summary_of(result)
 
 
 def gather(
@@ -141,7 +141,7 @@ def gather(
     Args:
         results: of `evaluate`; at least one map under one metric.
         title: of the report.
-        methods: name of a map -> its info, where known.
+        methods: name of a map -> its info, in place of what the results know of it.
         controls: names of maps that know nothing of the model, besides those whose info says so.
         samples: a name per image; their numbers if not given.
         reasons: per image why it could not be read, or "".
@@ -160,7 +160,7 @@ def gather(
     unknown = [name for name in controls if name not in names]
     if unknown:
         bad_value("gather", "controls", f"to be among {', '.join(names)}", ", ".join(unknown))
-    known = methods or {}
+    known = results.methods | dict(methods or {})
     lines = [MethodLine(name, _info(name, known.get(name), name in controls)) for name in names]
     found = {pair: results[pair] for pair in results}
     images = max(len(result.values) for result in found.values())

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import torch
 
-from ..evaluation.intervals import Summary, bootstrap_means, interval
+from ..evaluation.intervals import Summary, bootstrap_means, fewest_images, interval
 from ..metrics.result import MetricResult
 from .formatting import number, span, ticks
 
@@ -87,7 +87,7 @@ def curves_of(result: MetricResult | None, reference: tuple[str, MetricResult] |
 def _lines(result: MetricResult, names: Sequence[str], places: list[int]) -> list[Line]:
     values = torch.stack([result.curves[name][result.valid][:, places] for name in names], 1)  # (n, curves, S)
     mean = values.mean(0)
-    low, high = interval(bootstrap_means(values)) if len(values) > 1 else (mean, mean)
+    low, high = interval(bootstrap_means(values), len(values)) if len(values) >= fewest_images() else (mean, mean)
     found = []
     for index, name in enumerate(names):
         label, style = _KNOWN.get(name, (name.replace("_", " "), _TURNS[index % len(_TURNS)]))

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.saved import read_results, read_run, read_summary, read_table
-from ..protocols import MethodInfo
 from .data import TITLE, Example, ReportData, gather
 from .write import write_page
 
@@ -47,7 +46,6 @@ def study_data(
     return gather(
         results,
         title=title,
-        methods={name: MethodInfo(**info) for name, info in run["about"]["methods"].items()},
         samples=names,
         reasons=reasons,
         masked_inputs=summary["masked_inputs"],

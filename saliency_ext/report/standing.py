@@ -6,10 +6,10 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
+from ..evaluation.intervals import fewest_images, simultaneous_intervals
 from ..evaluation.kendall import kendall_tau
 from ..metrics.result import MetricResult
 from .data import MetricLine, ReportData
-from .simultaneous import fewest_images, simultaneous_intervals
 
 _FEW_VALUES = 0.5  # a map with a value on a smaller share of the images is not compared
 

@@ -39,7 +39,7 @@ def write_report(
         results: of `evaluate` or `Study`; at least one map under one metric.
         path: of the file; folders are made, and an old file is replaced at once.
         title: of the page.
-        methods: name of a map -> its info; controls are known by the family "control".
+        methods: name of a map -> its info, in place of what the results know of it; controls are known by the family "control".
         controls: further names of maps that know nothing of the model.
         samples: a name per image; their numbers if not given.
         reasons: per image why it could not be read, or "".

@@ -5,7 +5,7 @@ import argparse
 import pytest
 import torch
 
-from saliency_ext.attribution import Gradient, InputXGradient
+from saliency_ext.attribution import Gradient, InputXGradient, RandomControl
 from saliency_ext.commands.compare import run
 from saliency_ext.commands.condition import Row, failures, parse_condition
 from saliency_ext.commands.outcome import CONDITION, DONE, CommandError
@@ -123,3 +123,36 @@ def test_other_words_are_no_condition(text):
 def test_what_is_missing_fails_nothing():
     gone = Row("m", "f", {"first": float("nan"), "change": float("nan")}, "not told apart")
     assert failures([parse_condition("*.*.change < 0"), parse_condition("*.*.first >= 0")], [gone]) == []
+
+
+def test_a_control_fails_no_gate():
+    numbers = {"first": 0.5, "second": 0.1, "change": -0.4, "change_low": -0.5, "change_high": -0.3}
+    control, method = (Row(name, "fidelity", numbers, "worse", name == "random") for name in ("random", "mine"))
+    for text in ("worse", "*.fidelity.change < 0", "*.*.second < 0.2"):
+        assert failures([parse_condition(text)], [control]) == []
+        (line,) = failures([parse_condition(text)], [control, method])
+        assert "mine under fidelity" in line
+    with pytest.raises(CommandError, match=r"'random.fidelity.change < 0' is about random, a control: only methods can fail"):
+        failures([parse_condition("random.fidelity.change < 0")], [control, method])
+
+
+def test_controls_of_a_run_are_known(tmp_path):
+    """Another seed makes another random map: the run is not worse for it."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3)).eval()
+    images = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    turned = InputXGradient(model)
+    for name, method in (("a", turned), ("b", RandomControl(1))):
+        maps = {"mine": turned, "control": method if name == "b" else turned}
+        Study(
+            model, images, maps, [Fidelity(Constant(0.0), EqualFractions(4))], out=tmp_path / name, target=0, controls=False
+        ).run()
+    outcome = run(argparse.Namespace(first=str(tmp_path / "a"), second=str(tmp_path / "b"), fail_if=["worse"]))
+    line = next(line for line in outcome.text.splitlines() if line.startswith("control"))
+    assert line.endswith("worse") and outcome.status == DONE
+
+
+def test_few_images_are_too_few_whatever_they_say(folders):
+    outcome = compared(folders, "fewer", "fewer")
+    lines = [line for line in outcome.text.splitlines() if line.startswith("mine")]
+    assert len(lines) == 2 and all(line.endswith("  too few images") and "nan" not in line for line in lines)

@@ -47,7 +47,7 @@ def test_the_most_neutral_infill_changes_least() -> None:
     assert neutral(6, (0.1, 0.3)).startswith(
         "In context grey: a square of it away from the object moves the probability by 0.100"
     )
-    assert "next is blur, by 0.200 [0.193, 0.207] more, which can be told apart." in neutral(6, (0.1, 0.3))
+    assert "next is blur, by 0.200 [0.189, 0.211] more, which can be told apart." in neutral(8, (0.1, 0.3))
     assert neutral(6, (0.3, 0.1)).startswith("In context blur:")
     assert "which cannot be told apart" in neutral(6, (0.1, 0.1))
     assert f"more, {TOO_FEW}." in neutral(1, (0.1, 0.3)) and "told apart" not in neutral(1, (0.1, 0.3))
@@ -126,10 +126,10 @@ def test_flips_are_those_of_fidelity_and_of_mif() -> None:
 def test_disagreement_names_the_least_and_the_most() -> None:
     steady, turned = tables(12)
     told = orders(steady, turned, steady)[2]
-    assert told.startswith("They disagree about 0.00 [0.00, 0.00] of the pairs with grey, 1.00 [1.00, 1.00] with blur.")
+    assert told.startswith("They disagree about 0.00 [0.00, 0.24] of the pairs with grey, 1.00 [0.76, 1.00] with blur.")
     lost = turned.clone()
     lost[0] = NAN  # nothing is known of grey: it is neither the least nor the most
-    assert orders(steady, lost, steady)[2].startswith("They disagree about 0.00 [0.00, 0.00] of the pairs with white, 1.00")
+    assert orders(steady, lost, steady)[2].startswith("They disagree about 0.00 [0.00, 0.24] of the pairs with white, 1.00")
 
 
 def test_mean_scores_are_shown_as_measured() -> None:

@@ -149,7 +149,7 @@ def test_noise_floor_and_chance() -> None:
 
 
 def test_summary_is_the_mean_over_pairs() -> None:
-    found = pairwise_similarity(random_maps(3, 5, 16, 16), measures=["pearson"])
+    found = pairwise_similarity(random_maps(3, 8, 16, 16), measures=["pearson"])
     summary = found.summary("pearson")
     matrix = found.matrix("pearson")
     assert summary.mean == pytest.approx(float(matrix[0, 1] + matrix[0, 2] + matrix[1, 2]) / 3)

@@ -139,7 +139,7 @@ def test_hyperparameters_beside_the_noise_of_the_seed() -> None:
 
     families = {"rise": {"usual": rise(), "copy = same": rise(), "masks = 20": rise(masks=20), "masks = 199": rise(masks=199)}}
     found = hyperparameter_study(
-        model, images(), 0, families, infill=Constant(0.5), again={"rise": rise(seed=1)}, steps=(2, 4), score="logit"
+        model, images(8), 0, families, infill=Constant(0.5), again={"rise": rise(seed=1)}, steps=(2, 4), score="logit"
     )
     copy, masks, steps = found.findings
     assert (
