@@ -90,9 +90,9 @@ def _studied(
     except OSError as error:
         raise CommandError(f"{error}. {_again('mend that, then ')}", FAILED) from error
     except (ValueError, TypeError, ModuleNotFoundError) as error:
-        model_code = raised_in(error)  # in the model's code: no argument is wrong
-        status = FAILED if model_code or getattr(error, "__notes__", None) else USAGE  # noted: it stopped on its way
-        text = f"the model fails: {in_one_line(error)}" if model_code else _in_words_of_the_command(str(error))
+        outside = raised_in(error)  # of the model, or of a package: no argument is wrong
+        status = FAILED if outside or getattr(error, "__notes__", None) else USAGE  # noted: it stopped on its way
+        text = f"could not finish: {in_one_line(error)}" if outside else _in_words_of_the_command(str(error))
         raise CommandError(text, status) from error
     finally:
         if line is not None:

@@ -75,8 +75,9 @@ def load_model(
     if place.partition(":")[0] == "meta":
         refuse("--device: expected a device that holds numbers, got 'meta'")
     try:
+        torch.zeros(1, device=place).cpu()  # also for a model without weights
         forward = loaded.forward.to(place).eval()
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+    except Exception as error:  # of many kinds: torch without a device asserts, or misses a module
         refuse(f"--device: cannot use {place!r}: {in_one_line(error)}")
     prepared = _prepared(loaded.preprocessing, {"--size": size, "--mean": mean, "--std": std})
     return replace(loaded, spec=spec, forward=forward.requires_grad_(False), preprocessing=prepared)

@@ -21,11 +21,8 @@ exit status:
 
 
 _DIGITS = 18  # of a number that fits into 64 bits
-_NOT_OF_OTHERS = (
-    Path(__file__).resolve().parents[1],
-    Path(torch.__file__).resolve().parent,
-    Path(difflib.__file__).resolve().parent / "importlib",
-)
+_OURS = tuple(Path(module).resolve().parent for module in (Path(__file__).parent, torch.__file__))
+_STANDARD = Path(difflib.__file__).resolve().parent  # of Python; packages of others lie in a folder below
 
 
 @dataclass(frozen=True)
@@ -62,10 +59,15 @@ def in_one_line(error: BaseException, inside: bool = False) -> str:
 def raised_in(error: BaseException) -> str:
     """File and line of the innermost code of others that an error passed on its way to the one who asks; "" if there is none."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = Path(frame.filename)
-        if not frame.filename.startswith("<") and not any(path.is_relative_to(ours) for ours in _NOT_OF_OTHERS):
-            return f"{path.name}, line {frame.lineno}"
+        if _of_others(frame.filename):
+            return f"{Path(frame.filename).name}, line {frame.lineno}"
     return ""
+
+
+def _of_others(name: str) -> bool:
+    path = Path(name).resolve()
+    standard = path.is_relative_to(_STANDARD) and "site-packages" not in path.parts
+    return not (name.startswith("<") or standard or any(path.is_relative_to(ours) for ours in _OURS))
 
 
 def class_index(text: str, outputs: int | None) -> int | None:

@@ -73,6 +73,7 @@ def test_python(tmp_path, monkeypatch):
     refused("a function that returns the model, got 'python:my_net_of_a_test'", "python:my_net_of_a_test")
     refused("to give a torch.nn.Module, got int", "python:my_net_of_a_test:number")
     refused("--device: cannot use 'nonsense'", "python:my_net_of_a_test:load", device="nonsense")
+    refused("--device: cannot use 'hpu'", "python:my_net_of_a_test:load", device="hpu")
     refused("--device: expected a device that holds numbers, got 'meta'", "python:my_net_of_a_test:load", device="meta")
 
 

@@ -33,7 +33,8 @@ def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("transformers")
     for kind in ("vit", "resnet"):
         tiny(kind).save_pretrained(home / kind)
-        prepared = {"size": {"height": 32, "width": 32}, "image_mean": [0.5] * 3, "image_std": [0.25] * 3, "do_normalize": True}
+        size = {"height": 32, "width": 32} if kind == "vit" else {"shortest_edge": 32}  # what its processor can read
+        prepared = {"size": size, "image_mean": [0.5] * 3, "image_std": [0.25] * 3, "do_normalize": True}
         (home / kind / "preprocessor_config.json").write_text(json.dumps(prepared))
     (home / "pictures").mkdir()
     for name in PICTURES:
