@@ -21,6 +21,7 @@ from ..models.targets import check_classes
 from ..models.tokens import Grid, checked_grid
 from ..protocols import Forward, MethodInfo
 from .base import Method
+from .upsampling import upsampled
 
 
 class CamMethod(Method):
@@ -88,7 +89,7 @@ class CamMethod(Method):
             coarse = torch.cat([self._coarse(images, asked, ids, target) for images, asked, ids in parts]).to(inputs.dtype)
         if self.relu:
             coarse = coarse.relu()
-        return torch.nn.functional.interpolate(coarse, size=inputs.shape[2:], mode="bilinear", align_corners=False)
+        return upsampled(coarse, (inputs.shape[2], inputs.shape[3]))
 
     @contextmanager
     def _forward(

@@ -11,6 +11,7 @@ from ..checks import bad_type, bad_value, require_choice, require_dtype, require
 from ..evaluation.intervals import Summary, summarise
 from ..evaluation.maps import RESAMPLE, resampled
 from ..finite import finite_rows, with_zeros
+from ..metrics.levels import constant_rows
 from ..metrics.result import DEGENERATE_MAP, NONFINITE_MAP, OK
 from .hog import BLOCK, CELL
 from .measures import MEASURES, Options, Stack, all_pairs, each_pair, features
@@ -204,6 +205,6 @@ def _stack(
     flat = whole.flatten(0, 1)
     finite = finite_rows(flat)
     safe = with_zeros(flat, finite)
-    constant = safe.flatten(1).amax(1) == safe.flatten(1).amin(1) if flat.numel() else torch.zeros(len(flat), dtype=torch.bool)
+    constant = constant_rows(safe.float()) if flat.numel() else torch.zeros(len(flat), dtype=torch.bool)
     code = torch.where(finite, constant.long(), 2).view(whole.shape[:2])
     return Stack(safe.view(whole.shape), options), code == 0, code.T

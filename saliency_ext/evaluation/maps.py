@@ -12,6 +12,7 @@ from torch.nn import functional
 from ..attribution.adapters import ForeignMethod, as_method
 from ..attribution.base import CHANNELS, Method, reduce_channels
 from ..checks import bad_type, bad_value, require_choice, require_dtype, require_shape, require_tensor
+from ..models.precision import FULL_PRECISION
 from .chunks import Chunk
 
 _FUNCTION = "evaluate"
@@ -124,6 +125,7 @@ class Source:
         maps = values.detach().to(inputs.device)
         if maps.ndim == 4:
             maps = maps[:, 0] if maps.shape[1] == 1 else reduce_channels(_FUNCTION, maps, str(self.reading.channels))
+        maps = maps if maps.dtype in FULL_PRECISION else maps.float()  # no metric is computed in half precision
         return maps if maps.shape[1:] == size else resampled(maps, size, str(self.reading.resample))
 
     def explained(self, chunk: Chunk, inputs: Tensor, target: Tensor, on_bad: str) -> Mapped:

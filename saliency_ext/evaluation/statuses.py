@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..finite import finite_rows, with_zeros
+from ..metrics.levels import constant_rows
 from ..metrics.result import (
     DEGENERATE_MAP,
     FLAT_CURVE,
@@ -36,7 +37,7 @@ class Faults:
         """The faults, and the maps (N, H, W) with zeros where they are not finite."""
         good = finite_rows(mapped.saliency)
         saliency = with_zeros(mapped.saliency, good)
-        constant = saliency.flatten(1).amax(1) == saliency.flatten(1).amin(1)
+        constant = constant_rows(saliency)
         return Faults(bad_images.cpu(), ~good.cpu(), mapped.failed, constant.cpu()), saliency
 
     def with_labels(self, bad: Tensor, failed: Tensor) -> "Faults":
@@ -78,5 +79,5 @@ def _flat(result: MetricResult) -> list[bool]:
         return [False] * len(flat)
     for curve in result.curves.values():
         if curve.shape[1] > 1:
-            flat &= curve.amax(1) == curve.amin(1)
+            flat &= constant_rows(curve.float())
     return flat.tolist()

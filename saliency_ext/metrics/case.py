@@ -12,6 +12,7 @@ from ..checks import require_choice
 from ..probing import Answers, BlockOrder, Plan, Points, RandomOrder, Ranked
 from ..probing.masks import Masks
 from ..protocols import Explainer, Forward, Infill
+from .levels import levelled
 from .result import MetricResult
 
 TIES = ("random", "index", "last_index")
@@ -62,7 +63,7 @@ class Case:
         return self.plan.ask(masks, infill)
 
     def ranked(self, ties: str = "random", seed: int = 0, *, label: int | None = None, per_channel: bool = False) -> Ranked:
-        """Ranks of the map, made once for all metrics that break ties alike.
+        """Ranks of the map, made once for all metrics that break ties alike. Values that differ by rounding alone tie.
 
         Args:
             ties: "random", "index" (the first pixel in row-major order goes first), or "last_index" (the last goes first).
@@ -72,7 +73,7 @@ class Case:
         """
         rule = (ties, seed, label, per_channel)
         if rule not in self._ranked:
-            saliency = self.saliency if label is None or self.label_maps is None else self.label_maps[:, label]
+            saliency = levelled(self.saliency if label is None or self.label_maps is None else self.label_maps[:, label])
             if per_channel:
                 saliency = saliency.repeat(1, self.inputs.shape[1], 1)
             self._ranked[rule] = Ranked(rank_map(saliency, ties, seed, self.sample_ids))

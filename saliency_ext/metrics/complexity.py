@@ -10,6 +10,7 @@ from torch import Tensor
 from ..finite import finite_rows
 from ..ops.rank import checked_saliency
 from ..protocols import MetricInfo
+from .levels import score_dtype
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Complexity:
             truth: not read: complexity needs none.
 
         Returns:
-            (N,) in the map's dtype, accumulated in float64. NaN where the map has NaN or Inf or is 0 everywhere.
+            (N,) float32, float64 for float64 maps; accumulated in float64. NaN where the map has NaN or Inf or is 0 everywhere.
 
         Raises:
             TypeError: saliency is not a floating tensor.
@@ -61,10 +62,10 @@ class Complexity:
         """
         values = checked_saliency("Complexity.score", saliency, "last").double().contiguous().abs()
         if values.numel() == 0:
-            return saliency.new_full(saliency.shape[:1], math.nan)
+            return saliency.new_full(saliency.shape[:1], math.nan, dtype=score_dtype(saliency))
         defined = finite_rows(values) & (values != 0).flatten(1).any(1)
         shares = values / values.amax((1, 2), keepdim=True)  # their sum cannot overflow
         # Rows first: torch may split a single long sum between threads, so that its rounding would depend on the batch.
         shares = shares / shares.sum(2, keepdim=True).sum(1, keepdim=True)
         entropy = torch.special.entr(shares).sum(2).sum(1)
-        return torch.where(defined, entropy, math.nan).to(saliency.dtype)
+        return torch.where(defined, entropy, math.nan).to(score_dtype(saliency))

@@ -12,6 +12,7 @@ from ..checks import bad_type, bad_value, require_choice, require_integer, requi
 from ..finite import finite_rows
 from ..ops.rank import checked_saliency, rank, tie_ids
 from ..protocols import MetricInfo
+from .levels import levelled, score_dtype
 
 _SUMMARIES = ("mean", "max", "average_precision")
 
@@ -25,7 +26,8 @@ class MaskAgreement:
         mean              sum over q in fractions of IoU(k(q)) / #fractions,  k(q) = floor(q H W + 1/2), but at least 1
         max               max over q in fractions of IoU(k(q))
         average_precision sum over p in T of precision(p) / #T,  precision(p) = #(A(rank(p) + 1) and T) / (rank(p) + 1)
-    Ties: for IoU at random, keyed by (seed, sample id, pixel), as in `ops.rank`. Average precision is averaged over all orders
+    Ties: for IoU at random, keyed by (seed, sample id, pixel), as in `ops.rank`; values that differ by rounding alone tie
+    (`levels.levelled`). Average precision is averaged over all orders
     of the tied pixels, in closed form: where n pixels with h hits come before a block of m tied pixels with t hits, the block
     adds sum for j = 1 .. m of  t/m (h + 1 + (j - 1) (t - 1) / (m - 1)) / (n + j).  Threshold-based variants count the block
     as a whole, t (h + t) / (n + m); they are equal where nothing ties.
@@ -93,7 +95,8 @@ class MaskAgreement:
             sample_ids: (N,) int64 in [0, 2^48), the identity of each image, for ties; 0 .. N-1 if not given.
 
         Returns:
-            (N,) in the map's dtype, accumulated in float64. NaN where the map has NaN or Inf or is constant, and where the truth
+            (N,) float32, float64 for float64 maps; accumulated in float64.
+            NaN where the map has NaN or Inf or is constant, and where the truth
             is empty.
 
         Raises:
@@ -101,11 +104,11 @@ class MaskAgreement:
             ValueError: shapes or devices differ; sample_ids out of range.
         """
         function = "MaskAgreement.score"
-        values = checked_saliency(function, saliency, "last")
+        values = levelled(checked_saliency(function, saliency, "last"))
         mask = require_mask(function, "truth", truth, values, "saliency")
         ids = tie_ids(function, values, "random", self.seed, sample_ids)
         if values.numel() == 0:
-            return saliency.new_full(saliency.shape[:1], math.nan)
+            return saliency.new_full(saliency.shape[:1], math.nan, dtype=score_dtype(saliency))
         flat = values.flatten(1)
         defined = finite_rows(flat) & (flat != flat[:, :1]).any(1) & mask.flatten(1).any(1)
         if self.summary == "average_precision":
@@ -114,7 +117,7 @@ class MaskAgreement:
             ranks = rank(values, ties="random", seed=self.seed, sample_ids=ids, nan="last")
             overlaps = _overlaps(ranks, mask, self.fractions)
             score = overlaps.mean(1) if self.summary == "mean" else overlaps.amax(1)
-        return torch.where(defined, score, math.nan).to(saliency.dtype)
+        return torch.where(defined, score, math.nan).to(score_dtype(saliency))
 
 
 def _overlaps(ranks: Tensor, mask: Tensor, fractions: Sequence[float]) -> Tensor:

@@ -13,6 +13,7 @@ from ..probing.answers import average
 from ..probing.masks import ALL_KEPT
 from .case import Case, Keys
 from .curve_metric import CurveMetric
+from .levels import constant_rows, levelled
 
 
 @dataclass(frozen=True)
@@ -101,8 +102,8 @@ class MaskedProbability(CurveMetric):
         for label in [None] if blind else range(labels.shape[1]):
             order: Order = self.order(case, label)
             saliency = case.saliency if label is None or case.label_maps is None else case.label_maps[:, label]
-            flat = saliency.flatten(1)
-            collapsed.append(flat.amax(1) == flat.amin(1))
+            flat = levelled(saliency).flatten(1)
+            collapsed.append(constant_rows(saliency))
             tied.append(_tie_share(flat))
             if self.levels == "mass":
                 counts = _mass_counts(name, flat, self.fractions(case.pixels))

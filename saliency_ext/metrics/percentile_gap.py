@@ -11,6 +11,7 @@ from ..checks import bad_type, bad_value
 from ..probing import Answers, RankMasks
 from ..protocols import MetricInfo
 from .case import Case, Keys
+from .levels import levelled
 from .probe_metric import ProbeMetric
 from .result import MetricResult
 
@@ -68,7 +69,7 @@ class PercentileGap(ProbeMetric):
 
     def ask(self, case: Case) -> _Asked:
         """The images with only the least, and with only the most relevant pixels kept."""
-        saliency = case.saliency.flatten(1).double()
+        saliency = levelled(case.saliency).flatten(1).double()
         shares = torch.tensor(self.percentiles, dtype=torch.float64, device=saliency.device) / 100
         least, most = _below(saliency, shares), _below(-saliency, shares)
         order = case.ranked("index")  # a cut never parts tied pixels, so any rule gives the same masks
@@ -89,7 +90,8 @@ class PercentileGap(ProbeMetric):
 
 def _below(values: Tensor, shares: Tensor) -> Tensor:
     """(N, S) how many of each row's values lie strictly below each of its quantiles."""
-    if len(values) == 0:  # of which torch has no quantile
-        return values.new_zeros(0, len(shares), dtype=torch.int64)
-    thresholds = torch.quantile(values, shares, dim=1).T
-    return torch.searchsorted(values.sort(1).values, thresholds.contiguous())
+    ordered = values.sort(1).values
+    at = shares * (values.shape[1] - 1)  # torch.quantile takes no rows of more than 2^24 values
+    low = at.floor().long()
+    above = ordered[:, at.ceil().long()]
+    return torch.searchsorted(ordered, torch.lerp(ordered[:, low], above, at - low).contiguous())

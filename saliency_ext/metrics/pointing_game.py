@@ -11,6 +11,7 @@ from ..checks import require_integer, require_mask
 from ..finite import finite_rows
 from ..ops.rank import checked_saliency
 from ..protocols import MetricInfo
+from .levels import levelled, score_dtype
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,9 @@ class PointingGame:
 
     hit = #{p in M : distance(p, truth) <= tolerance} / #M,  M = {p : saliency(p) = max saliency}  [Zhang 2016, for one maximum]
     The distance is Euclidean, between pixel centres, to the nearest truth pixel: the tolerance is a circle. Deviations: of
-    several tied maxima the share that hits counts, which is what one drawn at random would score; a pixel at exactly the
-    tolerance hits (with "<" instead, which is also in use, nothing would hit at tolerance 0).
+    several tied maxima the share that hits counts, which is what one drawn at random would score; values that differ by rounding
+    alone tie (`levels.levelled`); a pixel at exactly the tolerance hits (with "<" instead, which is also in use, nothing would
+    hit at tolerance 0).
 
     Given an `other` truth, for example that of the second object, the score is hit(truth) - hit(other). A map that knows no
     model, such as the grey level, hits own and other alike: report own minus other, never own alone. A maximum near both
@@ -73,7 +75,8 @@ class PointingGame:
             other: (N, H, W) bool, True on what must not be hit.
 
         Returns:
-            (N,) in the map's dtype, computed in float64. NaN where the map has NaN or Inf or is constant, and where truth or
+            (N,) float32, float64 for float64 maps; computed in float64.
+            NaN where the map has NaN or Inf or is constant, and where truth or
             other is empty.
 
         Raises:
@@ -81,13 +84,13 @@ class PointingGame:
             ValueError: shapes or devices differ.
         """
         function = "PointingGame.score"
-        values = checked_saliency(function, saliency, "last")
+        values = levelled(checked_saliency(function, saliency, "last"))
         masks = []
         for name, given in (("truth", truth), ("other", other))[: 1 if other is None else 2]:
             mask = require_mask(function, name, given, values, "saliency")
             masks.append(mask)
         if values.numel() == 0:
-            return saliency.new_full(saliency.shape[:1], math.nan)
+            return saliency.new_full(saliency.shape[:1], math.nan, dtype=score_dtype(saliency))
         flat = values.flatten(1)
         defined = finite_rows(flat) & (flat != flat[:, :1]).any(1)
         maxima = flat == flat.amax(1, keepdim=True)
@@ -96,7 +99,7 @@ class PointingGame:
             defined &= mask.flatten(1).any(1)
             hits.append((maxima & _grown(mask, self.tolerance).flatten(1)).sum(1).double() / maxima.sum(1))
         score = hits[0] if other is None else hits[0] - hits[1]
-        return torch.where(defined, score, math.nan).to(saliency.dtype)
+        return torch.where(defined, score, math.nan).to(score_dtype(saliency))
 
 
 def _grown(mask: Tensor, radius: int) -> Tensor:

@@ -13,6 +13,7 @@ from ..probing.masks import ALL_KEPT
 from ..protocols import Infill
 from .case import Keys
 from .curve_metric import checked_infill, infill_parameters
+from .levels import levelled
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,10 @@ class ProbeMetric:
 
 
 def min_max(saliency: Tensor) -> Tensor:
-    """Each map (N, H, W) mapped onto [0, 1], in float64; 0 where it is constant. A positive factor or a shift changes nothing."""
+    """Each map (N, H, W) on [0, 1], in float64, 0 where it is flat but for rounding: a factor or a shift changes nothing."""
     if saliency.numel() == 0:
         return saliency.double()
     # Half first: the range of a map near the largest number would overflow.
-    values = saliency.double().contiguous() / 2
+    values = levelled(saliency).double().contiguous() / 2
     lowest, highest = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
     return torch.where(highest > lowest, (values - lowest) / (highest - lowest), 0.0)

@@ -5,13 +5,15 @@ from torch import Tensor
 
 from .. import ops
 from ..finite import finite_rows
+from .levels import levelled
 
 # Sums of products of ranks stay below 2^63 up to here.
 _MOST_PIXELS = 3_000_000
 
 
 def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
-    """Spearman correlation of each pair of maps: the Pearson correlation of their ranks, tied pixels sharing their mean rank.
+    """Spearman correlation of each pair of maps: the Pearson correlation of their ranks, tied pixels sharing their mean rank;
+    values that differ by rounding alone tie.
 
     Args:
         first, second: (N, H, W) floating.
@@ -25,7 +27,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
         tensor([0.5000], dtype=torch.float64)
     """
     exact = torch.int64 if first[0:1].numel() <= _MOST_PIXELS else torch.float64
-    a, b = (centred_ranks(values).to(exact) for values in (first, second))
+    a, b = (centred_ranks(levelled(values)).to(exact) for values in (first, second))
     aa, bb, ab = (product.sum(1).double() for product in (a * a, b * b, a * b))
     correlation = ab / (aa * bb).sqrt()
     correlation = torch.where((aa == 0) | (bb == 0), ((aa == 0) & (bb == 0)).double(), correlation)

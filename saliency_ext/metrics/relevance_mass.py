@@ -11,6 +11,7 @@ from ..checks import require_mask
 from ..finite import finite_rows
 from ..ops.rank import checked_saliency
 from ..protocols import MetricInfo
+from .levels import constant_rows, score_dtype
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class RelevanceMass:
             truth: (N, H, W) bool, True on the object.
 
         Returns:
-            (N,) in the map's dtype, accumulated in float64. NaN where the map has NaN or Inf, is constant or has no positive
+            (N,) float32, float64 for float64 maps; accumulated in float64.
+            NaN where the map has NaN or Inf, is constant or has no positive
             value, and where the truth is empty.
 
         Raises:
@@ -69,11 +71,11 @@ class RelevanceMass:
         values = checked_saliency(function, saliency, "last").double().contiguous()
         mask = require_mask(function, "truth", truth, values, "saliency")
         if values.numel() == 0:
-            return saliency.new_full(saliency.shape[:1], math.nan)
+            return saliency.new_full(saliency.shape[:1], math.nan, dtype=score_dtype(saliency))
         flat = values.flatten(1)
-        defined = finite_rows(flat) & (flat != flat[:, :1]).any(1) & (flat > 0).any(1) & mask.flatten(1).any(1)
+        defined = finite_rows(flat) & ~constant_rows(saliency) & (flat > 0).any(1) & mask.flatten(1).any(1)
         positive = values.clamp(min=0)
         positive = positive / positive.amax((1, 2), keepdim=True)  # their sum cannot overflow
         # Rows first: torch may split a single long sum between threads, so that its rounding would depend on the batch.
         share = torch.where(mask.contiguous(), positive, 0).sum(2).sum(1) / positive.sum(2).sum(1)
-        return torch.where(defined, share, math.nan).to(saliency.dtype)
+        return torch.where(defined, share, math.nan).to(score_dtype(saliency))

@@ -11,6 +11,7 @@ from ..checks import require_integer, require_mask
 from ..finite import finite_rows
 from ..ops.rank import checked_saliency, rank, tie_ids
 from ..protocols import MetricInfo
+from .levels import levelled, score_dtype
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class RelevanceRank:
     """Share of the K most relevant pixels that lie inside the truth, K being the truth's area in pixels.
 
     accuracy = #{p in truth : rank(p) < K} / K,  K = #truth  [Arras 2022, relevance rank accuracy]
-    Precision and recall coincide at K. Ties at random, keyed by (seed, sample id, pixel), as in `ops.rank`.
+    Precision and recall coincide at K. Ties at random, keyed by (seed, sample id, pixel), as in
+    `ops.rank`; values that differ by rounding alone tie (`levels.levelled`).
 
     Direction: higher is better. Unit: share of K pixels. Range: [0, 1]; a random order has the area share of the truth.
     Polarity: larger saliency = more relevant. Strictly increasing functions of the map change nothing.
@@ -68,7 +70,8 @@ class RelevanceRank:
             sample_ids: (N,) int64 in [0, 2^48), the identity of each image, for ties; 0 .. N-1 if not given.
 
         Returns:
-            (N,) in the map's dtype, computed in float64. NaN where the map has NaN or Inf or is constant, and where the truth is
+            (N,) float32, float64 for float64 maps; computed in float64.
+            NaN where the map has NaN or Inf or is constant, and where the truth is
             empty.
 
         Raises:
@@ -76,15 +79,15 @@ class RelevanceRank:
             ValueError: shapes or devices differ; sample_ids out of range.
         """
         function = "RelevanceRank.score"
-        values = checked_saliency(function, saliency, "last")
+        values = levelled(checked_saliency(function, saliency, "last"))
         mask = require_mask(function, "truth", truth, values, "saliency")
         ids = tie_ids(function, values, "random", self.seed, sample_ids)
         if values.numel() == 0:
-            return saliency.new_full(saliency.shape[:1], math.nan)
+            return saliency.new_full(saliency.shape[:1], math.nan, dtype=score_dtype(saliency))
         flat = values.flatten(1)
         defined = finite_rows(flat) & (flat != flat[:, :1]).any(1) & mask.flatten(1).any(1)
         ranks = rank(values, ties="random", seed=self.seed, sample_ids=ids, nan="last").flatten(1)
         inside = mask.flatten(1)
         area = inside.sum(1, keepdim=True)
         share = (inside & (ranks < area)).sum(1).double() / area[:, 0]
-        return torch.where(defined, share, math.nan).to(saliency.dtype)
+        return torch.where(defined, share, math.nan).to(score_dtype(saliency))

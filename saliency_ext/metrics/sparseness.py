@@ -10,6 +10,7 @@ from torch import Tensor
 from ..finite import finite_rows
 from ..ops.rank import checked_saliency
 from ..protocols import MetricInfo
+from .levels import score_dtype
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Sparseness:
             truth: not read: sparseness needs none.
 
         Returns:
-            (N,) in the map's dtype, accumulated in float64. NaN where the map has NaN or Inf or is 0 everywhere.
+            (N,) float32, float64 for float64 maps; accumulated in float64. NaN where the map has NaN or Inf or is 0 everywhere.
 
         Raises:
             TypeError: saliency is not a floating tensor.
@@ -63,7 +64,7 @@ class Sparseness:
         """
         values = checked_saliency("Sparseness.score", saliency, "last").double().contiguous().abs()
         if values.numel() == 0:
-            return saliency.new_full(saliency.shape[:1], math.nan)
+            return saliency.new_full(saliency.shape[:1], math.nan, dtype=score_dtype(saliency))
         defined = finite_rows(values) & (values != 0).flatten(1).any(1)
         # Shares of the peak: their sum cannot overflow, and equal values become exactly 1.
         shares = (values / values.amax((1, 2), keepdim=True)).flatten(1).sort(1).values
@@ -71,4 +72,4 @@ class Sparseness:
         weights = 2 * torch.arange(1, pixels + 1, device=shares.device) - pixels - 1
         # Rows first: torch may split a single long sum between threads, so that its rounding would depend on the batch.
         weighted, total = ((shares * weight).view(values.shape).sum(2).sum(1) for weight in (weights, 1))
-        return torch.where(defined, weighted / (pixels * total), math.nan).to(saliency.dtype)
+        return torch.where(defined, weighted / (pixels * total), math.nan).to(score_dtype(saliency))

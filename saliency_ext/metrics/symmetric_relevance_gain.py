@@ -23,6 +23,7 @@ from ..segmentation import (
 )
 from .case import Case, Keys
 from .curve_metric import infill_parameters, require_same_counts
+from .levels import levelled
 from .probe_metric import ProbeMetric
 from .result import OK, UNDEFINED, MetricResult
 
@@ -163,11 +164,14 @@ class SymmetricRelevanceGain(ProbeMetric):
         return torch.tensor(rows, dtype=torch.int64).view(len(rows), longest)
 
     def _ranks(self, case: Case, labels: Tensor, count: int) -> Tensor:
-        """(N, K) order of the superpixels by mean relevance, 0 = most relevant; those an image lacks come last."""
+        """(N, K) order of the superpixels by mean relevance, 0 = most relevant; those an image lacks come last.
+
+        Means that differ by rounding alone, in units of float32, tie.
+        """
         sizes = segment_sizes(labels, count)
-        means = segment_sums(case.saliency[:, None], labels, count)[:, 0] / sizes.clamp(min=1)
-        means = torch.where(sizes > 0, means, -torch.inf)
-        return ops.rank(means[:, None], ties="random", seed=self.seed, sample_ids=case.sample_ids.cpu(), nan="last")[:, 0]
+        means = segment_sums(levelled(case.saliency)[:, None].double(), labels, count)[:, 0] / sizes.clamp(min=1)
+        means = levelled(torch.where(sizes > 0, means, -torch.inf).float()[:, None])
+        return ops.rank(means, ties="random", seed=self.seed, sample_ids=case.sample_ids.cpu(), nan="last")[:, 0]
 
 
 def _area(curve: Tensor, fractions: Tensor) -> Tensor:

@@ -220,7 +220,8 @@ def test_an_image_with_no_room_alone_is_marked():
     expected = run([Deletion(infill, steps)], maps=saliency)["map", "deletion"]
     assert found.status == ["ok"] * 5 + ["out_of_memory", "ok"]
     good = [0, 1, 2, 3, 4, 6]
-    torch.testing.assert_close(found.values[good], expected.values[good])
+    # Forwards of 4 images and of 32: the model's own rounding, on any processor.
+    torch.testing.assert_close(found.values[good], expected.values[good], rtol=1e-5, atol=1e-5)
     assert engine.counters.images_failed > 0
 
 

@@ -24,7 +24,8 @@ def test_the_softmax_is_restricted_to_the_labels():
     two = scored(lambda x: forward(x)[:, :2], images, maps, target=0)
     for a, b in zip(some, two, strict=True):
         torch.testing.assert_close(a.values, b.values, rtol=1e-12, atol=1e-12)
-    assert scored(forward, images, maps, target=0, labels=(1,))[0].values.tolist() == [1.0, 1.0]  # alone it is certain
+    with pytest.raises(ValueError, match="expected labels at least two classes: the softmax over one is 1 for every input"):
+        scored(forward, images, maps, target=0, labels=(1,))
 
 
 def test_labels_are_those_of_the_maps_unless_asked_for():
@@ -127,9 +128,10 @@ def test_ties_are_random_unless_told_otherwise():
 def test_a_map_of_zeros_keeps_everything_by_mass():
     model, images = make_model(), tensors(1, 3, *SIZE)
     maps = tensors(1, CLASSES, *SIZE, seed=1)
-    maps[0, 2] = 0
-    alpha, beta = scored(model, images, per_class(maps), levels="mass", labels=(2,))
-    assert alpha.values.tolist() == beta.values.tolist() == [1.0] and alpha.extras["labels_collapsed"].tolist() == [1.0]
+    maps[0, [0, 2]] = 0
+    alpha, beta = scored(model, images, per_class(maps), levels="mass", labels=(2, 0))
+    torch.testing.assert_close(torch.cat([alpha.values, beta.values]), torch.ones(2).double())
+    assert alpha.extras["labels_collapsed"].tolist() == [2.0]
 
 
 # ---- Faults
