@@ -15,6 +15,8 @@ def asked_segments(options: argparse.Namespace, model: LoadedModel) -> tuple[str
     if options.masks is None:
         return f"{options.cells} x {options.cells} cells", partial(grid, cells=options.cells)
     read, prepared = options.masks, model.preprocessing
+    if prepared.channels != "RGB":
+        refuse(f"--masks: expected a model that reads RGB, as Segment Anything does, got one that reads {prepared.channels}")
     try:
         found = transformers.load_masks(read).to(model.device)
         masks = SegmentAnything(found, mean=prepared.unit_mean, std=prepared.unit_std)

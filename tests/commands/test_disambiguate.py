@@ -166,6 +166,10 @@ def test_masks_see_pictures_in_their_colours_whatever_the_model_reads(monkeypatc
     _, masks = asked_segments(SimpleNamespace(masks="sam"), model)
     assert masks.mean.flatten().tolist() == pytest.approx([0.5] * 3)
     assert masks.std.flatten().tolist() == pytest.approx([0.2] * 3)
+    for channels, numbers in (("BGR", (0.5,) * 3), ("L", (0.5,))):
+        other = LoadedModel("", torch.nn.Identity(), PreprocessSpec(numbers, numbers, (4, 4), channels=channels), None)
+        with pytest.raises(CommandError, match=f"--masks: expected a model that reads RGB, .* got one that reads {channels}"):
+            asked_segments(SimpleNamespace(masks="sam"), other)
     monkeypatch.setattr("saliency_ext.commands.segmenters.transformers.load_masks", lambda folder: torch.nn.Identity())
     with pytest.raises(CommandError, match="--masks: cannot load 'sam': TypeError: SegmentAnything: expected model"):
         asked_segments(SimpleNamespace(masks="sam"), model)
