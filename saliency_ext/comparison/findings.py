@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..evaluation.files import parquet_bytes, write_whole
 from ..evaluation.intervals import Summary
 from ..evaluation.rows import pyarrow
 
@@ -95,17 +96,16 @@ class Findings:
             ModuleNotFoundError: pyarrow is not installed.
         """
         arrow, place = pyarrow(), Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
         paths = []
         for name, rows in self.tables.items():
             path = place / f"{name}.parquet"
-            arrow.parquet.write_table(arrow.Table.from_pylist(rows), path)
+            write_whole(path, parquet_bytes(arrow.Table.from_pylist(rows)))
             paths.append(path)
         return paths
 
     def write_json(self, path: str | Path) -> None:
         """Writes `to_dict`."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+        write_whole(Path(path), (json.dumps(self.to_dict(), indent=1) + "\n").encode())
 
 
 def said(value: float | Summary, digits: int = 2) -> str:

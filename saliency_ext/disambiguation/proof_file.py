@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value
-from ..evaluation.describe import digest
+from ..evaluation.digests import digest
+from ..evaluation.files import write_whole
 from .proof import Proof, Shown, mask_names
 from .proof_infill import check_describable, infill_from
 
@@ -61,9 +62,9 @@ def proof_json(proof: Proof) -> str:
 
 
 def write_proof(proof: Proof, path: str | Path) -> Path:
-    """Writes `proof_json` to a file."""
+    """Writes `proof_json` to a file, which is there complete or not at all."""
     place = Path(path)
-    place.write_text(proof_json(proof), encoding="utf-8")
+    write_whole(place, proof_json(proof).encode())
     return place
 
 

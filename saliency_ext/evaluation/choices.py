@@ -16,11 +16,13 @@ from ..probing import Engine
 from ..protocols import Forward, MethodInfo
 from .chunks import random_order
 from .contestants import contestants
-from .describe import digest, tensor_digest
+from .describe import tensor_digest
+from .digests import digest
 from .evaluate import check_metrics, named_metrics
 from .fingerprint import fingerprint, run_name
 from .job import Job
 from .maps import Reading, Source, TargetMaps, sources
+from .observed import Observed, observe
 from .samples import Reader
 from .scoring import Scoring
 from .stopping import StopRule
@@ -82,13 +84,14 @@ class Choices:
         reader = Reader(self.data, self.max_unreadable)
         ids = self._checked_ids(len(reader))
         self._check_lengths(reader)
-        methods = contestants(self.model, self.methods, self.controls, self.random_weights, self.seed)
-        found = sources(methods, Reading(self.channels, self.resample))
         metrics = named_metrics(self.metrics)
-        check_metrics(metrics, found, torch.empty(0) if reader.has_truth else self.truth)
-        _check_given_maps(found, reader)
         engine = Engine(self.model, **self._engine_options())
         batch = 1 if reader.example is None else engine.batch_for(reader.example)
+        seen = _observed(engine, reader)  # before methods may copy the model
+        methods = contestants(self.model, self.methods, self.controls, self.random_weights, self.seed)
+        found = sources(methods, Reading(self.channels, self.resample))
+        check_metrics(metrics, found, torch.empty(0) if reader.has_truth else self.truth)
+        _check_given_maps(found, reader)
         infos = {source.name: _info(source) for source in found}
         families = {name: info.family for name, info in infos.items()}
         size, watch = self.chunk or batch, None
@@ -97,6 +100,7 @@ class Choices:
             watch = self.stop.watch(metrics, families, len(reader), size)
         made = fingerprint(
             model=self.model,
+            observed=seen,
             data=self._data(reader, ids),
             target=self.target,
             truth=self.truth,
@@ -113,7 +117,7 @@ class Choices:
             },
         )
         job = Job(
-            run_name(made),
+            run_name(made, seen.answers),
             reader,
             engine,
             Scoring(engine, found, metrics, "mark", check_forward=True),
@@ -131,7 +135,13 @@ class Choices:
             "metrics": {name: asdict(metric.info) for name, metric in metrics.items()},
             "class_names": None if self.class_names is None else list(map(str, self.class_names)),
         }
-        return job, {"run": job.run, "fingerprint": made, "layout": {"chunk": job.size}, "about": about}
+        return job, {
+            "run": job.run,
+            "fingerprint": made,
+            "answers": seen.answers,
+            "layout": {"chunk": job.size},
+            "about": about,
+        }
 
     def _engine_options(self) -> dict[str, Any]:
         """As given; the device is that of the model where none is."""
@@ -170,6 +180,15 @@ class Choices:
         if self.truth is not None and reader.example is not None:
             like = torch.empty(len(reader), *reader.example.shape[2:], device="meta")
             require_mask(_STUDY, "truth", self.truth.to("meta"), like, "data")
+
+
+def _observed(engine: Engine, reader: Reader) -> Observed:
+    """The model, seen at work on the first image that can be read."""
+    try:
+        return observe(engine, torch.empty(0, 1, 1, 1) if reader.example is None else reader.example)
+    except Exception as error:
+        error.add_note("Study: the model failed on the first image, before any chunk was begun")
+        raise
 
 
 def _check_given_maps(found: list[Source], reader: Reader) -> None:

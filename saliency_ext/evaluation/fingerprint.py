@@ -1,18 +1,22 @@
 """The fingerprint of a study: everything that decides its numbers, so that results of two studies are never mixed."""
 
 import json
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
-from torch.nn import Module
 
 from ..checks import bad_value
-from .describe import Describer, digest, module_digest, tensor_digest
+from .describe import Describer, tensor_digest
+from .digests import digest
+from .files import DamagedError, read_record, write_record
+from .observed import Answers, Observed, answers_differ
 
 Fingerprint = dict[str, Any]
+RUN = "run.json"  # what the run of a folder is
 
 _SHOWN, _WIDTH = 6, 60
 _ABSENT = "absent"
@@ -21,6 +25,7 @@ _ABSENT = "absent"
 def fingerprint(
     *,
     model: Any,
+    observed: Observed,
     data: Mapping[str, Any],
     target: Any,
     truth: Tensor | None,
@@ -31,23 +36,27 @@ def fingerprint(
     """Plain values that are equal if and only if two studies ask the same of the same.
 
     Args:
-        model: a module by its class, structure, parameters and buffers; another callable by its code and what it closed over.
+        model: the model itself; what methods and metrics hold of it is named.
+        observed: what it is, from `observe`.
         data: what the samples are.
         target, truth: as given to the study; tensors by digest.
         methods, metrics: by name, in their order; see `Describer` for what is seen of an object.
         options: further choices, such as seed, engine and reading of maps.
 
     Example:
+        >>> from saliency_ext.evaluation.observed import observe
+        >>> from saliency_ext.probing import Engine
         >>> def of(seed):
-        ...     choices = {"target": 0, "truth": None, "methods": {}, "metrics": {}, "options": {"seed": seed}}
-        ...     return fingerprint(model=torch.nn.Identity(), data={"samples": 3}, **choices)
+        ...     model, choices = torch.nn.Flatten(), {"target": 0, "truth": None, "methods": {}, "metrics": {}}
+        ...     seen = observe(Engine(model), torch.ones(1, 1, 2, 2))
+        ...     return fingerprint(model=model, observed=seen, data={"samples": 1}, options={"seed": seed}, **choices)
         >>> differences(of(0), of(0)), differences(of(0), of(1))
         ([], ['options.seed: was 0, now 1'])
     """
-    about = Describer(model)
+    about = Describer(model, observed.passing)
     return {
         "library": {"saliency_ext": _version(), "torch": torch.__version__},
-        "model": module_digest(model) if isinstance(model, Module) else Describer(None).describe(model),
+        "model": observed.model,
         "data": dict(data),
         "target": tensor_digest(target) if isinstance(target, Tensor) else target,
         "truth": None if truth is None else tensor_digest(truth),
@@ -58,9 +67,59 @@ def fingerprint(
     }
 
 
-def run_name(found: Fingerprint) -> str:
-    """16 hex digits that name the run of a fingerprint."""
-    return digest(json.dumps(found, sort_keys=True))
+def run_name(found: Fingerprint, answers: Answers | None = None) -> str:
+    """16 hex digits that name the run of a fingerprint; with what the model answered, the run that a folder was begun with."""
+    return digest(json.dumps([found, answers], sort_keys=True))
+
+
+def begin_or_join(
+    function: str,
+    folder: Path,
+    new: Mapping[str, Any],
+    *,
+    has_files_of: Callable[[str], bool],
+    drop: Callable[[], None] | None = None,
+    remedy: str,
+) -> dict[str, Any]:
+    """What run.json of a folder says, once it is there and of the same run.
+
+    The same: equal fingerprints and layouts, and answers of the model that are equal but for rounding. A run.json that is damaged
+    is written anew where the folder holds files of the very run.
+
+    Args:
+        function: named in errors.
+        folder: that of the run.
+        new: the record of the run: "fingerprint", "answers", "run" (`run_name` of both), perhaps "layout" and more.
+        has_files_of: whether a sound file of the folder names a run.
+        drop: removes what another run left; None: it is refused.
+        remedy: what to do about another run.
+
+    Raises:
+        ValueError: another run is there, or a run.json that is none.
+    """
+    path = folder / RUN
+    fresh: dict[str, Any] = json.loads(json.dumps(new))  # what JSON makes of it is what can be compared
+    try:
+        old = read_record(path, function)
+    except DamagedError:
+        if not has_files_of(fresh["run"]):
+            if drop is None:
+                raise
+            drop()
+        warnings.warn(f"{function}: {path} was damaged; it is written anew", RuntimeWarning, stacklevel=4)
+        old = None
+    if old is not None:
+        was, now = ({key: each.get(key) for key in ("fingerprint", "layout")} for each in (old, fresh))
+        changed = differences(was, now)
+        if not changed and (apart := answers_differ(old.get("answers") or {}, fresh["answers"])):
+            changed = [apart]
+        if not changed:
+            return old
+        if drop is None:
+            refuse_other_run(function, folder, changed, remedy)
+        drop()
+    write_record(path, fresh)
+    return fresh
 
 
 def differences(old: Any, new: Any, place: str = "") -> list[str]:

@@ -19,6 +19,7 @@ from .describe import tensor_digest
 from .duels import Ranking, Tournament
 from .evaluate import evaluate
 from .fingerprint import Fingerprint, fingerprint, run_name
+from .observed import Observed, observe
 from .picking import earlier_looks, picked_map, picked_options, picked_target, random_draws
 from .rounds import Rounds, RoundStore, Values
 from .team import Team
@@ -125,9 +126,10 @@ def rank_methods(
     scorer = _Scorer(forward, inputs, target, maps, metric, span, ids, order, runner, {**evaluation, "chunk": piece})
     team, store = Team(_FUNCTION), None
     if team.world > 1 or out is not None:
-        made = scorer.fingerprint({"seed": seed, "alpha": alpha, "margin": margin, "round_size": round_size})
+        shown = observe(runner, inputs)
+        made = scorer.fingerprint(shown, {"seed": seed, "alpha": alpha, "margin": margin, "round_size": round_size})
         team.agree(f"{run_name(made)} {budget} {out is None}")
-        store = None if out is None else RoundStore(Path(out), made)
+        store = None if out is None else RoundStore(Path(out), made, shown.answers)
     rounds = Rounds(team, scorer, piece, store)
     spent, per_image, left_out, seen, stopped = 0, 0.0, 0, 0, "all images"
     while seen < len(inputs) and not tournament.decided:
@@ -196,7 +198,7 @@ class _Scorer:
             found[name] = require_within(_FUNCTION, f"maps[{name!r}]", values, self._span)
         return found
 
-    def fingerprint(self, choices: Mapping[str, Any]) -> Fingerprint:
+    def fingerprint(self, observed: Observed, choices: Mapping[str, Any]) -> Fingerprint:
         """All that decides the values."""
         truth = self._options.get("truth")
         device = self._engine.placed(self._inputs[:1])
@@ -208,6 +210,7 @@ class _Scorer:
         options = {name: value for name, value in self._options.items() if name not in ("truth", "check_forward")}
         return fingerprint(
             model=self._forward,
+            observed=observed,
             data={"samples": len(self._inputs), "content": tensor_digest(self._inputs), "sample_ids": tensor_digest(self._ids)},
             target=self._target,
             truth=truth,

@@ -1,5 +1,6 @@
 """Rounds of images of a ranking: shared among processes, and kept in a folder once they are finished."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value
-from .files import read_json, write_json
-from .fingerprint import Fingerprint, differences, refuse_other_run, run_name
-from .store import RUN
+from .files import DamagedError, make_folder, read_record, write_record
+from .fingerprint import RUN, Fingerprint, begin_or_join, run_name
+from .observed import Answers
 from .team import Team
 
 Values = dict[str, Tensor]
@@ -24,39 +25,55 @@ _ROUNDS = "rounds"
 class RoundStore:
     """run.json (what the run is) and rounds/000000.json (values of the maps on the images of a round, and what they took).
 
-    Each file is there complete or not at all. Numbers are written so that they are read back to the bit.
+    Each file is there complete or not at all, and holds a digest of its content. Numbers are written so that they are read back
+    to the bit.
 
     Args:
         folder: made by `enter`.
         made: what decides every number of the run.
+        answers: what its model answers to the first images.
     """
 
-    def __init__(self, folder: Path, made: Fingerprint) -> None:
-        self._folder, self._made, self._run = folder, made, run_name(made)
+    def __init__(self, folder: Path, made: Fingerprint, answers: Answers) -> None:
+        self._folder, self._run = folder, run_name(made, answers)
+        self._record = {"run": self._run, "fingerprint": made, "answers": answers}
 
     def enter(self) -> list[dict[str, Any]]:
         """Begins the run in the folder, or joins it if it is the same: its finished rounds, from the first on.
 
+        From the first round on that is damaged or of another run, which is named in a warning, rounds are scored again.
+
         Raises:
-            ValueError: another run is there, or a file of another hand. OSError: it cannot be written to.
+            ValueError: another run is there, or a run.json of another hand. OSError: it cannot be written to.
         """
-        (self._folder / _ROUNDS).mkdir(parents=True, exist_ok=True)
-        old = read_json(self._folder / RUN, _FUNCTION)
-        if old is None:
-            write_json(self._folder / RUN, {"run": self._run, "fingerprint": self._made})
-        elif changed := differences(old.get("fingerprint"), self._made):
-            refuse_other_run(_FUNCTION, self._folder, changed, "give another folder, or what it was")
+        make_folder(self._folder / _ROUNDS)
+        remedy = "give another folder, or what it was"
+        record = begin_or_join(_FUNCTION, self._folder, self._record, has_files_of=self._has_rounds_of, remedy=remedy)
+        self._run = record["run"]
         found: list[dict[str, Any]] = []
-        while (kept := read_json(path := self._path(len(found)), _FUNCTION)) is not None:
-            if kept.get("run") != self._run:
-                bad_value(_FUNCTION, "out", "with rounds of this run", f"{path} of another", "remove that file")
+        while (kept := self._sound(len(found))) is not None:
             found.append(kept)
+        if (path := self._path(len(found))).exists():
+            text = f"{_FUNCTION}: {path} is no round of this run, or damaged; from it on rounds are scored again"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
         return found
 
     def write(self, number: int, values: Mapping[str, Tensor], masked: int) -> None:
         """Keeps a round."""
         maps = {name: own.tolist() for name, own in values.items()}
-        write_json(self._path(number), {"run": self._run, "masked_inputs": masked, "maps": maps})
+        write_record(self._path(number), {"run": self._run, "masked_inputs": masked, "maps": maps})
+
+    def _sound(self, number: int) -> dict[str, Any] | None:
+        """A round of this run, as it was written; else None."""
+        try:
+            kept = read_record(self._path(number), _FUNCTION)
+        except DamagedError:
+            return None
+        return kept if kept is not None and kept.get("run") == self._run else None
+
+    def _has_rounds_of(self, run: str) -> bool:
+        numbers = [path.stem for path in (self._folder / _ROUNDS).glob("[0-9]*.json")]
+        return run == self._run and any(self._sound(int(number)) is not None for number in numbers if number.isdecimal())
 
     def remove_temporary(self) -> None:
         """Removes what was left half written."""

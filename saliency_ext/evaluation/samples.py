@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, dtype_name, require_dtype, require_ndim, require_shape, require_tensor
-from .describe import digest, tensor_digest, without_addresses
+from .describe import tensor_digest, without_addresses
+from .digests import digest
 
 _STUDY = "Study"
 _DTYPES = (torch.float32, torch.float64)

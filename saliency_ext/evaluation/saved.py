@@ -11,11 +11,12 @@ from torch import Tensor
 from ..checks import bad_value
 from ..probing import Counters
 from ..protocols import MethodInfo, MetricInfo
-from .files import read_json, read_parquet, write_json
+from .files import content_digest, read_parquet, read_record
+from .fingerprint import RUN
 from .results import Results
 from .rows import results_of
 from .stopping import Stopped
-from .store import RESULTS, RUN, SUMMARY, Store
+from .store import RESULTS, SUMMARY, Store, UnsoundShardError
 
 _FINISH = "finish it with Study.resume()"
 
@@ -24,11 +25,14 @@ def read_table(folder: str | Path) -> Any:
     """The rows of a finished study as a pyarrow table, one per sample, method and metric; `rows.schema` has the columns.
 
     Raises:
-        ValueError: the folder holds no finished study.
+        ValueError: the folder holds no finished study, or a file of it was changed since (it is named).
     """
     path = Path(folder) / RESULTS
     if not path.exists():
         bad_value("read_table", "folder", "of a finished study", repr(str(folder)), _FINISH)
+    if content_digest(path) != read_summary(folder)["parquet"]:
+        remedy = f"it may be damaged, or {SUMMARY} is of another run; Study.resume() makes it again"
+        bad_value("read_table", "folder", f"with {RESULTS} as {SUMMARY} knows it", f"{path} with other content", remedy)
     return read_parquet(path)
 
 
@@ -38,13 +42,16 @@ def read_results(folder: str | Path) -> Results:
     A sample that could not be read has the value NaN and the status "unreadable_sample".
 
     Raises:
-        ValueError: the folder holds no finished study.
+        ValueError: the folder holds no finished study, or a file of it was changed since (it is named).
     """
-    about, summary = read_run(folder)["about"], read_summary(folder)
-    infos = {name: MetricInfo(**info) for name, info in about["metrics"].items()}
-    methods = {name: MethodInfo(**info) for name, info in about["methods"].items()}
+    record, summary, table = read_run(folder), read_summary(folder), read_table(folder)
+    if summary["run"] != record["run"]:
+        got = f"{RUN} of {record['run']} and {SUMMARY} of {summary['run']} in {str(folder)!r}"
+        bad_value("read_results", "folder", "with one run", got, _FINISH)
+    infos = {name: MetricInfo(**info) for name, info in record["about"]["metrics"].items()}
+    methods = {name: MethodInfo(**info) for name, info in record["about"]["methods"].items()}
     counters, stopped = Counters(**summary["counters"]), Stopped.read(summary.get("stopped"))
-    return results_of(read_table(folder), infos, counters, stopped, methods)
+    return results_of(table, infos, counters, stopped, methods)
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:
@@ -57,7 +64,7 @@ def read_run(folder: str | Path) -> dict[str, Any]:
 
 
 def read_summary(folder: str | Path) -> dict[str, Any]:
-    """What a finished study took: see `write_summary`.
+    """What a finished study took: see `summary_of`.
 
     Raises:
         ValueError: the folder holds no finished study.
@@ -65,15 +72,22 @@ def read_summary(folder: str | Path) -> dict[str, Any]:
     return _required("read_summary", Path(folder) / SUMMARY, "of a finished study", _FINISH)
 
 
-def write_summary(store: Store, run: str, chunks: int, stopped: Stopped | None = None) -> None:
-    """Writes what a study took, over all processes and interruptions; chunks that were begun and lost are not counted.
+def summary_of(store: Store, run: str, chunks: int, stopped: Stopped | None = None) -> dict[str, Any]:
+    """What a study took, over all processes and interruptions; chunks that were begun and lost are not counted.
 
     samples, chunks; masked_inputs asked, run and saved (asked by several methods or metrics, run once); counters of the engine;
     seconds of work (of two processes at once, both); ranks, and number of processes, that took part; statuses and how many rows
     have them; with a stop rule "stopped", the plain values of `Stopped`. Of the first so many chunks.
+
+    Raises:
+        UnsoundShardError: a chunk has no sound note or shard of this run.
     """
-    notes = [read_json(store.shard(chunk).with_suffix(".json")) for chunk in range(chunks)]
-    took = [note for note in notes if note is not None]
+    took = []
+    for chunk in range(chunks):
+        note = store.note(chunk, run)
+        if note is None or not store.is_sound(chunk, run):
+            raise UnsoundShardError(chunk)
+        took.append(note)
     counted = [note["counters"] for note in took]
     names = [field.name for field in dataclasses.fields(Counters) if field.name != "seconds"]
     counters: dict[str, Any] = {name: sum(each[name] for each in counted) for name in names}
@@ -84,7 +98,6 @@ def write_summary(store: Store, run: str, chunks: int, stopped: Stopped | None =
     for chunk in range(chunks):
         statuses.update(read_parquet(store.shard(chunk), ["status"])["status"].to_pylist())
     found = {
-        "run": run,
         "chunks": chunks,
         "samples": sum(note["samples"] for note in took),
         "masked_inputs": {"asked": asked, "run": answered, "saved": asked - answered},
@@ -96,14 +109,18 @@ def write_summary(store: Store, run: str, chunks: int, stopped: Stopped | None =
     }
     if stopped is not None:
         found["stopped"] = dataclasses.asdict(stopped)
-    write_json(store.folder / SUMMARY, found)
+    return found
 
 
-def chunk_values(store: Store, chunk: int, metric: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(n,) values of each method under a metric on the samples of a finished chunk, none without a metric; and its note."""
-    took = _required(
-        "Study", store.shard(chunk).with_suffix(".json"), "with the note of each chunk", f"remove {store.shard(chunk)}"
-    )
+def chunk_values(store: Store, chunk: int, run: str, metric: str | None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(n,) values of each method under a metric on the samples of a finished chunk, none without a metric; and its note.
+
+    Raises:
+        UnsoundShardError: the chunk has no sound note or shard of this run.
+    """
+    took = store.note(chunk, run)
+    if took is None or not store.is_sound(chunk, run):
+        raise UnsoundShardError(chunk)
     values: dict[str, list[float]] = {}
     if metric is not None:
         table = read_parquet(store.shard(chunk), ["method", "metric", "value"])
@@ -114,7 +131,7 @@ def chunk_values(store: Store, chunk: int, metric: str | None) -> tuple[dict[str
 
 
 def _required(function: str, path: Path, expected: str, remedy: str) -> dict[str, Any]:
-    found = read_json(path)
+    found = read_record(path, function)
     if found is None:
         bad_value(function, "folder", expected, repr(str(path.parent)), remedy)
     return found

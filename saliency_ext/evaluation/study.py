@@ -1,6 +1,5 @@
 """`Study`: methods x metrics x samples, in chunks that are kept, so that it can be stopped, resumed and shared."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from ..models.targets import Target
 from ..protocols import Forward
 from .choices import Choices
 from .distributed import SETUP, Claims, rank_and_world
-from .fingerprint import differences, refuse_other_run
+from .fingerprint import begin_or_join
 from .results import Results
 from .rows import pyarrow
 from .saved import read_results
@@ -175,23 +174,16 @@ class Study:
         store.prepare()
         with Claims(store.folder / CLAIMS) as claims:
             with claims.claim(SETUP, wait=True):
-                _enter(store, record, force_new_run)
+                job.run = begin_or_join(
+                    "Study",
+                    store.folder,
+                    record,
+                    has_files_of=store.has_files_of,
+                    drop=store.remove_run if force_new_run else None,
+                    remedy="give another folder, or what it was, or drop what is there with run(force_new_run=True)",
+                )["run"]
             worker = Worker(job, store, claims, rank, world, choices.progress)
             job.engine.progress = lambda *_: worker.report()
             worker.work()
-        return read_results(choices.out)
-
-
-def _enter(store: Store, record: Mapping[str, Any], force_new_run: bool) -> None:
-    """Begins the run in the folder, or joins it if it is the same."""
-    old, new = store.read_run(), json.loads(json.dumps(record))  # what JSON makes of it is what can be compared
-    if old is not None:
-        what = {name: {key: each.get(key) for key in ("fingerprint", "layout")} for name, each in (("old", old), ("new", new))}
-        changed = differences(what["old"], what["new"])
-        if not changed:
-            return
-        if not force_new_run:
-            remedy = "give another folder, or what it was, or drop what is there with run(force_new_run=True)"
-            refuse_other_run("Study", store.folder, changed, remedy)
-        store.remove_run()
-    store.write_run(new)
+            store.check_owner(job.run)
+            return read_results(choices.out)

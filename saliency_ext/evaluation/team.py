@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value
-from .describe import digest
+from .digests import digest
 from .distributed import rank_and_world
 
 _ON_THE_HOST = ("gloo", "mpi", "ucc", "cpu:")

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 from .distributed import MERGE, Claims, visiting_order
 from .job import Job
-from .saved import chunk_values, write_summary
+from .saved import chunk_values, summary_of
 from .stopping import Watch
-from .store import Store
+from .store import Store, UnsoundShardError
 
 # (samples finished by all processes, samples in all, forwards of this process, seconds since it began)
 Progress = Callable[[int, int, int, float], None]
@@ -29,27 +29,38 @@ class Worker:
         self._job, self._store, self._claims = job, store, claims
         self._rank, self._world, self._progress = rank, world, progress
         self._watch = job.watch
-        self._began = time.perf_counter()
+        self._began, self._before = time.perf_counter(), job.engine.counters.forwards
         self._done = 0
 
     def work(self) -> None:
         """Finishes the job. What stops it says how to go on."""
         with self._explained():
-            while pending := self._pending():
-                if not self._advance(pending):
-                    time.sleep(_LOOK_AGAIN)
-            with self._claims.claim(MERGE, wait=True):
-                if not self._store.is_merged(self._job.run):
-                    chunks = self._job.chunks if self._watch is None else self._watch.chunks
-                    write_summary(self._store, self._job.run, chunks, None if self._watch is None else self._watch.stopped())
-                    self._store.merge(chunks, self._job.run)
-                if self._claims.works:  # else another process may be writing one
-                    self._tidy()
+            while True:
+                try:
+                    while pending := self._pending():
+                        if not self._advance(pending):
+                            time.sleep(_LOOK_AGAIN)
+                    return self._finish()
+                except UnsoundShardError as error:  # it rotted since it was looked at, or another run wrote over it
+                    self._store.check_owner(self._job.run)
+                    self._store.forget(error.chunk)
+
+    def _finish(self) -> None:
+        """Makes the final files, if nobody has, of a folder that is still this run's."""
+        with self._claims.claim(MERGE, wait=True):
+            self._store.check_owner(self._job.run)
+            if not self._store.is_merged(self._job.run):
+                chunks = self._job.chunks if self._watch is None else self._watch.chunks
+                stopped = None if self._watch is None else self._watch.stopped()
+                summary = summary_of(self._store, self._job.run, chunks, stopped)
+                self._store.merge(chunks, self._job.run, summary)
+            if self._claims.works:  # else another process may be writing one
+                self._tidy()
 
     def report(self) -> None:
         """Tells the caller where the study stands."""
         if self._progress is not None:
-            forwards, seconds = self._job.engine.counters.forwards, time.perf_counter() - self._began
+            forwards, seconds = self._job.engine.counters.forwards - self._before, time.perf_counter() - self._began
             self._progress(self._done, len(self._job.reader), forwards, seconds)
 
     def _pending(self) -> list[int]:
@@ -68,7 +79,7 @@ class Worker:
     def _is_over(self, watch: Watch, missing: set[int]) -> bool:
         """Whether the study may stop, after a look at the finished chunks that have no gap before them."""
         while watch.over is None and watch.chunks < self._job.chunks and watch.chunks not in missing:
-            watch.see(*chunk_values(self._store, watch.chunks, watch.metric))
+            watch.see(*chunk_values(self._store, watch.chunks, self._job.run, watch.metric))
         return watch.over is not None
 
     def _advance(self, pending: list[int]) -> bool:
@@ -84,7 +95,8 @@ class Worker:
             if not mine or self._store.is_finished(chunk, self._job.run):
                 return False
             table, took = self._job.do(chunk)
-            self._store.write_shard(chunk, table, took | {"rank": self._rank, "process": os.getpid()})
+            self._store.check_owner(self._job.run)
+            self._store.write_shard(chunk, table, took | {"rank": self._rank, "process": os.getpid()}, self._job.run)
         self._done += len(self._job.samples(chunk))
         self.report()
         return True

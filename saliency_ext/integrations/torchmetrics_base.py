@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value
-from ..evaluation.describe import Describer, digest
+from ..evaluation.describe import Describer
+from ..evaluation.digests import digest
 from ..metrics.result import MetricResult
 from ..models.targets import Target
 from ..protocols import MetricInfo
@@ -79,7 +80,7 @@ class SaliencyMetric(_partner.Metric):  # type: ignore[misc, name-defined]  # th
         self.evaluator = evaluator
         self.judge = self.judge_class(*arguments, **options)
         evaluator.add(self.judge)
-        described = Describer(None).describe(self.judge)
+        described = Describer(None, deep=False).describe(self.judge)
         self._state = f"sums_{digest(json.dumps(described, sort_keys=True))[:12]}"
         self._seen = 0
         self.add_state(self._state, torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.files import write_atomically
+from ..evaluation.files import write_whole
 from ..evaluation.results import Results
 from ..protocols import MethodInfo
 from .data import TITLE, Example, ReportData, gather
@@ -89,9 +89,8 @@ def write_page(data: ReportData, path: str | Path) -> Path:
 
 def write_text(text: str, path: str | Path) -> Path:
     """Writes a page whole or not at all: an old file is replaced at once."""
-    target, content = Path(path), text.encode("utf-8")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(target, lambda file: file.write(content))
+    target = Path(path)
+    write_whole(target, text.encode("utf-8"))
     return target
 
 

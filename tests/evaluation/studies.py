@@ -24,6 +24,7 @@ from saliency_ext.metrics import Deletion, Fidelity
 from saliency_ext.probing import EqualFractions
 
 GREY = Constant(0.5)
+PROBED = 2  # forwards that show what the model answers, before any chunk or round
 
 
 def tensors(*shape: int, seed: int = 0) -> torch.Tensor:

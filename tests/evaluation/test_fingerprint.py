@@ -2,6 +2,7 @@
 
 import functools
 import multiprocessing
+import threading
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from saliency_ext.evaluation.fingerprint import differences, listed
 from saliency_ext.infill import Constant, OtherImage
 from saliency_ext.metrics import Deletion, Fidelity
 from saliency_ext.probing import EqualFractions
-from tests.evaluation.studies import GREY, SmallNet, make_study, result_bytes, tensors
+from tests.evaluation.studies import GREY, PROBED, SmallNet, make_study, result_bytes, tensors
 
 IMAGES = tensors(11, 3, 6, 5, seed=1)
 FEW = EqualFractions(3)
@@ -110,7 +111,7 @@ def test_what_decides_no_number_may_change(finished):
     model = SmallNet()
     options = {"class_names": ["a"] * 5, "max_unreadable": 1.0, "progress": lambda *_: None, "rank": 1, "world": 3}
     make_study(finished, model, data=list(IMAGES), **options).resume()
-    assert model.calls == 0
+    assert model.calls == PROBED
 
 
 def test_force_new_run_drops_the_old_run(tmp_path):
@@ -121,7 +122,7 @@ def test_force_new_run_drops_the_old_run(tmp_path):
     assert len(list((tmp_path / "a" / "shards").iterdir())) == 2 * 3
     model = SmallNet()
     make_study(tmp_path / "a", model, seed=5, chunk=4).run(force_new_run=True)  # the same run is no other run
-    assert model.calls == 0
+    assert model.calls == PROBED
 
 
 def test_tensors_are_described_by_dtype_shape_and_bytes():
@@ -164,20 +165,64 @@ def test_functions_are_described_by_what_they_do():
 
 
 class Counter:
-    def __init__(self, steps):
-        self.steps, self._cache, self.me = steps, object(), self
+    def __init__(self, steps, scale=1.0):
+        self.steps, self._scale, self._lock, self.me = steps, scale, threading.Lock(), self
 
     def explain(self, inputs, target):
-        return inputs.sum(1)
+        return inputs.sum(1) * self._scale
 
 
-def test_objects_are_described_by_their_public_attributes():
+def with_code(change):
+    """The class of a counter whose `explain` was edited."""
+    return type("Counter", (Counter,), {"explain": lambda self, inputs, target: inputs.sum(1) * change})
+
+
+class Slotted:
+    __slots__ = ("_scale",)
+
+    def __init__(self, scale):
+        self._scale = scale
+
+
+class Mine(Gradient):
+    """A method of a user, on one of this library."""
+
+    def __init__(self, model, scale):
+        super().__init__(model)
+        self._scale, self._targets = scale, object()
+
+    def _explain(self, inputs, classes, sample_ids):
+        return super()._explain(inputs, classes, sample_ids) * self._scale
+
+
+def test_objects_are_described_by_their_attributes_and_the_code_of_their_class():
     assert describe(Counter(3)) == describe(Counter(3)) != describe(Counter(4))
-    assert describe(Counter(3))["me"] == "itself" and "_cache" not in describe(Counter(3))
+    assert describe(Counter(3))["me"] == "itself" and describe(Counter(3)) != describe(Counter(3, 2.0))
     assert describe(Counter(3).explain) == describe(Counter(3).explain) != describe(Counter(4).explain)
+    assert describe(Counter(3).explain) != describe(Counter(3, 2.0).explain)
+    edited = [with_code(change)(3) for change in (1.0, 1.0, 2.0)]
+    assert describe(edited[0]) == describe(edited[1]) != describe(edited[2])
+    assert describe(Slotted(1.0)) != describe(Slotted(2.0))
+    model = SmallNet()
+    assert describe(Mine(model, 1.0), model) == describe(Mine(model, 1.0), model) != describe(Mine(model, 2.0), model)
     banks = [OtherImage(tensors(2, 3, 6, 5, seed=seed), seed=0) for seed in (0, 1)]
     assert describe(banks[0]) != describe(banks[1]) and describe(object()) == describe(object())
     assert describe({"b": {3, 1, 2}, "a": (1.5, None, torch.float32)}) == {"b": [1, 2, 3], "a": ["1.5", None, "torch.float32"]}
+
+
+def test_where_something_lies_decides_nothing(tmp_path):
+    for place in ("a", "b"):
+        (tmp_path / place).write_text(place)
+    assert describe(str(tmp_path / "a")) == describe(tmp_path / "b") != describe("max")
+    assert describe(torch.device("cuda:0")) == describe(torch.device("cuda:1")) == describe("cuda:3") != describe("cpu")
+
+
+def test_a_shallow_description_has_names_and_public_attributes():
+    def shallow(value):
+        return Describer(None, deep=False).describe(value)
+
+    assert shallow(Counter(3)) == shallow(Counter(3, 2.0)) != shallow(Counter(4))
+    assert shallow(SmallNet()) == module_digest(SmallNet())
 
 
 def test_the_model_and_its_parts_are_named():

@@ -1,6 +1,5 @@
 """Files of a study: complete or not there, the same bytes for the same results, and nothing believed that is read."""
 
-import json
 import os
 
 import pyarrow
@@ -35,7 +34,7 @@ def filled(folder, counts, run=RUN, skip=()):
     made.prepare()
     for chunk, count in enumerate(counts):
         if chunk not in skip:
-            made.write_shard(chunk, table(7, run=run).slice(2 * start, 2 * count), {"rank": 0, "process": 1})
+            made.write_shard(chunk, table(7, run=run).slice(2 * start, 2 * count), {"rank": 0, "process": 1}, run)
         start += count
     return made
 
@@ -91,12 +90,12 @@ def test_content_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
 def test_bytes_depend_on_the_rows_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "_ROWS_PER_GROUP", 4)
     for name, counts in {"one": [7], "few": [3, 3, 1], "each": [1] * 7}.items():
-        filled(tmp_path / name, counts).merge(len(counts), RUN)
+        filled(tmp_path / name, counts).merge(len(counts), RUN, {})
     assert result_bytes(tmp_path / "one") == result_bytes(tmp_path / "few") == result_bytes(tmp_path / "each")
     assert read_table(tmp_path / "few").equals(table(7))
     groups = pyarrow.parquet.read_metadata(tmp_path / "few" / "results.parquet")
     assert [groups.row_group(index).num_rows for index in range(groups.num_row_groups)] == [4, 4, 4, 2]
-    filled(tmp_path / "other", [7], run="another").merge(1, "another")
+    filled(tmp_path / "other", [7], run="another").merge(1, "another", {})
     assert result_bytes(tmp_path / "other") != result_bytes(tmp_path / "one")
 
 
@@ -121,7 +120,7 @@ def test_shards_of_another_run_or_none_count_as_missing(tmp_path):
     for content in (b"", b"PAR1", whole[:-1], whole[:200], b"PAR1" + b"\xff" * 64 + b"PAR1", b"\x80\x04cposix\nsystem\n."):
         made.shard(2).write_bytes(content)
         fresh = Store(tmp_path)
-        with pytest.warns(RuntimeWarning, match=r"000002.parquet is no shard of this run, perhaps damaged; .* evaluated again"):
+        with pytest.warns(RuntimeWarning, match=r"000002.parquet is no shard of this run, or damaged, .* again"):
             assert not fresh.is_finished(2, RUN)
         assert not fresh.is_finished(2, RUN)  # said once
     pyarrow.parquet.write_table(columns, made.shard(2))
@@ -138,8 +137,9 @@ def test_a_damaged_shard_is_made_again(tmp_path):
     (tmp_path / "results.parquet").write_bytes(whole[:100])
     (tmp_path / "shards" / "000003.parquet").write_bytes(b"garbage")
     model = SmallNet()
-    with pytest.warns(RuntimeWarning, match="000003.parquet is no shard"):
+    with pytest.warns(RuntimeWarning, match="000003.parquet is no shard") as said:
         make_study(tmp_path, model).run()
+    assert any("results.parquet is not of this run, or damaged" in str(each.message) for each in said)
     assert result_bytes(tmp_path) == whole and 0 < model.calls < 30
 
 
@@ -161,13 +161,13 @@ def test_half_written_files_are_removed_and_other_files_are_left(tmp_path):
 
 def test_a_run_json_that_is_none_is_refused(tmp_path, monkeypatch):
     expected = (
-        r"Study: expected out with run.json as a study writes it, got .*run.json, which is none; .*remove it, or give another"
+        r"Study: expected out with run.json as a study writes it, got .*run.json, .*; it is not as a study left it: remove it"
     )
     for content in (b"", b"{", b"[1]", b"\xff\xfe", b"[" * 100_000, b'{"a": ' * 50_000):
         (tmp_path / "run.json").write_bytes(content)
         with pytest.raises(ValueError, match=expected):
             make_study(tmp_path).run()
-    (tmp_path / "run.json").write_text(json.dumps({"a": "x" * 100}))
+    files.write_record(tmp_path / "run.json", {"a": "x" * 100})
     monkeypatch.setattr(files, "_LARGEST_JSON", 50)
     with pytest.raises(ValueError, match=expected):
         make_study(tmp_path).run()
