@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import Module
 
 from ..checks import bad_value, require_choice, require_shape
-from ..evaluation.describe import Describer, digest, module_digest
+from ..evaluation.describe import Describer, module_digest
+from ..evaluation.digests import digest
 from ..protocols import Forward, Infill
 from .judging import DISTINCT, SHARED
 from .rules import SCORES, check_delta, measured
@@ -66,8 +67,8 @@ class Proof:
 
     @property
     def robust(self) -> bool:
-        """Whether it holds under two infills or more."""
-        return len(self.shown) > 1
+        """Whether it holds under two different infills or more; one that is named twice counts once."""
+        return len({(each.infill.name, repr(each.infill.parameters)) for each in self.shown}) > 1
 
     @property
     def margin(self) -> float:
@@ -99,7 +100,7 @@ def fingerprint_of(model: Forward) -> dict[str, str]:
 
     The digest of a function's code changes with the version of Python.
     """
-    described = module_digest(model) if isinstance(model, Module) else Describer(None).describe(model)
+    described = module_digest(model) if isinstance(model, Module) else Describer(None, deep=False).describe(model)
     parts = described if isinstance(described, dict) else {"model": described}
     return {name: part if isinstance(part, str) else digest(json.dumps(part, sort_keys=True)) for name, part in parts.items()}
 

@@ -95,6 +95,28 @@ def test_numbers_that_were_touched_are_rejected(distinct):
     assert found.reasons == ("under constant redacting U1 leaves other shares than the proof says",)
 
 
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("measure", [0, 1])
+@pytest.mark.parametrize("said", [lambda clean: clean + 0.01, lambda clean: math.nan, lambda clean: 0.0, lambda clean: -clean])
+def test_other_clean_scores_are_rejected(distinct, label, measure, said):
+    model, proof = distinct
+    clean = proof.clean.clone()
+    clean[label, measure] = said(float(clean[label, measure]))
+    assert not torch.equal(clean, proof.clean)
+    found = verify(model, ones()[0], replace(proof, clean=clean))
+    assert not found.valid
+    assert found.reasons == (f"the image itself has other scores of class {proof.labels[label]} than the proof says",)
+    read = read_proof(proof_json(replace(proof, clean=torch.full((2, 2), math.nan))))
+    assert len(verify(model, ones()[0], read).reasons) == 2
+    rounded = replace(proof, clean=proof.clean * (1 + 1e-5))
+    assert verify(model, ones()[0], rounded).valid
+
+
+def test_one_infill_named_twice_is_not_robust(distinct):
+    proof = distinct[1]
+    assert proof.robust and not replace(proof, shown=(proof.shown[0], proof.shown[0])).robust
+
+
 def test_one_mask_never_proves_both(distinct, shared):
     """r <= 100 - delta < 50 and r >= delta > 50 cannot be of one label."""
     for model, proof in (distinct, shared):
