@@ -12,7 +12,7 @@ from ..evaluation.saved import read_results, read_run, read_table
 from ..metrics.result import MetricResult
 from ..report.data import CONTROL
 from .condition import TOO_FEW, Row, failures, parse_condition
-from .outcome import CONDITION, DONE, CommandError, Outcome, refuse
+from .outcome import CONDITION, DONE, MISSING, CommandError, Outcome, refuse
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -27,10 +27,10 @@ def run(options: argparse.Namespace) -> Outcome:
     rows = [_row(*pair, first.results[pair], second.results[pair], both, pair[0] in controls) for pair in pairs]
     lines = [_heading(first, second, both), "", _table(rows)]
     lines += _only(first, second)
-    failed = failures(conditions, rows)
-    if failed:
-        lines += ["", "Failed:", *(f"  {line}" for line in failed)]
-    return Outcome("\n".join(lines), CONDITION if failed else DONE)
+    failed, missing = failures(conditions, rows)
+    for heading, found in (("Failed:", failed), ("Values are missing, so this cannot be judged:", missing)):
+        lines += ["", heading, *(f"  {line}" for line in found)] if found else []
+    return Outcome("\n".join(lines), CONDITION if failed else MISSING if missing else DONE)
 
 
 def _only(first: "_Run", second: "_Run") -> list[str]:
@@ -86,7 +86,8 @@ def _row(
     change = summarise((b - a)[valid], len(a))
     means = [float(values[valid].mean()) if bool(valid.any()) else float("nan") for values in (a, b)]
     numbers = {"first": means[0], "second": means[1], "change": change.mean, "change_low": change.low, "change_high": change.high}
-    return Row(name, metric, numbers, _verdict(change, first.info.sign), control)
+    lost = int((first.valid[both[0]] & ~second.valid[both[1]]).sum())
+    return Row(name, metric, numbers, _verdict(change, first.info.sign), control, lost)
 
 
 def _verdict(change: Summary, sign: int) -> str:

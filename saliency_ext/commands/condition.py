@@ -1,5 +1,6 @@
 """Conditions of `compare --fail-if`: a number of the comparison held against a limit."""
 
+import math
 import operator
 import re
 from collections.abc import Mapping, Sequence
@@ -20,13 +21,17 @@ _HELP = (
 
 @dataclass(frozen=True)
 class Row:
-    """A map under a metric in two runs: means, the change from the first to the second with its interval, and what it means."""
+    """A map under a metric in two runs: means, the change from the first to the second with its interval, and what it means.
+
+    lost: images of both runs that have a value in the first and none in the second.
+    """
 
     map: str
     metric: str
     numbers: Mapping[str, float]
     verdict: str  # "better", "worse", "not told apart", "too few images", or "changed" where no direction is better
     control: bool = False  # knows nothing of the model: what becomes of it fails nothing
+    lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -40,13 +45,22 @@ class Condition:
     sign: str
     limit: float
 
+    def about(self, row: Row) -> bool:
+        """Whether it speaks of a row."""
+        return self.map in ("*", row.map) and self.metric in ("*", row.metric)
+
     def holds(self, row: Row) -> bool:
-        """Whether a row fails. Where a number is missing (NaN) nothing holds."""
-        if self.map not in ("*", row.map) or self.metric not in ("*", row.metric):
-            return False
+        """Whether a row fails. Where a number is missing (NaN) nothing holds: `missing` says so."""
         if self.field == WORSE:
             return row.verdict == WORSE
         return bool(_OPERATORS[self.sign](row.numbers[self.field], self.limit))
+
+    def missing(self, row: Row) -> str:
+        """In words, what is missing to judge a row; "" where nothing is."""
+        field = "change" if self.field == WORSE else self.field
+        if math.isnan(row.numbers[field]):
+            return f"no {field} is known"
+        return f"{row.lost} of the images have no value any more" if row.lost else ""
 
 
 def parse_condition(text: str) -> Condition:
@@ -68,21 +82,27 @@ def parse_condition(text: str) -> Condition:
     return Condition(text, found["map"], found["metric"], found["field"], found["sign"], limit)
 
 
-def failures(conditions: Sequence[Condition], rows: Sequence[Row]) -> list[str]:
-    """A line for each condition and row that fails; a condition that no row can meet is refused: it is a slip of the pen.
+def failures(conditions: Sequence[Condition], rows: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """A line for each condition and row that fails, and one for each that cannot be judged as values are missing.
 
-    Controls fail nothing: they know nothing of the model, so a change of theirs is none of the model's or of a method's.
+    A condition that no row can meet is refused: it is a slip of the pen. Controls fail nothing: they know nothing of the model,
+    so a change of theirs is none of the model's or of a method's.
     """
-    lines = []
+    failed, missing = [], []
     for condition in conditions:
-        about = [row for row in rows if condition.map in ("*", row.map) and condition.metric in ("*", row.metric)]
+        about = [row for row in rows if condition.about(row)]
         if not about:
             known = ", ".join(f"{row.map}.{row.metric}" for row in rows)
             refuse(f"--fail-if: {condition.text!r} is about no map and metric of both runs; there are {known}")
         if condition.map != "*" and all(row.control for row in about):
             refuse(f"--fail-if: {condition.text!r} is about {condition.map}, a control: only methods can fail")
         for row in about:
-            if condition.holds(row) and not row.control:
+            if row.control:
+                continue
+            where = f"{condition.text}: {row.map} under {row.metric}"
+            if condition.holds(row):
                 said = row.verdict if condition.field == WORSE else f"{condition.field} {row.numbers[condition.field]:.4f}"
-                lines.append(f"{condition.text}: {row.map} under {row.metric}, {said}")
-    return lines
+                failed.append(f"{where}, {said}")
+            if lacks := condition.missing(row):
+                missing.append(f"{where}, {lacks}")
+    return failed, missing

@@ -9,14 +9,16 @@ from typing import NoReturn
 
 import torch
 
-DONE, CONDITION, USAGE, FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, CONDITION, USAGE, FAILED, MISSING, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 EXIT_CODES = f"""\
 exit status:
   {DONE}    done
   {CONDITION}    compare: a --fail-if condition holds; verify: the proof does not hold
   {USAGE}    wrong arguments: a name, a file or a combination that cannot be
-  {FAILED}    the run could not finish; what was finished is kept, and the message says how to go on
+  {FAILED}    the run could not finish, or what it found could not be written; what was finished is kept, and the message says how
+       to go on
+  {MISSING}    compare: no --fail-if condition holds, but values are missing that one of them is about
   {INTERRUPTED}  interrupted (Ctrl-C); as {FAILED}"""
 
 

@@ -8,7 +8,7 @@ import torch
 from saliency_ext.attribution import Gradient, InputXGradient, RandomControl
 from saliency_ext.commands.compare import run
 from saliency_ext.commands.condition import Row, failures, parse_condition
-from saliency_ext.commands.outcome import CONDITION, DONE, CommandError
+from saliency_ext.commands.outcome import CONDITION, DONE, MISSING, CommandError
 from saliency_ext.evaluation.study import Study
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion, Fidelity
@@ -109,7 +109,8 @@ def test_grammar(text, holds):
         with pytest.raises(CommandError, match="about no map and metric"):
             failures([parse_condition(text)], [ROW])
     else:
-        assert bool(failures([parse_condition(text)], [ROW])) is holds
+        failed, missing = failures([parse_condition(text)], [ROW])
+        assert bool(failed) is holds and missing == []
 
 
 @pytest.mark.parametrize(
@@ -120,17 +121,12 @@ def test_other_words_are_no_condition(text):
         parse_condition(text)
 
 
-def test_what_is_missing_fails_nothing():
-    gone = Row("m", "f", {"first": float("nan"), "change": float("nan")}, "not told apart")
-    assert failures([parse_condition("*.*.change < 0"), parse_condition("*.*.first >= 0")], [gone]) == []
-
-
 def test_a_control_fails_no_gate():
     numbers = {"first": 0.5, "second": 0.1, "change": -0.4, "change_low": -0.5, "change_high": -0.3}
     control, method = (Row(name, "fidelity", numbers, "worse", name == "random") for name in ("random", "mine"))
     for text in ("worse", "*.fidelity.change < 0", "*.*.second < 0.2"):
-        assert failures([parse_condition(text)], [control]) == []
-        (line,) = failures([parse_condition(text)], [control, method])
+        assert failures([parse_condition(text)], [control]) == ([], [])
+        ((line,), _) = failures([parse_condition(text)], [control, method])
         assert "mine under fidelity" in line
     with pytest.raises(CommandError, match=r"'random.fidelity.change < 0' is about random, a control: only methods can fail"):
         failures([parse_condition("random.fidelity.change < 0")], [control, method])
@@ -156,3 +152,38 @@ def test_few_images_are_too_few_whatever_they_say(folders):
     outcome = compared(folders, "fewer", "fewer")
     lines = [line for line in outcome.text.splitlines() if line.startswith("mine")]
     assert len(lines) == 2 and all(line.endswith("  too few images") and "nan" not in line for line in lines)
+
+
+def test_what_is_missing_cannot_be_judged():
+    gone = Row("m", "f", {"first": 0.5, "change": float("nan")}, "not told apart")
+    failed, missing = failures([parse_condition(text) for text in ("*.*.change < 0", "*.*.first >= 0.7", "worse")], [gone])
+    assert failed == [] and missing == ["*.*.change < 0: m under f, no change is known", "worse: m under f, no change is known"]
+    fewer = Row("m", "f", {"first": 0.5, "change": 0.1}, "better", lost=3)
+    assert failures([parse_condition("worse")], [fewer]) == ([], ["worse: m under f, 3 of the images have no value any more"])
+
+
+class Broken(Gradient):
+    """Maps of which the first few are NaN."""
+
+    def __init__(self, model, count):
+        super().__init__(model)
+        self.count = count
+
+    def _explain(self, inputs, classes, sample_ids):
+        return torch.where(sample_ids[:, None, None, None] < self.count, torch.nan, inputs.sum(1, keepdim=True))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "status"), [(0, 0, DONE), (0, 8, MISSING), (0, 1, MISSING), (8, 8, MISSING), (1, 1, DONE)]
+)
+def test_a_run_whose_values_are_missing_fails_the_gate(tmp_path, old, new, status):
+    """So many of 8 maps are NaN. What was missing before as well fails nothing, as long as something is left to compare."""
+    images = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3)).eval()
+    for name, count in (("old", old), ("new", new)):
+        method, metrics = Broken(net, count), [Fidelity(Constant(0.0), EqualFractions(4))]
+        Study(net, images, {"mine": method}, metrics, out=tmp_path / name, target=0, controls=False).run()
+    outcome = compared(tmp_path, "old", "new", "worse")
+    assert outcome.status == status and ("Values are missing, so this cannot be judged" in outcome.text) is (status == MISSING)
+    assert compared(tmp_path, "old", "new").status == DONE, "without a condition nothing fails"
