@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from ..disambiguation import PairFinder, Proof, SegmentAnything, preset, read_proof, verify, write_proof
+from ..evaluation.files import write_whole
 from ..report import PairExample, write_pairs
 from ..report.pairs import region_picture, statements, strength
 from ..report.pictures import legible, png
@@ -19,6 +20,7 @@ from .outcome import CONDITION, Outcome, refuse
 from .preprocessing import seen
 from .segmenters import asked_segments
 from .shared import BATCH
+from .written import folder_place, writing
 
 PAGE = "index.html"
 _GAP, _LINE = 8, 20  # pixels between the pictures of a proof, and of a line of text below
@@ -32,17 +34,17 @@ def run(options: argparse.Namespace) -> Outcome:
     choices = preset(options.rules) | {"infill": infills[0], "others": infills[1:]}
     images = inputs[None].to(model.device)
     segments, segmenter = asked_segments(options, model)
-    out = Path(options.out)
+    out = folder_place("--out", options.out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
         finder = PairFinder(model.forward, segmenter=segmenter, max_batch=options.max_batch or BATCH, **choices)
         # Of masks the atoms are bounded by dropping masks, not by merging atoms: every mask stays a union of segments.
         found = segmenter.partition(images, min_pixels=finder.min_pixels) if isinstance(segmenter, SegmentAnything) else None
         pairs = finder(images, f"top-{options.top}", segments=found)[0]
         names = {each: label(model, each) for pair in pairs for each in pair.labels}
         example = PairExample(name, seen(inputs, model.preprocessing), pairs, names)
-        files = {id(proof): _write(example, proof, out) for pair in pairs for proof in pair.proofs}
-        page = write_pairs([example], out / PAGE, facts=_facts(options, model, segments))
+        with writing("disambiguate"):
+            files = {id(proof): _write(example, proof, out) for pair in pairs for proof in pair.proofs}
+            page = write_pairs([example], out / PAGE, facts=_facts(options, model, segments))
     except (OSError, TypeError, ValueError, ImportError) as error:
         refuse(f"disambiguate: {error}")
     lines = [f"{name}: {len(pairs)} pairs of the top {options.top} labels", *_table(example, files), ""]
@@ -52,7 +54,7 @@ def run(options: argparse.Namespace) -> Outcome:
 
 def _write(example: PairExample, proof: Proof, out: Path) -> Path:
     stem = f"proof-{proof.kind}-{proof.labels[0]}-{proof.labels[1]}"
-    (out / f"{stem}.png").write_bytes(png(picture(example, proof)))
+    write_whole(out / f"{stem}.png", png(picture(example, proof)))
     return write_proof(proof, out / f"{stem}.json")
 
 

@@ -29,6 +29,7 @@ from .progress import ProgressLine
 from .shared import BATCH, Shared
 from .stopping import stop_rule
 from .torchrun import place_among_all
+from .written import reason, writing
 
 
 def run(options: argparse.Namespace) -> Outcome:
@@ -49,7 +50,8 @@ def run(options: argparse.Namespace) -> Outcome:
         return Outcome("")
     examples = _examples(options.pictures, model, data, methods)
     shown = study_data(options.out, facts=_facts(options, model, data), examples=examples)
-    page = write_page(shown, Path(options.out) / PAGE)
+    with writing("evaluate", f"The results are kept in {options.out}. {_again('mend that, then ')}"):
+        page = write_page(shown, Path(options.out) / PAGE)
     return Outcome(f"{results}\n\n{told(verdict(shown))}\n\nReport: {page.resolve()}")
 
 
@@ -88,7 +90,7 @@ def _studied(
     except KeyboardInterrupt:
         raise CommandError(f"interrupted; what is finished is kept in {options.out}. {_again('')}", INTERRUPTED) from None
     except OSError as error:
-        raise CommandError(f"{error}. {_again('mend that, then ')}", FAILED) from error
+        raise CommandError(f"{reason(error)}. {_again('mend that, then ')}", FAILED) from error
     except (ValueError, TypeError, ModuleNotFoundError) as error:
         outside = raised_in(error)  # of the model, or of a package: no argument is wrong
         status = FAILED if outside or getattr(error, "__notes__", None) else USAGE  # noted: it stopped on its way

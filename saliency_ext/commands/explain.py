@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from ..evaluation.files import write_whole
 from ..report import Example
 from ..report.sheet import contact_sheet
 from ..testbed.recipe import Recipe
@@ -21,11 +22,13 @@ from .models import TESTBED, LoadedModel
 from .outcome import FAILED, Outcome, class_index, in_one_line, refuse
 from .preprocessing import read_inputs, seen
 from .shared import BATCH, Shared
+from .written import file_place, writing
 
 
 def run(options: argparse.Namespace) -> Outcome:
     """Writes the picture."""
     require_packages("explain", ("PIL", *TESTBED_PACKAGES) if options.model.startswith(TESTBED) else ("PIL",))
+    out = file_place("--out", options.out)
     model = asked_model(options)
     name, inputs = read_image(options.image, model, options.seed)
     infill = make_infill(options.infill, model.preprocessing, options.seed)
@@ -51,9 +54,8 @@ def run(options: argparse.Namespace) -> Outcome:
     if not maps:
         refuse("--methods: none of the usual ones can be used on this model; `saliency-ext list` shows all names")
     caption = f"{name}: {label(model, target)}, probability {probabilities[target]:.2f}"
-    out = Path(options.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(contact_sheet(Example(caption, seen(inputs, model.preprocessing), maps)))
+    with writing("explain"):
+        write_whole(out, contact_sheet(Example(caption, seen(inputs, model.preprocessing), maps)))
     return Outcome(f"{caption}\nPrepared: {model.preprocessing}\nMaps of {', '.join(maps)}: {out.resolve()}")
 
 

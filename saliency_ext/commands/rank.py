@@ -1,14 +1,14 @@
 """`saliency-ext rank`: which method is better, from as few images and masked inputs as it takes."""
 
 import argparse
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from ..attribution import Method
 from ..evaluation import Ranking, rank_methods
-from ..evaluation.files import write_json
+from ..evaluation.files import write_whole
 from ..evaluation.samples import Reader
 from ..evaluation.team import OtherProcessFailed
 from ..metrics.catalogue import METRICS
@@ -22,6 +22,7 @@ from .models import LoadedModel
 from .outcome import EXIT_CODES, FAILED, INTERRUPTED, CommandError, Outcome, known, refuse
 from .shared import BATCH, Shared
 from .torchrun import process_group
+from .written import file_place, reason, writing
 
 STRATA, GRID, ROUND = 8, 100, 16
 _TEXT = f"""\
@@ -88,16 +89,15 @@ def run(options: argparse.Namespace) -> Outcome:
     shared = Shared(infill, options.steps, options.score, options.seed, options.max_batch or BATCH)
     (metric,) = chosen_metrics([options.metric], data, model.preprocessing, shared)
     methods = chosen_methods(options.methods, model, shared, controls=False, sampling=Sampling(options.samples, data.bank))
-    written = _file(options.json)
+    written = None if options.json is None else file_place("--json", options.json)
     with process_group() as first:
         found = _ranked(options, model, data, methods, _drawn(metric, options))
     if not first:
         return Outcome("")
     if written is not None:
-        try:
-            write_json(written, asdict(found) | {"guarantee": found.guarantee})
-        except OSError as error:
-            refuse(f"--json: {error}. The verdicts are:\n{found}", FAILED)
+        content = json.dumps(asdict(found) | {"guarantee": found.guarantee}, indent=1) + "\n"
+        with writing("--json", f"The verdicts are:\n{found}"):
+            write_whole(written, content.encode())
     return Outcome(str(found))
 
 
@@ -130,7 +130,7 @@ def _ranked(options: argparse.Namespace, model: LoadedModel, data: Data, methods
     except OtherProcessFailed as error:
         raise CommandError(f"rank: {error}. {_again(options.out)}", FAILED) from error
     except OSError as error:
-        raise CommandError(f"rank: {error}. {_again(options.out)}", FAILED) from error
+        raise CommandError(f"rank: {reason(error)}. {_again(options.out)}", FAILED) from error
     except KeyboardInterrupt:
         raise CommandError(f"rank: interrupted. {_again(options.out)}", INTERRUPTED) from None
 
@@ -139,20 +139,6 @@ def _again(out: str | None) -> str:
     if out is None:
         return "Nothing was kept: give a folder with --out next time"
     return f"Finished rounds are kept in {out}: give the same command again, and they are not evaluated again"
-
-
-def _file(name: str | None) -> Path | None:
-    """Where to write, its folder made now: a place that cannot be written to is refused before any work."""
-    if name is None:
-        return None
-    path = Path(name)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        refuse(f"--json: {error}")
-    if path.is_dir():
-        refuse(f"--json: expected a file, got the folder {name!r}")
-    return path
 
 
 def _drawn(metric: Any, options: argparse.Namespace) -> Any:

@@ -19,8 +19,9 @@ from .choices import INFILLS, make_infill
 from .data import load_data
 from .methods import chosen_methods
 from .models import LoadedModel
-from .outcome import EXIT_CODES, Outcome, refuse
+from .outcome import EXIT_CODES, FAILED, CommandError, Outcome, refuse
 from .shared import BATCH, Shared
+from .written import folder_place, reason, writing
 
 IMAGES, MASKS = 32, 400
 LEARNED = "learned"
@@ -28,6 +29,7 @@ INFILL_NAMES = ("mean", "black", "white", "image_mean", "blur", "noise", LEARNED
 OTHERS = ("gradient", "grad_cam", "random")
 JSON = "findings.json"
 _SCORES = "scores"  # the folder of the study of scores
+_AGAIN = "The scores that are finished are kept: mend that, then give the same command again"
 TEXT = f"""\
 Does a ranking of methods survive another reasonable choice?
 
@@ -45,15 +47,18 @@ def run(options: argparse.Namespace) -> Outcome:
     """Runs a study on the testbed or on the user's model and images."""
     model = asked_model(options)
     data = load_data(options.data, model, limit=options.limit, target=options.target, seed=options.seed)
+    out = folder_place("--out", options.out)
     try:
         batch = Reader(data.samples).read(0, len(data.samples))
         findings = QUESTIONS[options.question](options, model, batch, data.targets(batch))
     except (TypeError, ValueError, ModuleNotFoundError) as error:
         refuse(f"study: {str(error).replace('run(force_new_run=True)', 'another --out')}")
-    out = Path(options.out)
-    findings.write_tables(out)
-    findings.write_json(out / JSON)
-    page = write_findings(findings, out / PAGE)
+    except OSError as error:
+        raise CommandError(f"study: {reason(error)}. {_AGAIN}", FAILED) from error
+    with writing("study", _AGAIN):
+        findings.write_tables(out)
+        findings.write_json(out / JSON)
+        page = write_findings(findings, out / PAGE)
     return Outcome(f"{findings.told()}\n\nReport: {page.resolve()}")
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 
+from ..evaluation.files import write_whole
 from ..evaluation.kendall import agreement
 from ..evaluation.results import Results
 from ..evaluation.saved import read_results, read_run
 from ..metrics.catalogue import OWN_MINUS_OTHER, role_of
 from ..report.standing import can_be_ranked
 from .outcome import CommandError, Outcome, refuse
+from .written import file_place, writing
 
 MARKS = ("<!-- truth:begin -->", "<!-- truth:end -->")
 
@@ -29,7 +31,9 @@ def run(options: argparse.Namespace) -> Outcome:
     content = gathered(results, record)
     written = []
     if options.json:
-        Path(options.json).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        place = file_place("--json", options.json)
+        with writing("--json"):
+            write_whole(place, (json.dumps(content, indent=1) + "\n").encode())
         written.append(f"Written: {options.json}")
     if options.readme:
         _rewrite(Path(options.readme), content)
@@ -158,7 +162,8 @@ def _rewrite(path: Path, content: dict[str, Any]) -> None:
     begin, end = MARKS
     if text.count(begin) != 1 or text.count(end) != 1:
         refuse(f"--readme: expected the marks {begin} and {end} once each in {path}")
-    path.write_text(rewritten(text, content), encoding="utf-8")
+    with writing("--readme"):
+        write_whole(path, rewritten(text, content).encode())
 
 
 def rewritten(text: str, content: dict[str, Any]) -> str:

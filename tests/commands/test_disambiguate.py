@@ -102,8 +102,8 @@ def test_a_preset_is_applied_whole(here, capsys, monkeypatch):
 def test_a_place_that_cannot_be_written_is_said_before_the_search(here, capsys, monkeypatch):
     (here / "taken").write_text("")
     monkeypatch.setattr(PairFinder, "__call__", lambda *a, **k: pytest.fail("the search has begun"))
-    assert cli.main([*RUN, "--out", "taken"]) == 2
-    assert "disambiguate: [Errno 17] File exists: 'taken'" in capsys.readouterr().err
+    assert cli.main([*RUN, "--out", "taken"]) == 3
+    assert "--out: cannot make the folder taken: File exists" in capsys.readouterr().err
 
 
 def test_segments_of_a_segment_anything_model(here, capsys, monkeypatch):

@@ -126,17 +126,19 @@ def test_the_folder_of_the_verdicts_is_made_before_the_work(tmp_path, monkeypatc
     assert cli.main(rank("--budget", "32", "--json", str(out))) == 0 and json.loads(out.read_text())["stopped"] == "budget"
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("saliency_ext.commands.rank.rank_methods", lambda *_, **__: pytest.fail("it worked before it looked"))
-    assert cli.main(rank("--json", str(tmp_path / "file" / "found.json"))) == 2
-    assert cli.main(rank("--json", str(tmp_path))) == 2
+    assert cli.main(rank("--json", str(tmp_path / "file" / "found.json"))) == 3
+    assert cli.main(rank("--json", str(tmp_path))) == 3
     first, second = capsys.readouterr().err.strip().splitlines()
-    assert first.startswith("saliency-ext: --json: [Errno") and second.startswith("saliency-ext: --json: expected a file")
+    assert first.startswith("saliency-ext: --json: cannot make the folder") and second.startswith(
+        "saliency-ext: --json: expected a file"
+    )
 
 
 def test_a_full_disk_shows_the_verdicts_all_the_same(tmp_path, monkeypatch, capsys) -> None:
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("saliency_ext.commands.rank.write_json", full)
+    monkeypatch.setattr("saliency_ext.commands.rank.write_whole", full)
     assert cli.main(rank("--limit", "2", "--strata", "1", "--json", str(tmp_path / "found.json"))) == 3
     shown = capsys.readouterr().err
     assert "No space left" in shown and "2 of 2 images, 12 masked inputs" in shown

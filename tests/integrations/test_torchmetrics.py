@@ -147,12 +147,12 @@ def test_a_dropped_metric_is_not_scored_and_fails_nobody(data):
 
 
 def test_a_metric_that_is_held_but_not_updated_fails_nobody_and_is_left_out(data):
-    images, target, maps, truth = data
+    images, target, maps, _ = data
     evaluator = classes.Evaluator(Net())
     asking = make(classes, "Deletion", evaluator)
     others = [make(classes, name, evaluator) for name in ("PointingGame", "MaxSensitivity", "Infidelity")]
-    for start in (0, 3):  # the batch has no truth and no method for two of them; the third lets its result lie
-        asking.update(images[start : start + 3], target[start : start + 3], maps[start : start + 3])
+    for place in (0, 3):  # the batch has no truth and no method for two of them; the third lets its result lie
+        asking.update(images[place : place + 3], target[place : place + 3], maps[place : place + 3])
     once = evaluator.engine.counters.unique
     asking.update(images[:3], target[:3], maps[:3], sample_ids=torch.arange(3))
     alone = make(classes, "Deletion", classes.Evaluator(Net()))
