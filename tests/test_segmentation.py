@@ -228,3 +228,16 @@ def test_errors_name_the_argument():
         atoms(images)
     with pytest.raises(ValueError, match="atoms: expected uncovered to be 'atom' or 'none', got -1"):
         atoms(images > 0, uncovered=-1)
+
+
+def test_the_default_does_not_collapse_where_the_image_varies_much():
+    """Noise, a fine checkerboard, and stripes: with 25 segments and a compactness of 1, one segment is left."""
+    noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    places = torch.arange(64)
+    board = ((places[:, None] + places) % 2).float().expand(1, 3, 64, 64)
+    stripes = (places % 2).float().expand(1, 3, 64, 64)
+    assert int(segment_counts(slic(noise, segments=25, compactness=1.0))) == 1
+    for image in (noise, board, stripes, noise[:, :1], torch.zeros(1, 3, 64, 64)):
+        assert 16 <= int(segment_counts(slic(image))) <= 100
+    together = torch.cat([noise, stripes, torch.zeros(1, 3, 64, 64)])
+    assert torch.equal(slic(together), torch.cat([slic(image[None]) for image in together])), "each image by its own contrast"

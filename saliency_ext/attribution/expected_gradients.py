@@ -29,7 +29,7 @@ class ExpectedGradients(SampledGradientMethod):
             images are usual. An image's own copy in it adds 0.
         samples: pairs per image, in [1, 2^22].
         seed: in [0, 2^63); a pair is keyed by (seed, sample id, k).
-        channels: "sum" (signed), "abs_sum", "max" or "max_abs".
+        channels: "sum" (signed, as published), "abs_sum", "max" or "max_abs"; None: "sum".
         score: "logit", "probability", "log_probability" or "sigmoid" of the target.
         max_batch: pairs per forward and backward.
 
@@ -62,7 +62,7 @@ class ExpectedGradients(SampledGradientMethod):
         *,
         samples: int = 200,
         seed: int = 0,
-        channels: str = "sum",
+        channels: str | None = None,
         score: str = "logit",
         max_batch: int = 64,
     ) -> None:

@@ -1,5 +1,6 @@
 """Gradient and input x gradient: how the score changes with each input value."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -17,17 +18,24 @@ class GradientMethod(Method):
 
     Args:
         model: callable (B, C, H, W) -> logits (B, K), differentiable.
-        channels: "sum" (signed), "abs_sum", "max" or "max_abs".
+        channels: "sum" (signed), "abs_sum", "max" or "max_abs"; None: as published, which is `published` of the class. With
+            another one `info` says that it is a variant.
         score: "logit", "probability", "log_probability" or "sigmoid" of the target.
         max_batch: images per forward and backward.
     """
 
-    def __init__(self, model: Forward, *, channels: str = "sum", score: str = "logit", max_batch: int = 64) -> None:
+    published: ClassVar[str] = "sum"  # how the publication reduces channels
+
+    def __init__(self, model: Forward, *, channels: str | None = None, score: str = "logit", max_batch: int = 64) -> None:
         super().__init__(model, max_batch=max_batch)
-        require_choice(type(self).__name__, "channels", channels, CHANNELS)
+        self.channels = self.published if channels is None else channels
+        require_choice(type(self).__name__, "channels", self.channels, CHANNELS)
         require_choice(type(self).__name__, "score", score, SCORES)
-        self.channels = channels
         self.score = score
+        if self.channels != self.published:
+            reference = f"variant of {self.info.reference}: channels {self.channels}, published {self.published}"
+            signed = self.channels in ("sum", "max") and (self.info.signed or self.published not in ("sum", "max"))
+            vars(self)["info"] = replace(self.info, signed=signed, reference=reference)
 
     def _gradients(self, inputs: Tensor, classes: Tensor) -> Tensor:
         """Gradients (N, T, C, H, W), in forwards of at most max_batch images."""
@@ -42,12 +50,13 @@ class GradientMethod(Method):
 class Gradient(GradientMethod):
     """Saliency as the gradient of the target's score [Simonyan 2014, Sec. 3].
 
-    attribution = d f_t / d inputs, reduced over channels (published: maximum of absolute values).
+    attribution = d f_t / d inputs, reduced over channels: the largest absolute value, as published. channels="sum" is the signed
+    sum, a variant whose maps can order pixels worse than chance.
 
     Args: as `GradientMethod`.
 
-    Polarity: with channels="sum" or "max" positive where a larger input raises the score; otherwise how much it changes, up or
-    down. Unit: score per unit of input. Cost: one forward, and one backward per target. Memory: max_batch inputs with their
+    Polarity: how much the score changes with the input, up or down; with channels="sum" or "max" positive where a larger input
+    raises it. Unit: score per unit of input. Cost: one forward, and one backward per target. Memory: max_batch inputs with their
     graph, and T gradients of each. Deterministic up to the model.
     Traps: it says what an infinitely small change does, which in a saturated region is nothing, however much the pixel matters;
     where the softmax saturates, the gradient of a probability vanishes: the default differentiates the logit. Neighbouring
@@ -57,14 +66,15 @@ class Gradient(GradientMethod):
         >>> import torch
         >>> linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2)).eval()
         >>> saliency = Gradient(linear)(torch.zeros(1, 1, 2, 2), 1)
-        >>> bool(torch.equal(saliency.flatten(), linear[1].weight[1].detach()))
+        >>> bool(torch.equal(saliency.flatten(), linear[1].weight[1].detach().abs()))
         True
 
     References:
         Simonyan, Vedaldi, Zisserman. Deep Inside Convolutional Networks. ICLR workshop 2014.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("gradient", "gradient", True, "1 F + T B", "Simonyan 2014")
+    info: ClassVar[MethodInfo] = MethodInfo("gradient", "gradient", False, "1 F + T B", "Simonyan 2014")
+    published: ClassVar[str] = "max_abs"
 
     def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
         return self._reduced(self._gradients(inputs, classes))

@@ -35,7 +35,7 @@ class IntegratedGradients(SampledGradientMethod):
         rule: "gauss_legendre": exact for gradients that are polynomials in alpha of degree 2 steps - 1. "midpoint": alpha_k =
             (k - 1/2) / steps. "trapezoid": both ends, alpha_k = (k - 1) / (steps - 1), half weight at the ends. "right_riemann":
             alpha_k = k / steps. Weights sum to 1 in all of them.
-        channels: "sum" (signed), "abs_sum", "max" or "max_abs".
+        channels: "sum" (signed, as published), "abs_sum", "max" or "max_abs"; None: "sum".
         score: "logit", "probability", "log_probability" or "sigmoid" of the target.
         max_batch: points per forward and backward.
 
@@ -75,7 +75,7 @@ class IntegratedGradients(SampledGradientMethod):
         *,
         steps: int = 50,
         rule: str = "gauss_legendre",
-        channels: str = "sum",
+        channels: str | None = None,
         score: str = "logit",
         max_batch: int = 64,
     ) -> None:

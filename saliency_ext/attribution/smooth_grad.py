@@ -21,7 +21,7 @@ class NoisyGradientMethod(SampledGradientMethod):
         samples: noisy copies per image, in [1, 2^22].
         spread: noise as a share of the image's own range, over all channels; finite, >= 0.
         seed: in [0, 2^63); z_k is keyed by (seed, sample id, k, channel, pixel).
-        channels: "sum" (signed), "abs_sum", "max" or "max_abs".
+        channels: "sum" (signed), "abs_sum", "max" or "max_abs"; None: as published, which is `published` of the class.
         score: "logit", "probability", "log_probability" or "sigmoid" of the target.
         max_batch: noisy copies per forward and backward.
     """
@@ -33,7 +33,7 @@ class NoisyGradientMethod(SampledGradientMethod):
         samples: int = 50,
         spread: float = 0.15,
         seed: int = 0,
-        channels: str = "sum",
+        channels: str | None = None,
         score: str = "logit",
         max_batch: int = 64,
     ) -> None:
@@ -62,10 +62,10 @@ class NoisyGradientMethod(SampledGradientMethod):
 class SmoothGrad(NoisyGradientMethod):
     """Saliency as the mean of gradients around the image [Smilkov 2017, Sec. 3].
 
-    attribution = 1/n sum over k of d f_t / d x at x + sigma z_k; channels are reduced after the mean. Arguments: as
-    `NoisyGradientMethod`.
+    attribution = 1/n sum over k of d f_t / d x at x + sigma z_k; channels are reduced after the mean, to the largest absolute
+    value as in `Gradient`. Arguments: as `NoisyGradientMethod`.
 
-    Polarity and unit: as `Gradient`. Signed with channels="sum" or "max". Cost: samples (F + T B). Memory: max_batch inputs
+    Polarity and unit: as `Gradient`. Signed with channels="sum" or "max" alone. Cost: samples (F + T B). Memory: max_batch inputs
     with their graph, T gradients of each, and one mean per target: flat in samples. Determinism: that of the model; the noise
     of an image does not depend on its batch, on order or device. Without spread it is `Gradient`.
 
@@ -83,7 +83,8 @@ class SmoothGrad(NoisyGradientMethod):
         Smilkov, Thorat, Kim, Viegas, Wattenberg. SmoothGrad: removing noise by adding noise. arXiv 1706.03825.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("smooth_grad", "gradient", True, "samples (F + T B)", "Smilkov 2017")
+    info: ClassVar[MethodInfo] = MethodInfo("smooth_grad", "gradient", False, "samples (F + T B)", "Smilkov 2017")
+    published: ClassVar[str] = "max_abs"
 
     def _attribution(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
         mean = inputs.new_zeros(*classes.shape, *inputs.shape[1:])

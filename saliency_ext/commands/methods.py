@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -59,8 +58,7 @@ def chosen_methods(
         wanted = list(dict.fromkeys([*wanted, *_redrawn(wanted), *CONTROLS]))
     drawn = sampling or Sampling()
     bank = drawn.bank() if any(name.removesuffix(RANDOM_WEIGHTS) in _OF_A_BANK for name in wanted) else None
-    segmenter = partial(slic, segments=25)
-    choices = MethodChoices(shared.infill, segmenter, bank, shared.seed, shared.max_batch, drawn.samples)
+    choices = MethodChoices(shared.infill, slic, bank, shared.seed, shared.max_batch, drawn.samples)
     made: dict[str, Method] = {}
     for name in wanted:
         try:

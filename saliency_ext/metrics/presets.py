@@ -187,7 +187,7 @@ def srg(*, infill: Infill, segments: int = 25) -> list[Any]:
     from ..segmentation import slic
     from .symmetric_relevance_gain import SymmetricRelevanceGain
 
-    return [SymmetricRelevanceGain(infill, segmenter=partial(slic, segments=segments))]
+    return [SymmetricRelevanceGain(infill, segmenter=partial(slic, segments=segments, compactness=1.0))]
 
 
 PRESETS: Mapping[str, Callable[..., list[Any]]] = {

@@ -22,7 +22,7 @@ def test_linear_model_is_its_weights_and_its_terms():
     linear, images = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(24, 3, bias=False)), tensors(2, 2, 3, 4)
     weights = linear[1].weight.detach().view(3, 2, 3, 4)
     target = torch.tensor([2, 0])
-    assert torch.equal(Gradient(linear)(images, target), weights[target].sum(1))
+    assert torch.equal(Gradient(linear, channels="sum")(images, target), weights[target].sum(1))
     assert torch.equal(Gradient(linear, channels="max_abs")(images, target), weights[target].abs().amax(1))
     terms = InputXGradient(linear)(images, target)
     torch.testing.assert_close(terms.sum((1, 2)), linear(images).gather(1, target[:, None])[:, 0].detach())
@@ -95,3 +95,14 @@ def test_channel_reductions():
     values = torch.tensor([[[[1.0]], [[-3.0]], [[1.5]]]])
     expected = {"sum": -0.5, "abs_sum": 5.5, "max": 1.5, "max_abs": 3.0}
     assert {name: reduce_channels("test", values, name).item() for name in expected} == expected
+
+
+def test_defaults_are_as_published_and_a_variant_says_that_it_is_one():
+    """Simonyan takes the largest absolute channel; a signed sum is not theirs, and a report must not say so."""
+    model, images = make_model(), tensors(2, 3, 8, 6)
+    assert torch.equal(Gradient(model)(images, 1), Gradient(model, channels="max_abs")(images, 1))
+    plain, signed = Gradient(model), Gradient(model, channels="sum")
+    assert (plain.info.reference, plain.info.signed) == ("Simonyan 2014", False) and bool((plain(images, 1) >= 0).all())
+    assert signed.info.signed and signed.info.reference == "variant of Simonyan 2014: channels sum, published max_abs"
+    assert Gradient(model).info is Gradient.info, "the class is not changed"
+    assert InputXGradient(model).channels == "sum" and not InputXGradient(model, channels="abs_sum").info.signed

@@ -107,7 +107,7 @@ def test_the_model_is_not_changed_and_not_followed():
 def test_info_and_sample_ids_pass_through():
     model, images = relu_net(), make_images(3)
     info = RandomWeights(Gradient, model).info
-    assert (info.name, info.family, info.signed, info.cost) == ("gradient_random_weights", "control", True, "1 F + T B")
+    assert (info.name, info.family, info.signed, info.cost) == ("gradient_random_weights", "control", False, "1 F + T B")
     ids = torch.tensor([5, 0, 9])
     passed = RandomWeights(lambda m: RandomControl(2), model)(images, 0, sample_ids=ids)
     assert torch.equal(passed, RandomControl(2)(images, 0, sample_ids=ids))

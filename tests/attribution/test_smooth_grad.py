@@ -58,7 +58,7 @@ def test_quadratic_by_its_closed_form():
     gradients = (6 * (images + 0.2 * ranges(images) * noise))[:, :, 0]
     expected = {SmoothGrad: gradients.mean(0), SmoothGradSquared: (gradients**2).mean(0), VarGrad: gradients.var(0, correction=0)}
     for kind, values in expected.items():
-        saliency = kind(Quadratic(), samples=6, spread=0.2, seed=9)(images, 2, sample_ids=ids)
+        saliency = kind(Quadratic(), samples=6, spread=0.2, seed=9, channels="sum")(images, 2, sample_ids=ids)
         torch.testing.assert_close(saliency, values, rtol=1e-4, atol=1e-5)
 
 
@@ -90,7 +90,7 @@ def test_variance_does_not_cancel():
     exact = VarGrad(Quadratic(1e4, 0.1))(images.double(), 0)
     assert exact.mean() == pytest.approx(float((0.03 * noise).var(0, correction=0).mean()), rel=1e-4)
     single = VarGrad(Quadratic(1e4, 0.1))(images, 0)
-    naive = SmoothGradSquared(Quadratic(1e4, 0.1))(images, 0) - SmoothGrad(Quadratic(1e4, 0.1))(images, 0) ** 2
+    naive = SmoothGradSquared(Quadratic(1e4, 0.1))(images, 0) - SmoothGrad(Quadratic(1e4, 0.1), channels="sum")(images, 0) ** 2
     # One rounding of a gradient near 10^4 is 10^-3 / 2, of a deviation of 0.03: some per cent of the variance.
     torch.testing.assert_close(single.double(), exact, rtol=0.1, atol=0)
     assert (naive - exact).abs().max() > 10 * exact.max()
@@ -104,7 +104,7 @@ def test_constant_and_linear_models():
 
     for kind in ALL:
         assert not kind(constant, samples=3)(images, 1).any()
-    assert torch.equal(SmoothGrad(Quadratic(2.0, 0.0), samples=9)(images, 0), torch.full((4, 8, 6), 6.0))
+    assert torch.equal(SmoothGrad(Quadratic(2.0, 0.0), samples=9, channels="sum")(images, 0), torch.full((4, 8, 6), 6.0))
     assert not VarGrad(Quadratic(2.0, 0.0), samples=9)(images, 0).any()
 
 

@@ -112,7 +112,7 @@ class Published:
         return [np.sum(0.1 * (h[1:].astype(float) + h[:-1]) / 2) for h in hits]
 
     def srg(self):
-        labels = slic(torch.from_numpy(self.image)[None])[0].numpy()
+        labels = slic(torch.from_numpy(self.image)[None], segments=25, compactness=1.0)[0].numpy()
         k = labels.max() + 1
         assert k > 5
         means = np.array([self.map[labels == i].mean() for i in range(k)])
