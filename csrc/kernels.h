@@ -125,7 +125,7 @@ struct LinearInfillProblem {
   int64_t steps, images, channels, height, width;
   DType dtype;            // of inputs and filled: kFloat32 or kFloat64
   ImageView inputs;       // (N, C, H, W)
-  const uint8_t* remove;  // (S, N, H, W), 1 = removed
+  const uint8_t* remove;  // (S, N, H, W), not 0 = removed
   const float* noise;     // (N, C, H, W), added times noise_std where removed; or null
   InfillStencil stencil;
   double tolerance, noise_std;
@@ -141,6 +141,7 @@ int linear_infill_cuda(const LinearInfillProblem&, void* scratch, void* stream);
 // ---- mask_step: gradient of the masked inputs -> next parameters, mask and masked inputs, one row per mask optimised ----
 struct MaskStepProblem {
   int64_t rows, planes, infills, channels, height, width;
+  int64_t image_count, infill_count;  // N and B
   int64_t image_height, image_width;  // of inputs and infill: windows of (height, width) are read
   DType dtype;
   MaskStepRule rule;

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import is_fake
 
 
 def bad_value(function: str, argument: str, expected: str, got: object, remedy: str = "") -> NoReturn:
@@ -91,14 +92,45 @@ def require_number(function: str, argument: str, value: Any, *, low: float = 0.0
     """A finite number >= low, or > above."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         bad_type(function, argument, "to be a number", type(value).__name__)
-    if not math.isfinite(value) or (value < low if above is None else value <= above):
+    fits = value >= low if above is None else value > above
+    if not (fits and -math.inf < value < math.inf):  # not math.isfinite: numbers may be symbols while tracing
         bad_value(function, argument, f">= {low:g} and finite" if above is None else f"> {above:g} and finite", value)
     return float(value)
 
 
+def holds_values(tensor: Tensor) -> bool:
+    """Whether a tensor's values can be looked at: not while tracing, on meta, as a fake tensor, or inside torch.vmap."""
+    if torch.compiler.is_compiling() or tensor.device.type == "meta":
+        return False
+    return not in_vmap(tensor) and (type(tensor) is Tensor or not is_fake(tensor))
+
+
+def in_vmap(tensor: Tensor) -> bool:
+    """Whether torch.vmap hides a dimension of the tensor, under whatever other transforms."""
+    if torch.compiler.is_compiling() or not torch._C._are_functorch_transforms_active():
+        return False
+    layers = torch._C._functorch
+    while layers.is_functorch_wrapped_tensor(tensor):
+        if layers.is_batchedtensor(tensor):
+            return True
+        tensor = layers.get_unwrapped(tensor)
+    return False
+
+
+def has_address(tensor: Tensor) -> bool:
+    """Whether a tensor is memory of its own here: it holds values, and no transform of torch.func wraps it."""
+    wrapped = torch._C._are_functorch_transforms_active() and torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return not wrapped and holds_values(tensor)
+
+
+def on_host(tensor: Tensor) -> bool:
+    """Whether values can be looked at without stalling an accelerator."""
+    return tensor.device.type == "cpu" and holds_values(tensor)
+
+
 def require_range(function: str, argument: str, values: Tensor, low: int, high: int) -> None:
     """Checks integers that are on the host. Values on an accelerator are left alone: reading them would stall it."""
-    if values.device.type != "cpu" or values.numel() == 0 or torch.compiler.is_compiling():
+    if values.numel() == 0 or not on_host(values):
         return
     smallest, largest = torch.aminmax(values)
     if smallest < low or largest > high:

@@ -71,7 +71,7 @@ struct KeepSegment {
     int32_t segments;
   };
   const int32_t* labels;      // (N, H, W)
-  const uint8_t* coalitions;  // (S, K) or (N, S, K), 1 = stays
+  const uint8_t* coalitions;  // (S, K) or (N, S, K), not 0 = stays
   int64_t pixels, steps;
   int32_t segments;  // K
   bool per_image;
@@ -95,10 +95,11 @@ struct KeepGrid {
     const uint8_t* bits;
     int32_t shift_y, shift_x;
   };
-  const uint8_t* grids;   // (S, rows, columns) or (N, S, rows, columns), 1 = stays
+  const uint8_t* grids;   // (S, rows, columns) or (N, S, rows, columns), not 0 = stays
   const int32_t* shifts;  // (S, 2) or (N, S, 2): y in [0, cell_h), x in [0, cell_w)
   int64_t width, steps;
   int32_t rows, columns;
+  int32_t last_shift_y, last_shift_x;
   float scale_y, scale_x;  // grid cells per pixel of the upsampled mask
   bool per_image, mirror;
 
@@ -107,8 +108,9 @@ struct KeepGrid {
   }
   SX_HD Step step(int64_t n, int64_t s) const {
     const int64_t at = (per_image ? n * steps : 0) + s;
-    return {grids + at * rows * columns, shifts[2 * at], shifts[2 * at + 1]};
+    return {grids + at * rows * columns, clamped(shifts[2 * at], last_shift_y), clamped(shifts[2 * at + 1], last_shift_x)};
   }
+  SX_HD static int32_t clamped(int32_t shift, int32_t last) { return shift < 0 ? 0 : (shift > last ? last : shift); }
   // Index just outside the grid: mirrored (without repeating the border cell) or clamped.
   SX_HD int32_t border(int32_t i, int32_t count) const {
     if (i < 0) return mirror && count > 1 ? 1 : 0;
@@ -125,6 +127,7 @@ struct KeepGrid {
     const int32_t before = static_cast<int32_t>(place + 1.0f) - 1;  // floor: place > -1, as no shift is negative
     return {before, place - static_cast<float>(before)};
   }
+  SX_HD static float share(uint8_t bit) { return bit != 0 ? 1.0f : 0.0f; }
   SX_HD static float lerp(float a, float b, float fraction) { return (1.0f - fraction) * a + fraction * b; }
   // Across, then down: the CPU kernel interpolates a row of cells across once, for many rows of pixels.
   SX_HD float weight(Code at, const Step& step) const {
@@ -132,8 +135,8 @@ struct KeepGrid {
     const uint8_t* above = step.bits + border(y.before, rows) * columns;
     const uint8_t* below = step.bits + border(y.before + 1, rows) * columns;
     const int32_t left = border(x.before, columns), right = border(x.before + 1, columns);
-    const float upper = lerp(static_cast<float>(above[left]), static_cast<float>(above[right]), x.fraction);
-    const float lower = lerp(static_cast<float>(below[left]), static_cast<float>(below[right]), x.fraction);
+    const float upper = lerp(share(above[left]), share(above[right]), x.fraction);
+    const float lower = lerp(share(below[left]), share(below[right]), x.fraction);
     return lerp(upper, lower, y.fraction);
   }
 };

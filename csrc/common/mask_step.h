@@ -18,12 +18,27 @@ struct MaskStepRule {
 };
 
 // A resizing along one axis: cells to pixels, pixel p = sum over its cells of matrix[cell * pixels + p] * cell.
-// bands: for each cell the pixels [first, last) that it reaches, then for each pixel the cells [first, last) it reads.
+// bands: for each cell the pixels [first, last) that it reaches, then for each pixel the cells [first, last) it reads. The CPU
+// kernel trusts places and bands, which its caller has checked; the CUDA kernel clamps what it reads.
 struct Resizing {
   const void* matrix;  // (cells, pixels)
   const int32_t* bands;
   int64_t cells, pixels;
 };
+
+// A band as it may be used: no further than `end`, the cells or pixels that there are.
+struct Band {
+  int32_t first, last;
+};
+SX_HD Band clamped_band(const int32_t* band, int64_t end) {
+  const int32_t most = static_cast<int32_t>(end);
+  return {band[0] < 0 ? 0 : band[0], band[1] > most ? most : band[1]};
+}
+
+SX_HD int64_t clamped_index(int64_t index, int64_t last) { return index < 0 ? 0 : (index > last ? last : index); }
+
+// Steps done after one more; stays where the counter ends.
+SX_HD int64_t next_count(int64_t count) { return count < INT64_MAX ? count + 1 : count; }
 
 template <class T>
 struct OptimiserScale {

@@ -28,6 +28,7 @@ SX_HD double root(double value) { return sqrt(value); }
 enum class Power : int { kAbsolute = 0, kRoot = 1, kSquare = 2, kCube = 3, kGeneral = 4 };
 
 // q^(beta/2), and its derivative by q times 2. At q = 0 the derivative is taken as 0, the minimal subgradient for beta = 1.
+// A NaN stays one: only 0 is set apart.
 template <Power kPower, class T>
 SX_HD T length_power(T q, T beta, T* twice_slope) {
   if constexpr (kPower == Power::kSquare) {
@@ -38,12 +39,12 @@ SX_HD T length_power(T q, T beta, T* twice_slope) {
     *twice_slope = T(3) * length;
     return q * length;
   } else {
-    const bool positive = q > T(0);
-    const T safe = positive ? q : T(1);
+    const bool zero = q == T(0);
+    const T safe = zero ? T(1) : q;
     const T length = kPower == Power::kGeneral ? power(safe, beta * T(0.5)) : root(safe);
     const T slope = kPower == Power::kGeneral ? beta * length / safe : T(1) / length;
-    *twice_slope = positive ? slope : T(0);
-    return positive ? length : T(0);
+    *twice_slope = zero ? T(0) : slope;
+    return zero ? T(0) : length;
   }
 }
 
@@ -51,7 +52,7 @@ SX_HD T length_power(T q, T beta, T* twice_slope) {
 template <Power kPower, class T>
 SX_HD T difference_power(T d, T beta, T eps, T* slope) {
   if constexpr (kPower == Power::kAbsolute) {
-    *slope = static_cast<T>((d > T(0)) - (d < T(0)));
+    *slope = d > T(0) ? T(1) : (d < T(0) ? T(-1) : d);
     return d < T(0) ? -d : d;
   } else {
     T twice;

@@ -119,7 +119,7 @@ class GridShares {
       const uint8_t* bits = step.bits + row * keep_.columns;
       float* __restrict target = rows + row * row_elements_;
       for (int64_t run = 0; run < runs; ++run) {
-        const float left = static_cast<float>(bits[runs_[run].left]), right = static_cast<float>(bits[runs_[run].right]);
+        const float left = KeepGrid::share(bits[runs_[run].left]), right = KeepGrid::share(bits[runs_[run].right]);
         const int64_t stop = runs_[run + 1].first * channels_;
         for (int64_t i = runs_[run].first * channels_; i < stop; ++i) target[i] = KeepGrid::lerp(left, right, fractions[i]);
       }

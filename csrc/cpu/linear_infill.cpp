@@ -50,7 +50,7 @@ SX_HD Known known_of(const Channel<In>& image, const uint8_t* remove, int64_t he
     int removed = 0;
     In* __restrict kept = line.data();
     image.for_row(y, width, [&](int64_t x, In value) SX_INLINE_LAMBDA { kept[x] = marks[x] ? some : value; });
-    for (int64_t x = 0; x < width; ++x) removed += marks[x];
+    for (int64_t x = 0; x < width; ++x) removed += marks[x] != 0;
     known_pixels += width - removed;
     for (size_t x = 0; x < line.size(); x += kLanes) {
       const Lanes<In> value = load(line.data() + x);
@@ -243,7 +243,7 @@ void fill(int64_t begin, int64_t end, const LinearInfillProblem& problem) {
     const int64_t n = unit % problem.images;
     const uint8_t* remove = problem.remove + unit * pixels;
     int64_t removed = 0;
-    for (int64_t pixel = 0; pixel < pixels; ++pixel) removed += remove[pixel];
+    for (int64_t pixel = 0; pixel < pixels; ++pixel) removed += remove[pixel] != 0;
     in_float.built = in_double.built = false;
     for (int64_t c = 0; c < problem.channels; ++c) {
       const Channel<In> channel{problem.inputs, n, c};

@@ -157,7 +157,7 @@ class Stepper {
         for (int64_t i = 0; i < cells_; ++i) softmax_slopes(cells + i, slopes + i, q_.planes, cells_);
       }
     }
-    q_.counts[r] += 1;
+    q_.counts[r] = next_count(q_.counts[r]);
     MaskStepRule rule = q_.rule;
     const OptimiserScale<T> scale = optimiser_scale<T>(rule, q_.counts[r]);
     T* __restrict values = static_cast<T*>(q_.values) + base;
@@ -203,6 +203,7 @@ class Stepper {
       return;
     }
     const int32_t* band = q_.down.bands + 2 * (q_.down.cells + y);
+    if (band[0] >= band[1]) std::fill(mask, mask + width, T(0));
     for (int64_t i = band[0]; i < band[1]; ++i) {
       const T weight = static_cast<const T*>(q_.down.matrix)[i * q_.height + y];
       const T* __restrict wide = wide_.data() + i * width;

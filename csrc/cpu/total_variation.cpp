@@ -75,7 +75,7 @@ class Walker {
       T from_left, to_right, down, none;
       variation_term<kKind, kPower>(left, T(0), true, false, beta, eps, &from_left, &none);
       const T term =
-          variation_term<kKind, kPower>(right, below[x] - row[x], has_x, has_y, beta, eps, &to_right, &down);
+          variation_term<kKind, kPower>(right, has_y ? below[x] - row[x] : T(0), has_x, has_y, beta, eps, &to_right, &down);
       out[x] = weight * ((from_left - to_right) + (above[x] - down));
       above[x] = down;
       if constexpr (kValue) terms[x] = term;
@@ -89,14 +89,14 @@ class Walker {
     const int64_t width = problem_.width;
     const T* __restrict row = static_cast<const T*>(problem_.values) + (map * problem_.height + y) * width;
     const bool has_y = y + 1 < problem_.height;
-    const T* __restrict below = has_y ? row + width : row;  // itself: dy = 0
+    const T* __restrict below = has_y ? row + width : row;
     T* __restrict along_x = along_x_.data() + 1;
     T* __restrict along_y = along_y_.data();
     T* __restrict terms = terms_.data();
     const T beta = beta_, eps = eps_;  // read through `this` they could alias the stores and keep the loop scalar
     const auto pixel = [=](int64_t x, T dx, bool has_x) SX_INLINE_LAMBDA {
       T slope_x, slope_y;
-      const T term = variation_term<kKind, kPower>(dx, below[x] - row[x], has_x, has_y, beta, eps, &slope_x, &slope_y);
+      const T term = variation_term<kKind, kPower>(dx, has_y ? below[x] - row[x] : T(0), has_x, has_y, beta, eps, &slope_x, &slope_y);
       if constexpr (kValue) terms[x] = term;
       if constexpr (kGradient) along_x[x] = slope_x, along_y[x] = slope_y;
     };

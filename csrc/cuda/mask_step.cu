@@ -10,25 +10,40 @@ namespace {
 
 using cuda::MaskStepTuning;
 
-template <class T>
-__device__ __forceinline__ const T* window(const MaskStepProblem& q, const void* images, int64_t index, int64_t channel,
-                                           int64_t y, int64_t x) {
-  return static_cast<const T*>(images) + ((index * q.channels + channel) * q.image_height + y) * q.image_width + x;
+// Where a window begins in the images and in the infill: elements before its first pixel in channel 0.
+struct WindowStart {
+  int64_t image, infill;
+};
+
+// 0. The row's windows, and those of its next masked inputs, inside the images: places that a host would have refused must not
+// lead out of the memory.
+__device__ __forceinline__ void find_windows(const MaskStepProblem& q, int64_t r, WindowStart* starts) {
+  for (int64_t i = threadIdx.x; i < 2 * q.infills; i += MaskStepTuning::kThreads) {
+    const bool now = i < q.infills;
+    const int64_t* place = (now ? q.places : q.next_places) + 4 * (r * q.infills + (now ? i : i - q.infills));
+    const int64_t top = clamped_index(place[2], q.image_height - q.height);
+    const int64_t corner = top * q.image_width + clamped_index(place[3], q.image_width - q.width);
+    const int64_t image = q.channels * q.image_height * q.image_width;
+    starts[i] = {clamped_index(place[0], q.image_count - 1) * image + corner,
+                 clamped_index(place[1], q.infill_count - 1) * image + corner};
+  }
 }
 
 // 1. Gradient of each pixel of the row's masks, to `pixels`. Returns this thread's part of sum |d loss / d mask|.
 template <class T>
-__device__ __forceinline__ double pixel_slopes(const MaskStepProblem& q, int64_t r, T* pixels, double* area) {
+__device__ __forceinline__ double pixel_slopes(const MaskStepProblem& q, int64_t r, const WindowStart* starts, T* pixels,
+                                               double* area) {
   const int64_t size = q.height * q.width;
   double norm = 0;
   for (int64_t i = threadIdx.x; i < q.planes * size; i += MaskStepTuning::kThreads) {
     const int64_t map = r * q.planes + i / size, y = i % size / q.width, x = i % q.width;
     T slope = T(0);
     for (int64_t u = 0; u < q.infills; ++u) {
-      const int64_t* place = q.places + (r * q.infills + u) * 4;
+      const WindowStart start = starts[u];
       for (int64_t c = 0; c < q.channels; ++c) {
-        const T image = *window<T>(q, q.inputs, place[0], c, place[2] + y, place[3] + x);
-        const T other = *window<T>(q, q.infill, place[1], c, place[2] + y, place[3] + x);
+        const int64_t pixel = (c * q.image_height + y) * q.image_width + x;
+        const T image = static_cast<const T*>(q.inputs)[start.image + pixel];
+        const T other = static_cast<const T*>(q.infill)[start.infill + pixel];
         const int64_t at = (((map * q.infills + u) * q.channels + c) * q.height + y) * q.width + x;
         slope += static_cast<const T*>(q.gradient)[at] * (image - other);
       }
@@ -52,9 +67,9 @@ __device__ __forceinline__ void pull_back(const MaskStepProblem& q, int64_t r, c
   const int64_t rows = q.down.cells, columns = q.across.cells;
   for (int64_t i = threadIdx.x; i < q.planes * rows * q.width; i += MaskStepTuning::kThreads) {
     const int64_t p = i / (rows * q.width), row = i / q.width % rows, x = i % q.width;
-    const int32_t* band = q.down.bands + 2 * row;
+    const Band band = clamped_band(q.down.bands + 2 * row, q.height);
     T sum = T(0);
-    for (int64_t y = band[0]; y < band[1]; ++y) {
+    for (int64_t y = band.first; y < band.last; ++y) {
       sum += static_cast<const T*>(q.down.matrix)[row * q.height + y] * pixels[(p * q.height + y) * q.width + x];
     }
     wide[i] = sum;
@@ -62,9 +77,9 @@ __device__ __forceinline__ void pull_back(const MaskStepProblem& q, int64_t r, c
   __syncthreads();
   for (int64_t i = threadIdx.x; i < q.planes * rows * columns; i += MaskStepTuning::kThreads) {
     const int64_t column = i % columns;
-    const int32_t* band = q.across.bands + 2 * column;
+    const Band band = clamped_band(q.across.bands + 2 * column, q.width);
     T sum = T(0);
-    for (int64_t x = band[0]; x < band[1]; ++x) {
+    for (int64_t x = band.first; x < band.last; ++x) {
       sum += static_cast<const T*>(q.across.matrix)[column * q.width + x] * wide[i / columns * q.width + x];
     }
     if (q.rule.on_cells) {
@@ -79,14 +94,14 @@ __device__ __forceinline__ void pull_back(const MaskStepProblem& q, int64_t r, c
 
 // 5. and 6. Cells to pixels, and the next masked inputs.
 template <class T>
-__device__ __forceinline__ void render(const MaskStepProblem& q, int64_t r, T* wide) {
+__device__ __forceinline__ void render(const MaskStepProblem& q, int64_t r, const WindowStart* starts, T* wide) {
   const int64_t rows = q.down.cells, columns = q.across.cells, size = q.height * q.width;
   const T* cells = static_cast<const T*>(q.cells) + r * q.planes * rows * columns;
   for (int64_t i = threadIdx.x; i < q.planes * rows * q.width; i += MaskStepTuning::kThreads) {
     const int64_t x = i % q.width, row = i / q.width;
-    const int32_t* band = q.across.bands + 2 * (columns + x);
+    const Band band = clamped_band(q.across.bands + 2 * (columns + x), columns);
     T sum = T(0);
-    for (int64_t j = band[0]; j < band[1]; ++j) {
+    for (int64_t j = band.first; j < band.last; ++j) {
       sum += static_cast<const T*>(q.across.matrix)[j * q.width + x] * cells[row * columns + j];
     }
     wide[i] = sum;
@@ -94,17 +109,18 @@ __device__ __forceinline__ void render(const MaskStepProblem& q, int64_t r, T* w
   __syncthreads();
   for (int64_t i = threadIdx.x; i < q.planes * size; i += MaskStepTuning::kThreads) {
     const int64_t p = i / size, map = r * q.planes + p, y = i % size / q.width, x = i % q.width;
-    const int32_t* band = q.down.bands + 2 * (rows + y);
+    const Band band = clamped_band(q.down.bands + 2 * (rows + y), rows);
     T mask = T(0);
-    for (int64_t j = band[0]; j < band[1]; ++j) {
+    for (int64_t j = band.first; j < band.last; ++j) {
       mask += static_cast<const T*>(q.down.matrix)[j * q.height + y] * wide[(p * rows + j) * q.width + x];
     }
     static_cast<T*>(q.mask)[r * q.planes * size + i] = mask;
     for (int64_t u = 0; u < q.infills; ++u) {
-      const int64_t* place = q.next_places + (r * q.infills + u) * 4;
+      const WindowStart start = starts[q.infills + u];
       for (int64_t c = 0; c < q.channels; ++c) {
-        const T image = *window<T>(q, q.inputs, place[0], c, place[2] + y, place[3] + x);
-        const T other = *window<T>(q, q.infill, place[1], c, place[2] + y, place[3] + x);
+        const int64_t pixel = (c * q.image_height + y) * q.image_width + x;
+        const T image = static_cast<const T*>(q.inputs)[start.image + pixel];
+        const T other = static_cast<const T*>(q.infill)[start.infill + pixel];
         const int64_t at = (((map * q.infills + u) * q.channels + c) * q.height + y) * q.width + x;
         static_cast<T*>(q.out)[at] = mask * image + (T(1) - mask) * other;
       }
@@ -129,16 +145,20 @@ __device__ __forceinline__ void move_cell(const MaskStepProblem& q, int64_t base
 }
 
 template <class T>
-__global__ void __launch_bounds__(MaskStepTuning::kThreads) step_kernel(MaskStepProblem q, T* scratch) {
+__global__ void __launch_bounds__(MaskStepTuning::kThreads) step_kernel(MaskStepProblem q, void* scratch) {
   const int64_t r = blockIdx.x, count = q.down.cells * q.across.cells, base = r * q.planes * count;
-  T* pixels = scratch + r * q.planes * (q.height * q.width + q.down.cells * q.width + count);
+  WindowStart* starts = static_cast<WindowStart*>(scratch) + r * 2 * q.infills;
+  T* pixels = reinterpret_cast<T*>(static_cast<WindowStart*>(scratch) + q.rows * 2 * q.infills) +
+              r * q.planes * (q.height * q.width + q.down.cells * q.width + count);
   T* wide = pixels + q.planes * q.height * q.width;
   T* slopes = wide + q.planes * q.down.cells * q.width;
   SX_SHARED(T, factors, 2);
   SX_SHARED(int, going, 1);
+  find_windows(q, r, starts);
+  __syncthreads();
   if (q.gradient != nullptr) {
     double area = 0;
-    double norm = pixel_slopes<T>(q, r, pixels, &area);
+    double norm = pixel_slopes<T>(q, r, starts, pixels, &area);
     __syncthreads();
     pull_back<T>(q, r, pixels, wide, slopes, &area);
     norm = cuda::block_sum<MaskStepTuning::kThreads>(norm);
@@ -151,7 +171,7 @@ __global__ void __launch_bounds__(MaskStepTuning::kThreads) step_kernel(MaskStep
       q.terms[3 * r] = norm, q.terms[3 * r + 1] = area, q.terms[3 * r + 2] = variation;
       if (!(norm - norm == 0.0)) q.active[r] = 0;  // NaN or infinity
       going[0] = q.active[r];
-      if (going[0] != 0) q.counts[r] += 1;
+      if (going[0] != 0) q.counts[r] = next_count(q.counts[r]);
       const OptimiserScale<T> scale = optimiser_scale<T>(q.rule, q.counts[r]);
       factors[0] = scale.first, factors[1] = scale.second;
     }
@@ -173,19 +193,20 @@ __global__ void __launch_bounds__(MaskStepTuning::kThreads) step_kernel(MaskStep
     }
   }
   __syncthreads();
-  render<T>(q, r, wide);
+  render<T>(q, r, starts, wide);
 }
 
 template <class T>
 int launch(const MaskStepProblem& problem, void* scratch, void* stream) {
-  return SX_LAUNCH(step_kernel<T>, cuda::grid_of(problem.rows), MaskStepTuning::kThreads, stream, problem,
-                   static_cast<T*>(scratch));
+  return SX_LAUNCH(step_kernel<T>, cuda::grid_of(problem.rows), MaskStepTuning::kThreads, stream, problem, scratch);
 }
 
 }  // namespace
 
 int64_t mask_step_scratch(const MaskStepProblem& q) {
-  return q.rows * q.planes * (q.height * q.width + q.down.cells * q.width + q.down.cells * q.across.cells);
+  const int64_t values = q.planes * (q.height * q.width + q.down.cells * q.width + q.down.cells * q.across.cells);
+  const int64_t bytes = static_cast<int64_t>(q.dtype == DType::kFloat64 ? sizeof(double) : sizeof(float));
+  return q.rows * (values + 2 * q.infills * static_cast<int64_t>(sizeof(WindowStart)) / bytes);
 }
 
 int mask_step_cuda(const MaskStepProblem& problem, void* scratch, void* stream) {

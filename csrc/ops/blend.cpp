@@ -28,6 +28,7 @@ BlendProblem problem_of(const char* op, const Tensor& inputs, const Tensor& infi
   require(out.dim() == 5, op, "out", "of shape (S, N, C, H, W)", shape_text(out));
   require_shape(op, "out", out, {out.size(0), n, c, h, w});
   require_same_device(op, "out", out, inputs);
+  require_countable(op, "out", {out.size(0), n, c, h, w});
   require(h * w <= INT32_MAX, op, "inputs", "of at most 2^31 - 1 pixels an image", shape_text(inputs));
   require(mean.has_value() == std.has_value(), op, "mean, std", "both or neither", "one");
   for (const auto& [name, values] : {std::pair{"mean", &mean}, std::pair{"std", &std}}) {
@@ -113,18 +114,28 @@ void blend_grids(const Tensor& inputs, const Tensor& infill, const Tensor& grids
           shape_text(grids));
   const int64_t rows = grids.size(grids.dim() - 2), columns = grids.size(grids.dim() - 1);
   require(rows > 0 && columns > 0, "blend_grids", "grids", "of at least one cell", shape_text(grids));
+  require_countable("blend_grids", "grids", {rows, columns});
+  require(rows * columns <= INT32_MAX, "blend_grids", "grids", "of at most 2^31 - 1 cells", shape_text(grids));
   const Tensor bits = parameter("blend_grids", "grids", grids, ScalarType::Byte, "uint8", inputs);
   const Tensor offsets = parameter("blend_grids", "shifts", shifts, ScalarType::Int, "int32", inputs);
   const bool per_image = is_per_image("blend_grids", "grids", grids, problem.images, problem.steps, {rows, columns});
   require(is_per_image("blend_grids", "shifts", shifts, problem.images, problem.steps, {2}) == per_image, "blend_grids",
           "shifts", "per image exactly when grids are", shape_text(shifts));
   const int64_t cell_h = (problem.height + rows - 1) / rows, cell_w = (problem.width + columns - 1) / columns;
+  const int64_t last_y = std::max<int64_t>(cell_h - 1, 0), last_x = std::max<int64_t>(cell_w - 1, 0);
+  if (!runs_cuda_kernel(inputs)) {
+    const int64_t pairs = offsets.numel() / 2;
+    require_range("blend_grids", "shifts[..., 0]", offsets.const_data_ptr<int32_t>(), pairs, 2, 0, last_y);
+    require_range("blend_grids", "shifts[..., 1]", offsets.const_data_ptr<int32_t>() + 1, pairs, 2, 0, last_x);
+  }
   const KeepGrid keep{bits.const_data_ptr<uint8_t>(),
                       offsets.const_data_ptr<int32_t>(),
                       problem.width,
                       problem.steps,
                       static_cast<int32_t>(rows),
                       static_cast<int32_t>(columns),
+                      static_cast<int32_t>(last_y),
+                      static_cast<int32_t>(last_x),
                       static_cast<float>(rows) / static_cast<float>((rows + 1) * cell_h),
                       static_cast<float>(columns) / static_cast<float>((columns + 1) * cell_w),
                       per_image,
@@ -139,6 +150,7 @@ void blend_segments(const Tensor& inputs, const Tensor& infill, const Tensor& se
   require(coalitions.dim() == 2 || coalitions.dim() == 3, "blend_segments", "coalitions", "of shape (S, K) or (N, S, K)",
           shape_text(coalitions));
   const int64_t count = coalitions.size(coalitions.dim() - 1);
+  require(count <= INT32_MAX, "blend_segments", "coalitions", "of at most 2^31 - 1 segments", shape_text(coalitions));
   const Tensor labels = parameter("blend_segments", "segments", segments, ScalarType::Int, "int32", inputs);
   const Tensor bits = parameter("blend_segments", "coalitions", coalitions, ScalarType::Byte, "uint8", inputs);
   const bool per_image = is_per_image("blend_segments", "coalitions", coalitions, problem.images, problem.steps, {count});

@@ -11,6 +11,7 @@ std::tuple<Tensor, Tensor, Tensor> blend_dense_backward(const Tensor& gradient, 
   require(gradient.dim() == 5, op, "gradient", "of shape (S, N, C, H, W)", shape_text(gradient));
   const int64_t s = gradient.size(0), n = inputs.size(0), c = inputs.size(1), h = inputs.size(2), w = inputs.size(3);
   require_shape(op, "gradient", gradient, {s, n, c, h, w});
+  require_countable(op, "gradient", {s, n, c, h, w});
   require_shape(op, "infill", infill, {n, c, h, w});
   const bool per_image = is_per_image(op, "mask", mask, n, s, {h, w});
   for (const Tensor* tensor : {&gradient, &infill, &mask}) {

@@ -7,6 +7,7 @@ void blend_rank_update(Tensor canvas, const Tensor& source, const Tensor& ranks,
   const char* op = "blend_rank_update";
   require(canvas.dim() == 4, op, "canvas", "of shape (N, C, H, W)", shape_text(canvas));
   const int64_t n = canvas.size(0), c = canvas.size(1), h = canvas.size(2), w = canvas.size(3);
+  require_countable(op, "canvas", {n, c, h, w});
   require_shape(op, "source", source, {n, c, h, w});
   require(source.scalar_type() == canvas.scalar_type(), op, "source", "of the canvas' dtype", "another dtype");
   dtype_of(op, "canvas", canvas);

@@ -1,11 +1,14 @@
 #pragma once
-// Argument checks and small views of torch tensors, the last line of defence for callers of torch.ops: the Python layer has
-// already said everything nicely. Messages: function, argument, expected, got.
+// Argument checks and small views of torch tensors, for direct callers of torch.ops, who have not passed the Python layer's
+// checks. Messages: function, argument, expected, got. No argument may lead a kernel out of its memory: sizes are checked here
+// on every device; integers in a tensor that become an index are checked here on the CPU, and clamped by the CUDA kernels,
+// since reading them back would stall the device.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,6 +37,27 @@ inline bool has_shape(const Tensor& tensor, const std::vector<int64_t>& shape) {
 
 inline void require(bool holds, const char* op, const char* argument, const std::string& expected, const std::string& got) {
   STD_TORCH_CHECK(holds, op, ": expected ", argument, " ", expected, ", got ", got);
+}
+
+// Sizes whose product, zeros apart, is a number of elements that memory could hold: products of some of them do not overflow.
+inline void require_countable(const char* op, const char* argument, const std::vector<int64_t>& sizes) {
+  int64_t elements = 1;
+  bool fits = true;
+  for (const int64_t size : sizes) {
+    fits = fits && size >= 0 && !__builtin_mul_overflow(elements, std::max<int64_t>(size, 1), &elements);
+  }
+  require(fits && elements <= (int64_t{1} << 48), op, argument, "of at most 2^48 elements", "more");
+}
+
+// Every `stride`-th of `count` integers on the host, each in [low, high].
+template <class T>
+void require_range(const char* op, const char* argument, const T* values, int64_t count, int64_t stride, int64_t low,
+                   int64_t high) {
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t value = values[i * stride];
+    if (value >= low && value <= high) continue;
+    require(false, op, argument, "in [" + std::to_string(low) + ", " + std::to_string(high) + "]", std::to_string(value));
+  }
 }
 
 inline void require_shape(const char* op, const char* argument, const Tensor& tensor, const std::vector<int64_t>& shape) {

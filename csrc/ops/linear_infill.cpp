@@ -9,9 +9,11 @@ std::tuple<Tensor, Tensor> linear_infill(const Tensor& inputs, const Tensor& rem
   require(inputs.dim() == 4, op, "inputs", "of shape (N, C, H, W)", shape_text(inputs));
   const DType dtype = compute_dtype_of(op, "inputs", inputs);
   const int64_t images = inputs.size(0), channels = inputs.size(1), height = inputs.size(2), width = inputs.size(3);
+  require_countable(op, "inputs", {images, channels, height, width});
   require(height * width <= INT32_MAX, op, "inputs", "of at most 2^31 - 1 pixels an image", shape_text(inputs));
   require(remove.dim() == 4, op, "remove", "of shape (S, N, H, W)", shape_text(remove));
   require_shape(op, "remove", remove, {remove.size(0), images, height, width});
+  require_countable(op, "remove and inputs together", {remove.size(0), images, channels, height, width});
   require_dtype(op, "remove", remove, ScalarType::Bool, "bool");
   require_same_device(op, "remove", remove, inputs);
   require(stencil == 0 || stencil == 1, op, "stencil", "0 (road) or 1 (harmonic)", std::to_string(stencil));

@@ -30,6 +30,21 @@ void check_shapes(const MaskStepProblem& q, const Tensor& inputs, const Tensor& 
           shape_text(inputs));
 }
 
+// What the kernel takes as an index.
+void check_contents(const MaskStepProblem& q) {
+  const int64_t last[4] = {q.image_count - 1, q.infill_count - 1, q.image_height - q.height, q.image_width - q.width};
+  const char* const names[2][4] = {{"places[..., 0]", "places[..., 1]", "places[..., 2]", "places[..., 3]"},
+                                   {"next_places[..., 0]", "next_places[..., 1]", "next_places[..., 2]", "next_places[..., 3]"}};
+  for (int column = 0; column < 4; ++column) {
+    require_range(kOp, names[0][column], q.places + column, q.rows * q.infills, 4, 0, last[column]);
+    require_range(kOp, names[1][column], q.next_places + column, q.rows * q.infills, 4, 0, last[column]);
+  }
+  for (const auto& [name, axis] : {std::pair{"down_bands", &q.down}, std::pair{"across_bands", &q.across}}) {
+    require_range(kOp, name, axis->bands, 2 * axis->cells, 1, 0, axis->pixels);
+    require_range(kOp, name, axis->bands + 2 * axis->cells, 2 * axis->pixels, 1, 0, axis->cells);
+  }
+}
+
 // Variation of the mask, or of its cells, and the weighted gradient, for the CUDA kernel: a pass of its own.
 struct Roughness {
   Tensor gradient, sums;
@@ -72,7 +87,12 @@ void mask_step(std::optional<Tensor> gradient, const Tensor& inputs, const Tenso
     require(changed->is_contiguous(), kOp, "everything that is changed", "contiguous", "other strides");
   }
   const Tensor images = packed(inputs), others = packed(infill), here = packed(places), next = packed(next_places);
-  MaskStepProblem q{rows, values.size(1), infills, inputs.size(1), down.size(1), across.size(1), inputs.size(2), inputs.size(3),
+  require(down.dim() == 2 && across.dim() == 2, kOp, "down and across", "of shape (cells, pixels)", shape_text(down));
+  require(infill.dim() == 4, kOp, "infill", "of shape (B, C, H, W)", shape_text(infill));
+  require(kind >= 0 && kind <= 2, kOp, "kind", "0 (anisotropic), 1 (isotropic) or 2 (squared)", std::to_string(kind));
+  const int64_t image_count = inputs.size(0), infill_count = infill.size(0);
+  MaskStepProblem q{rows, values.size(1), infills, inputs.size(1), down.size(1), across.size(1), image_count, infill_count,
+                    inputs.size(2), inputs.size(3),
                     compute_dtype_of(kOp, "values", values),
                     {sigmoid, adam, on_cells, rate, decay, second_decay, eps, area, variation},
                     nullptr, images.const_data_ptr(), others.const_data_ptr(), here.const_data_ptr<int64_t>(),
@@ -83,7 +103,13 @@ void mask_step(std::optional<Tensor> gradient, const Tensor& inputs, const Tenso
                     counts.mutable_data_ptr<int64_t>(), active.mutable_data_ptr<uint8_t>(), terms.mutable_data_ptr<double>(),
                     out.mutable_data_ptr()};
   check_shapes(q, inputs, infill, {&values, &first, &second, &cells}, mask, out);
+  require_countable(kOp, "out", {rows, q.planes, infills, q.channels, q.height, q.width});
+  require(std::max({q.height, q.width, q.down.cells, q.across.cells}) <= INT32_MAX, kOp, "down and across",
+          "of at most 2^31 - 1 cells and pixels", shape_text(down));
+  require_countable(kOp, "values and mask together", {rows, q.planes, q.down.cells + q.height, q.across.cells + q.width});
   if (values.numel() == 0 || mask.numel() == 0) return;
+  require(infills == 0 || (image_count > 0 && infill_count > 0), kOp, "inputs and infill", "to hold an image", shape_text(inputs));
+  if (!runs_cuda_kernel(values)) check_contents(q);
   std::optional<Tensor> slope;
   std::optional<Roughness> rough;
   if (gradient.has_value()) {

@@ -9,6 +9,7 @@ Tensor noise(const Tensor& sample_ids, int64_t channels, int64_t height, int64_t
   require_dtype("noise", "sample_ids", sample_ids, ScalarType::Long, "int64");
   require(channels >= 0 && height >= 0 && width >= 0 && channels < 65536, "noise", "channels, height, width",
           ">= 0 and channels < 65536", std::to_string(channels));
+  require_countable("noise", "sample_ids, channels, height, width", {sample_ids.size(0), channels, height, width});
   const Tensor ids = packed(sample_ids);
   Tensor out = empty_like_device({ids.size(0), channels, height, width}, ScalarType::Float, sample_ids);
   const NoiseProblem problem{normal ? Distribution::kNormal : Distribution::kUniform,

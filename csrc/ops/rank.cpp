@@ -6,6 +6,7 @@ namespace saliency_ext::ops {
 
 Tensor rank(const Tensor& saliency, std::optional<Tensor> sample_ids, int64_t seed) {
   require(saliency.dim() == 3, "rank", "saliency", "of shape (N, H, W)", shape_text(saliency));
+  require_countable("rank", "saliency", {saliency.size(0), saliency.size(1), saliency.size(2)});
   const int64_t rows = saliency.size(0), pixels = saliency.size(1) * saliency.size(2);
   require(pixels <= INT32_MAX, "rank", "saliency", "of at most 2^31 - 1 pixels a map", shape_text(saliency));
   const Tensor values = packed(saliency);

@@ -1,6 +1,6 @@
 #pragma once
 // Runs a kernel where its tensors live: CPU units over torch's threads, CUDA on the caller's device and current stream.
-// With SX_EMULATED_CUDA the same bindings drive the .cu kernels through the host emulation, on CPU tensors.
+// With SX_EMULATED_CUDA the same bindings drive the .cu kernels through the host emulation, on CPU tensors, or the CPU kernels.
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/csrc/stable/ops.h>
@@ -15,12 +15,16 @@
 // Bound only under a torch with CUDA; null under a CPU-only torch, where no CUDA tensor can exist.
 extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index, void** stream) __attribute__((weak));
 
+#if defined(SX_EMULATED_CUDA)
+extern "C" int sim_device_kernels;
+#endif
+
 namespace saliency_ext::ops {
 
 inline bool runs_cuda_kernel(const Tensor& tensor) {
 #if defined(SX_EMULATED_CUDA)
   (void)tensor;
-  return true;
+  return sim_device_kernels != 0;
 #else
   return tensor.is_cuda();
 #endif

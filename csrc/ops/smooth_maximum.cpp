@@ -8,7 +8,13 @@ namespace {
 SmoothMaximumProblem problem_of(const char* op, const Tensor& values, const Tensor& packed_values, const Tensor& weights,
                                 int64_t height, int64_t width, int64_t step, int64_t margin, double coldness) {
   require(values.dim() == 4, op, "values", "of shape (N, C, h, w)", shape_text(values));
-  require(step >= 1 && margin >= 0, op, "step and margin", "step >= 1, margin >= 0", std::to_string(step));
+  constexpr int64_t kMost = INT32_MAX;  // of each, so that no sum or product of two of them overflows
+  require(step >= 1 && step <= kMost, op, "step", "in [1, 2^31)", std::to_string(step));
+  require(margin >= 0 && margin <= kMost, op, "margin", "in [0, 2^31)", std::to_string(margin));
+  for (const int64_t size : {height, width}) {
+    require(size >= 2 * margin && size <= 3 * kMost, op, "height and width", "in [2 margin, 3 2^31)", std::to_string(size));
+  }
+  require_countable(op, "values, height and width", {values.size(0), values.size(1), height, width});
   require(weights.dim() == 2 && weights.size(0) >= step && weights.size(0) % step == 0, op, "weights",
           "of shape (D, D), D a multiple of the step", shape_text(weights));
   require_shape(op, "weights", weights, {weights.size(0), weights.size(0)});

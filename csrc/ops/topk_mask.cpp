@@ -9,6 +9,8 @@ Tensor topk_mask(const Tensor& saliency, const Tensor& counts, std::optional<Ten
   require(counts.dim() == 1, "topk_mask", "counts", "of shape (K,)", shape_text(counts));
   require_dtype("topk_mask", "counts", counts, ScalarType::Long, "int64");
   require_same_device("topk_mask", "counts", counts, saliency);
+  require_countable("topk_mask", "counts and saliency together",
+                    {counts.size(0), saliency.size(0), saliency.size(1), saliency.size(2)});
   const int64_t rows = saliency.size(0), pixels = saliency.size(1) * saliency.size(2), masks = counts.size(0);
   require(pixels <= INT32_MAX, "topk_mask", "saliency", "of at most 2^31 - 1 pixels a map", shape_text(saliency));
   const Tensor values = packed(saliency), wanted = packed(counts);

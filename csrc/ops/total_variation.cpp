@@ -22,6 +22,7 @@ void run(TotalVariationProblem problem, const Tensor& mask) {
 TotalVariationProblem problem_of(const char* op, const Tensor& mask, const Tensor& values, int64_t kind, double beta,
                                  double eps) {
   require(mask.dim() == 4, op, "mask", "of shape (N, C, H, W)", shape_text(mask));
+  require_countable(op, "mask", {mask.size(0), mask.size(1), mask.size(2), mask.size(3)});
   require(kind >= 0 && kind <= 2, op, "kind", "0 (anisotropic), 1 (isotropic) or 2 (squared)", std::to_string(kind));
   return {mask.size(0) * mask.size(1), mask.size(2), mask.size(3), compute_dtype_of(op, "mask", mask),
           {static_cast<Variation>(kind), beta, eps}, values.const_data_ptr(), nullptr, nullptr, nullptr, nullptr};

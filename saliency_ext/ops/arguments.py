@@ -1,15 +1,19 @@
 """Arguments that several ops share: counts per step, the rendering options, and the output they describe."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from ..checks import (
     bad_type,
     bad_value,
     dtype_name,
+    has_address,
+    in_vmap,
+    on_host,
     require_device,
     require_dtype,
     require_ndim,
@@ -18,6 +22,7 @@ from ..checks import (
     require_tensor,
 )
 from . import native
+from .autograd import unpacked
 
 COMPUTE_DTYPES = (torch.float32, torch.float64)
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8)
@@ -64,8 +69,8 @@ class Rendering:
     dtype: torch.dtype
     channels_last: bool
 
-    def output(self, function: str, steps: int, out: Tensor | None) -> Tensor:
-        """A new (S, N, C, H, W) tensor, or the caller's, checked."""
+    def output(self, function: str, steps: int, out: Tensor | None, mask: dict[str, Tensor]) -> Tensor:
+        """A new (S, N, C, H, W) tensor, or the caller's, checked. `mask`: what else the kernel reads while it writes."""
         n, c, h, w = self.inputs.shape
         if out is None:
             shape = (steps, n, h, w, c) if self.channels_last else (steps, n, c, h, w)
@@ -79,9 +84,8 @@ class Rendering:
         wanted = torch.channels_last if self.channels_last else torch.contiguous_format
         if out.numel() > 0 and (images is None or not images.is_contiguous(memory_format=wanted)):
             bad_value(function, "out", f"packed and {wanted}", f"strides {out.stride()}", "allocate it with out=None once")
-        for name, source in (("inputs", self.inputs), ("infill", self.infill)):
-            if may_overlap(out, source):
-                bad_value(function, "out", f"not to share memory with {name}", "overlapping memory")
+        read = {"inputs": self.inputs, "infill": self.infill, "mean": self.mean, "std": self.std} | mask
+        refuse_overlap(function, {"out": out}, read)
         return out
 
 
@@ -111,11 +115,10 @@ def rendering(
     except RuntimeError:
         shape = tuple(inputs.shape)
         bad_value(function, "infill", f"broadcastable to inputs (N, C, H, W) = {shape}", tuple(infill.shape))
-    if not differentiable and torch.is_grad_enabled() and (inputs.requires_grad or infill.requires_grad):
-        raise RuntimeError(
-            f"{function}: expected inputs and infill that need no gradient, got requires_grad=True; this renderer is not "
-            "differentiable: use blend_dense with a float mask, or call it under torch.no_grad()"
-        )
+    if not differentiable:
+        remedy = "this renderer is not differentiable: use blend_dense with a float mask, or call it under torch.no_grad()"
+        refuse_derivative(function, "inputs and infill", remedy, inputs, infill)
+        refuse_vmap(function, inputs, infill)
     if (mean is None) != (std is None):
         bad_value(function, "mean and std", "both or neither", "only " + ("std" if mean is None else "mean"))
     output_dtype = inputs.dtype if dtype is None else dtype
@@ -139,11 +142,11 @@ def _channel_values(function: str, argument: str, values: Channels, inputs: Tens
     """(C,) constants on the inputs' device and in their dtype."""
     if not isinstance(values, Tensor):
         values = torch.tensor(list(map(float, values)), dtype=inputs.dtype, device=inputs.device)
-    if values.requires_grad:
-        bad_value(function, argument, "to be a constant", "requires_grad=True", "detach it")
+    if values.requires_grad or derivative_of(values) is not None:
+        bad_value(function, argument, "to be a constant", derivative_of(values) or "requires_grad=True", "detach it")
     require_shape(function, argument, values, "(C,)", inputs.shape[1:2])
     require_device(function, argument, values, inputs, "inputs")
-    if argument == "std" and values.device.type == "cpu" and not torch.compiler.is_compiling() and (values <= 0).any():
+    if argument == "std" and on_host(values) and (values <= 0).any():
         bad_value(function, "std", "> 0", values.tolist())
     return values.to(inputs.dtype).contiguous()
 
@@ -159,14 +162,50 @@ def _images_are_packed(out: Tensor) -> bool:
     return steps_fit and (out.shape[1] <= 1 or out.stride(1) == image)
 
 
-def may_overlap(a: Tensor, b: Tensor) -> bool:
-    """Whether the address ranges of two tensors meet (interleaved views count as meeting)."""
-    if torch.compiler.is_compiling() or a.numel() == 0 or b.numel() == 0 or a.device != b.device:
-        return False
+def refuse_overlap(function: str, written: Mapping[str, Tensor], read: Mapping[str, Tensor | None], remedy: str = "") -> None:
+    """Checks that what is written shares no memory with what is read, nor among itself (interleaved views count as sharing)."""
+    spans = [
+        (*_span(tensor), name, name in written)
+        for name, tensor in {**read, **written}.items()
+        if tensor is not None and tensor.numel() > 0 and has_address(tensor)
+    ]
+    spans.sort(key=lambda span: span[:2])
+    furthest, furthest_written = (0, ""), (0, "")  # end and name
+    for first, last, name, is_written in spans:
+        end, other = furthest if is_written else furthest_written
+        if first < end:
+            changed, rival = (name, other) if is_written else (other, name)
+            bad_value(function, changed, f"not to share memory with {rival}", "overlapping memory", remedy)
+        furthest = max(furthest, (last, name))
+        furthest_written = max(furthest_written, (last, name)) if is_written else furthest_written
 
-    def span(tensor: Tensor) -> tuple[int, int]:
-        last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-        return tensor.data_ptr(), tensor.data_ptr() + (last + 1) * tensor.element_size()
 
-    (a_first, a_last), (b_first, b_last) = span(a), span(b)
-    return a_first < b_last and b_first < a_last
+def _span(tensor: Tensor) -> tuple[int, int]:
+    """Addresses of the first byte and one past the last."""
+    first = tensor.data_ptr()
+    if tensor.is_contiguous():
+        return first, first + tensor.nbytes
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return first, first + (last + 1) * tensor.element_size()
+
+
+def derivative_of(*tensors: Tensor) -> str | None:
+    """What of these tensors asks for a derivative, or None."""
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return "requires_grad=True"
+    if forward_ad._current_level >= 0 and any(unpacked(tensor)[1] is not None for tensor in tensors):
+        return "a forward-mode tangent"
+    return None
+
+
+def refuse_derivative(function: str, names: str, remedy: str, *tensors: Tensor) -> None:
+    """Raises where a derivative is asked of an op that has none: it would be 0 without a word."""
+    asked = derivative_of(*tensors)
+    if asked is not None:
+        raise RuntimeError(f"{function}: expected {names} that need no gradient, got {asked}; {remedy}")
+
+
+def refuse_vmap(function: str, *tensors: Tensor) -> None:
+    """Raises inside torch.vmap, for an op that writes to a tensor or has to look at values."""
+    if any(map(in_vmap, tensors)):
+        raise RuntimeError(f"{function}: expected tensors outside torch.vmap, got one inside; give all images as one batch N")

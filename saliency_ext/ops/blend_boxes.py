@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .. import reference
 from ..checks import bad_value, require_dtype, require_tensor
-from .arguments import Channels, per_step, rendering
+from .arguments import Channels, per_step, refuse_vmap, rendering
 from .native import Definition, call, define
 
 
@@ -49,7 +49,8 @@ def blend_boxes(
     windows = per_step(function, "boxes", boxes, boxes.dtype, inputs.shape[0], "4", inputs)
     if boxes.shape[-1] != 4:
         bad_value(function, "boxes", "of shape (S, 4) or (N, S, 4)", tuple(boxes.shape))
-    result = task.output(function, boxes.shape[-2], out)
+    refuse_vmap(function, boxes)
+    result = task.output(function, boxes.shape[-2], out, {"boxes": windows})
     limit = 2**30  # far outside any image, well inside int32
     call(function, task.inputs, task.infill, windows.clamp(-limit, limit).int(), task.mean, task.std, result)
     return result

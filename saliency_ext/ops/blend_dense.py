@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import reference
 from ..checks import bad_value, require_dtype, require_shape, require_tensor
-from .arguments import Channels, per_step, rendering
+from .arguments import Channels, derivative_of, per_step, refuse_vmap, rendering
 from .native import Definition, call, define
 
 
@@ -35,9 +35,9 @@ def blend_dense(
         As `blend_rank`, but gradients are welcome; ValueError: `out` given while a gradient is needed.
 
     Note:
-        Deterministic. Differentiable once in mask, inputs and infill (sums in a fixed order, no atomics; the upstream gradient
-        is taken in the inputs' dtype); double backward is refused. Backward memory: one gradient per operand. mean and std
-        are constants. Reference: `saliency_ext.reference.blend`.
+        Deterministic. Differentiable once in mask, inputs and infill, in reverse mode (sums in a fixed order, no atomics; the
+        upstream gradient is taken in the inputs' dtype) and in forward mode; a second derivative is refused. Backward memory:
+        one gradient per operand. mean and std are constants. Reference: `saliency_ext.reference.blend`.
 
     Example:
         >>> import torch
@@ -55,9 +55,10 @@ def blend_dense(
         return call(  # type: ignore[no-any-return]
             function, task.inputs, task.infill, mask, task.mean, task.std, task.dtype, task.channels_last
         )
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (mask, task.inputs, task.infill)):
+    if derivative_of(mask, task.inputs, task.infill) is not None:
         bad_value(function, "out", "None where a gradient is needed", "a tensor", "call it under torch.no_grad()")
-    result = task.output(function, mask.shape[-3], out)
+    refuse_vmap(function, mask, task.inputs, task.infill)
+    result = task.output(function, mask.shape[-3], out, {"mask": mask})
     call("blend_dense_out", task.inputs, task.infill, mask, task.mean, task.std, result)
     return result
 
@@ -103,6 +104,26 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(images, infill, mask, std)
 
 
+def _tangent(result: Tensor, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Tensor:
+    """d out = (dm (image - infill) + m d image + (1 - m) d infill) / std."""
+    images, infill, mask, _mean, std, _dtype, _channels_last = primals
+    parts = []
+    if tangents[2] is not None:
+        parts.append(_per_step(tangents[2]) * (images - infill))
+    if tangents[0] is not None:
+        parts.append(_per_step(mask) * tangents[0])
+    if tangents[1] is not None:
+        parts.append((1 - _per_step(mask)) * tangents[1])
+    total = torch.broadcast_to(sum(parts[1:], parts[0]), result.shape)
+    scaled = total if std is None else total / std.view(-1, 1, 1)
+    return scaled.to(result.dtype)
+
+
+def _per_step(mask: Tensor) -> Tensor:
+    """(S, N or 1, 1, H, W)."""
+    return (mask if mask.ndim == 4 else mask[None]).transpose(0, 1)[:, :, None]
+
+
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     images, infill, mask, std = ctx.saved_tensors
     by_mask, by_inputs, by_infill = call("blend_dense_backward", gradient.to(images.dtype), images, infill, mask, std)
@@ -122,7 +143,7 @@ def _reference_backward(
     gradient: Tensor, inputs: Tensor, infill: Tensor, mask: Tensor, std: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     g = gradient if std is None else gradient / std.view(-1, 1, 1)
-    keep = (mask if mask.ndim == 4 else mask[None]).transpose(0, 1)[:, :, None]
+    keep = _per_step(mask)
     by_mask = (g * (inputs - infill)).sum(2).transpose(0, 1).contiguous()
     return by_mask, (g * keep).sum(0), (g * (1 - keep)).sum(0)
 
@@ -135,6 +156,6 @@ def _refuse(ctx: Any, *gradients: Tensor) -> None:
     raise RuntimeError("blend_dense: expected one backward pass, got a second; double backward is not supported")
 
 
-define("blend_dense", Definition(_fake, _reference, _backward, _setup_context))
+define("blend_dense", Definition(_fake, _reference, _backward, _setup_context, _tangent))
 define("blend_dense_out", Definition(_fake_out, _reference_out))
 define("blend_dense_backward", Definition(_fake_backward, _reference_backward, _refuse, _setup_nothing))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import reference
 from ..checks import bad_value, require_choice, require_dtype, require_range, require_tensor
-from .arguments import Channels, per_step, rendering
+from .arguments import Channels, per_step, refuse_vmap, rendering
 from .native import Definition, call, define
 
 _BORDERS = ("mirror", "clamp")
@@ -68,7 +68,8 @@ def blend_grids(
         bad_value(function, "shifts", f"of shape {(*grids.shape[:-2], 2)} to match grids", tuple(shifts.shape))
     for axis, (size, cells) in enumerate(zip(inputs.shape[2:], (rows, columns), strict=True)):
         require_range(function, "shifts", shifts[..., axis], 0, max(math.ceil(size / cells) - 1, 0))
-    result = task.output(function, grids.shape[-3], out)
+    refuse_vmap(function, grids, shifts)
+    result = task.output(function, grids.shape[-3], out, {"grids": grids, "shifts": shifts})
     call(function, task.inputs, task.infill, bits, offsets, mirror, task.mean, task.std, result)
     return result
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .. import reference
 from ..checks import require_choice, require_device, require_dtype, require_shape, require_tensor
-from .arguments import Channels, PerStep, rendering, step_counts
+from .arguments import Channels, PerStep, refuse_vmap, rendering, step_counts
 from .native import Definition, call, define
 
 _KEEP = ("head", "tail")
@@ -40,7 +40,8 @@ def blend_rank(
         mean, std: C numbers each, or neither. Applied to both image and infill, after the choice.
         dtype: of the output: float32, bfloat16 or float16 for float32 inputs, float64 for float64. Default: the inputs'.
         memory_format: torch.contiguous_format or torch.channels_last, of each (C, H, W) image.
-        out: a tensor to write to instead of a new one; must match in shape, dtype and layout and share no memory with inputs.
+        out: a tensor to write to instead of a new one; must match in shape, dtype and layout and share no memory with what is
+            read.
 
     Returns:
         (S, N, C, H, W); `.flatten(0, 1)` is a view that a model takes as a batch.
@@ -66,7 +67,8 @@ def blend_rank(
     check_ranks(function, ranks, inputs)
     steps = step_counts(function, "counts", counts, inputs)
     head = require_choice(function, "keep", keep, _KEEP) == 0
-    result = task.output(function, steps.shape[-1], out)
+    refuse_vmap(function, ranks, steps)
+    result = task.output(function, steps.shape[-1], out, {"ranks": ranks, "counts": steps})
     call(function, task.inputs, task.infill, ranks, steps, head, task.mean, task.std, result)
     return result
 

@@ -5,8 +5,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..checks import bad_value, require_device, require_dtype, require_integer, require_ndim, require_shape, require_tensor
-from .arguments import may_overlap, step_counts
+from ..checks import (
+    bad_value,
+    on_host,
+    require_device,
+    require_dtype,
+    require_integer,
+    require_ndim,
+    require_shape,
+    require_tensor,
+)
+from .arguments import refuse_derivative, refuse_overlap, refuse_vmap, step_counts
 from .blend_rank import check_ranks
 from .native import Definition, call, define
 
@@ -53,19 +62,17 @@ def blend_rank_(
     require_tensor(function, "canvas", canvas)
     require_dtype(function, "canvas", canvas, _DTYPES)
     require_ndim(function, "canvas", canvas, "(N, C, H, W)")
-    if _may_overlap_itself(canvas):
+    refuse_vmap(function, canvas)
+    if not torch.compiler.is_compiling() and _may_overlap_itself(canvas):
         bad_value(function, "canvas", "not to overlap itself", f"strides {canvas.stride()}", "call .contiguous() on it")
     require_tensor(function, "source", source)
     require_dtype(function, "source", source, (canvas.dtype,), "the source has the canvas' dtype")
     require_shape(function, "source", source, "(N, C, H, W)", canvas.shape)
     require_device(function, "source", source, canvas, "canvas")
-    if may_overlap(canvas, source):
-        bad_value(function, "source", "not to share memory with canvas", "overlapping memory", "clone one of them")
     check_ranks(function, ranks, canvas)
-    if torch.is_grad_enabled() and (canvas.requires_grad or source.requires_grad):
-        raise RuntimeError(
-            f"{function}: expected canvas and source that need no gradient, got requires_grad=True; call it under torch.no_grad()"
-        )
+    refuse_vmap(function, source, ranks)
+    refuse_overlap(function, {"canvas": canvas}, {"source": source, "ranks": ranks}, "clone one of them")
+    refuse_derivative(function, "canvas and source", "call it under torch.no_grad()", canvas, source)
     if type(lo) is int and type(hi) is int:  # the usual case, without the cost of tensors: a step is short
         pixels = canvas.shape[2] * canvas.shape[3]
         for name, bound in (("lo", lo), ("hi", hi)):
@@ -77,7 +84,8 @@ def blend_rank_(
     low, high = (_bound(name, bound, canvas) for name, bound in (("lo", lo), ("hi", hi)))
     if low.shape != high.shape:
         low, high = (bound.expand(canvas.shape[0]) for bound in (low, high))
-    if low.device.type == "cpu" and not torch.compiler.is_compiling() and (low > high).any():
+    refuse_overlap(function, {"canvas": canvas}, {"lo": low, "hi": high}, "clone one of them")
+    if on_host(low) and on_host(high) and (low > high).any():
         bad_value(function, "lo and hi", "lo <= hi", f"lo = {low.tolist()}, hi = {high.tolist()}")
     call("blend_rank_update", canvas, source, ranks, low, high)
     return canvas

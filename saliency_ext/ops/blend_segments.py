@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .. import reference
 from ..checks import require_device, require_dtype, require_range, require_shape, require_tensor
-from .arguments import Channels, per_step, rendering
+from .arguments import Channels, per_step, refuse_vmap, rendering
 from .native import Definition, call, define
 
 
@@ -56,8 +56,11 @@ def blend_segments(
     require_dtype(function, "coalitions", require_tensor(function, "coalitions", coalitions), (torch.bool,))
     bits = per_step(function, "coalitions", coalitions, torch.uint8, inputs.shape[0], "K", inputs)
     require_range(function, "segments", segments, -1, coalitions.shape[-1] - 1)
-    result = task.output(function, coalitions.shape[-2], out)
-    call(function, task.inputs, task.infill, segments.int(), bits, task.mean, task.std, result)
+    refuse_vmap(function, segments, coalitions)
+    result = task.output(function, coalitions.shape[-2], out, {"segments": segments, "coalitions": coalitions})
+    # What int32 cannot hold is no segment either.
+    labels = segments if segments.dtype == torch.int32 else segments.clamp(-1, 2**31 - 1).int()
+    call(function, task.inputs, task.infill, labels, bits, task.mean, task.std, result)
     return result
 
 

@@ -18,7 +18,7 @@ from ..checks import (
     require_shape,
     require_tensor,
 )
-from .arguments import COMPUTE_DTYPES
+from .arguments import COMPUTE_DTYPES, refuse_derivative
 from .native import Definition, call, define
 from .noise import philox_normal
 from .rank import checked_sample_ids
@@ -140,13 +140,10 @@ def linear_infill(
         checked_sample_ids(function, sample_ids)
         require_shape(function, "sample_ids", sample_ids, "(N,)", inputs.shape[:1])
         require_device(function, "sample_ids", sample_ids, inputs, "inputs")
-    if torch.is_grad_enabled() and inputs.requires_grad:
-        raise RuntimeError(
-            "linear_infill: expected inputs that need no gradient, got requires_grad=True; it is not differentiable: pass "
-            "inputs.detach(), or call it under torch.no_grad()"
-        )
+    remedy = "it is not differentiable: pass inputs.detach(), or call it under torch.no_grad()"
+    refuse_derivative(function, "inputs", remedy, inputs)
     noise = None
-    if max(deviations, default=0.0) > 0:
+    if any(deviation > 0 for deviation in deviations):
         ids = torch.arange(inputs.shape[0], device=inputs.device) if sample_ids is None else sample_ids
         noise = philox_normal(inputs.shape[1:], ids, seed=seed, stream=streams.IMPUTATION + draw)
         for channel, deviation in enumerate(deviations if len(deviations) > 1 else ()):

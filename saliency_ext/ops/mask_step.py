@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from .. import reference
-from ..checks import bad_value, require_device, require_dtype, require_ndim, require_range, require_shape, require_tensor
-from .arguments import COMPUTE_DTYPES
+from ..checks import bad_value, on_host, require_device, require_dtype, require_ndim, require_range, require_shape, require_tensor
+from .arguments import COMPUTE_DTYPES, refuse_derivative, refuse_overlap, refuse_vmap
 from .mask_state import KINDS, MaskRule, MaskState, Resizing
 from .native import Definition, call, define
 
@@ -43,8 +43,9 @@ def mask_step_(
         None: `state` and `out` hold the result.
 
     Raises:
-        TypeError, ValueError: a tensor of another shape, dtype or device; a changed one that is not contiguous; places outside
-        the images (looked at on the CPU only).
+        TypeError, ValueError: a tensor of another shape, dtype or device; a changed one that is not contiguous or shares memory;
+        places outside the images, or bands outside the resizing (looked at on the CPU; an accelerator takes the nearest inside).
+        RuntimeError: inputs or infill require grad.
 
     Note:
         Deterministic: fixed order of summation; a row does not depend on the others. A row whose gradient is not finite is made
@@ -92,6 +93,14 @@ def mask_step_(
     for name, tensor in changed.items():
         if not tensor.is_contiguous():
             bad_value(function, name, "contiguous: it is changed in place", f"strides {tensor.stride()}")
+    for name, matrix in (("down", resizing.down), ("across", resizing.across)):
+        bands, (cell_count, pixel_count) = getattr(resizing, f"{name}_bands"), matrix.shape
+        require_range(function, f"resizing.{name}_bands of cells", bands[:cell_count], 0, pixel_count)
+        require_range(function, f"resizing.{name}_bands of pixels", bands[cell_count:], 0, cell_count)
+    refuse_vmap(function, inputs, infill, places, next_places, out, *state)
+    refuse_derivative(function, "inputs and infill", "it is not differentiable: detach them", inputs, infill)
+    read = {"inputs": inputs, "infill": infill, "places": places, "next_places": next_places}
+    refuse_overlap(function, changed, read | {f"resizing.{key}": part for key, part in resizing._asdict().items()})
     call(
         "mask_step",
         None if gradient is None else gradient.detach(),
@@ -118,7 +127,7 @@ def _check_places(function: str, name: str, places: Tensor, inputs: Tensor, infi
     most = (len(inputs) - 1, len(infill) - 1, inputs.shape[2] - height, inputs.shape[3] - width)
     if min(most) < 0 and places.numel() > 0:
         bad_value(function, "inputs and infill", "to hold an image at least as large as the mask", tuple(inputs.shape))
-    if places.device.type != "cpu" or torch.compiler.is_compiling() or places.numel() == 0:
+    if not on_host(places) or places.numel() == 0:
         return
     highest = places.flatten(0, 1).amax(0).tolist()
     if int(places.amin()) < 0 or any(found > largest for found, largest in zip(highest, most, strict=True)):

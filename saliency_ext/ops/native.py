@@ -14,6 +14,9 @@ from typing import Any
 
 import torch
 
+from ..checks import has_address
+from .autograd import autograd_kernel, writing_kernel
+
 # Devices for which there may be no kernel of ours (CUDA: in a build without it): the reference runs there.
 FALLBACK_KEYS = ("CUDA", "MPS", "XPU", "HPU", "PrivateUse1")
 
@@ -28,6 +31,7 @@ class Definition:
     reference: Callable[..., Any]
     backward: Callable[..., Any] | None = None
     setup_context: Callable[..., Any] | None = None
+    tangent: Callable[..., Any] | None = None
 
 
 _definitions: dict[str, Definition] = {}
@@ -47,7 +51,7 @@ def call(name: str, *args: Any) -> Any:
 def empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """An unwritten tensor; a large one on the CPU gets large pages, since mapping small ones would cost more than writing."""
     result = torch.empty(shape, dtype=dtype, device=device)
-    if device.type == "cpu" and type(result) is torch.Tensor and not torch.compiler.is_compiling():
+    if device.type == "cpu" and has_address(result):
         _library().prefer_large_pages(result.data_ptr(), result.nbytes)
     return result
 
@@ -73,8 +77,12 @@ def install(namespace: str) -> None:
                 continue
             library.impl(name, _warned_once(name, key, definition.reference), key)  # type: ignore[no-untyped-call]
         torch.library.register_fake(qualified, definition.fake, lib=library)
-        if definition.backward is not None:
-            torch.library.register_autograd(qualified, definition.backward, setup_context=definition.setup_context, lib=library)
+        op = getattr(getattr(torch.ops, namespace), name).default
+        if definition.backward is not None and definition.setup_context is not None:
+            kernel = autograd_kernel(op, definition.backward, definition.setup_context, definition.tangent)
+            library.impl(name, kernel, "Autograd", with_keyset=True)  # type: ignore[no-untyped-call]
+        if op._schema.is_mutable:
+            library.impl(name, writing_kernel(op), "ADInplaceOrView", with_keyset=True)  # type: ignore[no-untyped-call]
 
 
 def has_kernel(qualified: str, key: str) -> bool:

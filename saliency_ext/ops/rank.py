@@ -6,6 +6,7 @@ from torch import Tensor
 from .. import reference
 from ..checks import (
     bad_value,
+    holds_values,
     require_choice,
     require_device,
     require_dtype,
@@ -15,6 +16,7 @@ from ..checks import (
     require_shape,
     require_tensor,
 )
+from .arguments import refuse_vmap
 from .native import Definition, call, define
 
 _TIES = ("index", "random")
@@ -74,7 +76,10 @@ def checked_saliency(function: str, saliency: Tensor, nan: str) -> Tensor:
     if values.dtype in (torch.float16, torch.bfloat16):
         values = values.float()
     # amin carries NaN: one pass, no temporary.
-    if require_choice(function, "nan", nan, _NAN) == 0 and values.numel() > 0 and not torch.compiler.is_compiling():
+    if require_choice(function, "nan", nan, _NAN) == 0 and values.numel() > 0:
+        refuse_vmap(function, values)
+        if not holds_values(values):
+            return values
         lowest = values.flatten(1).amin(1).isnan()
         if lowest.any():
             maps = lowest.nonzero().flatten().tolist()

@@ -38,8 +38,9 @@ def smooth_maximum(values: Tensor, size: tuple[int, int], *, step: int, sigma: f
 
     Note:
         Deterministic: fixed order of summation; a map does not depend on its batch. float32 exponentials are within 2e-7
-        relative. Differentiable once in `values`; double backward is refused. Memory: the output twice, and in backward, on the
-        CPU, two more maps per thread. Reference: `saliency_ext.reference.smooth_maximum`.
+        relative. Differentiable once in `values`, in reverse mode and, with (2 r + 1)^2 maps of memory, in forward mode; a second
+        derivative is refused. Memory: the output twice, and in backward, on the CPU, two more maps per thread. Reference:
+        `saliency_ext.reference.smooth_maximum`.
 
     Example:
         >>> import torch
@@ -123,6 +124,15 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(values, weights, out, sums)
 
 
+def _tangent(result: tuple[Tensor, Tensor], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Tensor:
+    """d out = sum_j dv_j e_j (1 + coldness (v_j - out)) / sum_j e_j, e_j = exp(coldness v_j)."""
+    (out, sums), (values, weights, height, width, step, margin, coldness) = result, primals
+    size = (height - 2 * margin, width - 2 * margin)
+    terms = reference.weighted_neighbours(values, weights, size, step, margin)
+    slopes = reference.weighted_neighbours(tangents[0], weights, size, step, margin)
+    return torch.sum(slopes * (coldness * terms).exp() * (1 + coldness * (terms - out)), 0) / sums
+
+
 def _backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     values, weights, out, sums = ctx.saved_tensors
     slopes = call("smooth_maximum_backward", gradient.contiguous(), values, weights, out, sums, *ctx.rule)
@@ -137,5 +147,5 @@ def _refuse(ctx: Any, *gradients: Tensor) -> None:
     raise RuntimeError("smooth_maximum: expected one backward pass, got a second; double backward is not supported")
 
 
-define("smooth_maximum", Definition(_fake, _reference, _backward, _setup_context))
+define("smooth_maximum", Definition(_fake, _reference, _backward, _setup_context, _tangent))
 define("smooth_maximum_backward", Definition(_fake_backward, _reference_backward, _refuse, _setup_nothing))

@@ -45,8 +45,9 @@ def total_variation(mask: Tensor, *, kind: str = "anisotropic", beta: float = 1.
         ValueError: mask is not 4-D; unknown kind; beta <= 0; eps < 0; beta or eps given with "squared".
 
     Note:
-        Deterministic: fixed order of summation, a map's sum does not depend on its batch. Differentiable once in `mask` (one
-        fused pass, nothing saved but the mask); where a length is 0 its gradient is taken as 0. Double backward is refused.
+        Deterministic: fixed order of summation, a map's sum does not depend on its batch. Differentiable once in `mask`, in
+        reverse mode (one fused pass, nothing saved but the mask) and in forward mode; where a length is 0 its gradient is taken
+        as 0. A second derivative is refused. A NaN in a map makes its sum NaN.
         Memory: the output, and in backward the gradient. Reference: `saliency_ext.reference.total_variation`.
 
     Example:
@@ -146,6 +147,12 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(mask)
 
 
+def _tangent(result: Tensor, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Tensor:
+    mask, *rule = primals
+    slopes: Tensor = call("total_variation_backward", mask, torch.ones_like(result), *rule)
+    return torch.sum(slopes * tangents[0], (2, 3))
+
+
 def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     (mask,) = ctx.saved_tensors
     return call("total_variation_backward", mask, gradient.contiguous(), *ctx.rule), None, None, None
@@ -159,6 +166,6 @@ def _refuse(ctx: Any, *gradients: Tensor) -> None:
     raise RuntimeError("total_variation: expected one backward pass, got a second; double backward is not supported")
 
 
-define("total_variation", Definition(_fake, _reference, _backward, _setup_context))
+define("total_variation", Definition(_fake, _reference, _backward, _setup_context, _tangent))
 define("total_variation_backward", Definition(_fake_backward, _reference_backward, _refuse, _setup_nothing))
 define("total_variation_with_grad", Definition(_fake_with_grad, _reference_with_grad, _refuse, _setup_nothing))

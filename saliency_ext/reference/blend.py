@@ -45,7 +45,7 @@ def grid_weights(grids: Tensor, shifts: Tensor, height: int, width: int, mirror:
     rows, columns = grids.shape[-2:]
     down = _interpolation(rows, height, shifts[..., 0], mirror)
     across = _interpolation(columns, width, shifts[..., 1], mirror)
-    return down @ grids.float() @ across.transpose(-1, -2)
+    return down @ (grids != 0).float() @ across.transpose(-1, -2)
 
 
 def _interpolation(cells: int, size: int, shift: Tensor, mirror: bool) -> Tensor:

@@ -19,6 +19,7 @@ def linear_infill(
     noise: (N, C, H, W), added times noise_std where a pixel is removed.
     """
     steps, (n, c, h, w) = remove.shape[0], inputs.shape
+    remove = remove.view(torch.uint8) != 0  # True is any byte but 0
     if steps * inputs.numel() == 0:
         return inputs.new_zeros(steps, n, c, h, w), torch.zeros(steps, n, c, device=inputs.device)
     weights = torch.tensor([[_WEIGHTS[stencil]]], dtype=torch.float64, device=inputs.device)

@@ -16,6 +16,6 @@ def total_variation(mask: Tensor, kind: str = "anisotropic", beta: float = 1.0, 
 
 
 def _length(squared: Tensor, beta: float) -> Tensor:
-    """squared^(beta/2), with gradient 0 where it is 0."""
-    positive = squared > 0
-    return torch.where(positive, torch.where(positive, squared, 1).pow(beta / 2), 0)
+    """squared^(beta/2), with gradient 0 where it is 0; a NaN stays one."""
+    zero = squared == 0
+    return torch.where(zero, 0, torch.where(zero, 1, squared).pow(beta / 2))

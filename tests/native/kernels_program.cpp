@@ -160,6 +160,7 @@ void check_renderer(const Shape& s) {
       KeepGrid keep{};
       keep.grids = grids.data(), keep.shifts = shifts.data(), keep.width = s.w, keep.steps = kSteps;
       keep.rows = keep.columns = kCells, keep.per_image = per_image, keep.mirror = mirror;
+      keep.last_shift_y = static_cast<int32_t>(cell_h) - 1, keep.last_shift_x = static_cast<int32_t>(cell_w) - 1;
       keep.scale_y = static_cast<float>(kCells) / static_cast<float>((kCells + 1) * cell_h);
       keep.scale_x = static_cast<float>(kCells) / static_cast<float>((kCells + 1) * cell_w);
       check_outputs<T>(problem, keep, mean.data(), std.data(), "blend_grids");

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from saliency_ext.ops import native
 from tests.native import simulated_ops, toolchain
 from tests.native.toolchain import Variant
 
@@ -29,3 +30,13 @@ def test_kernels_without_torch(variant: Variant) -> None:
     program = toolchain.build_program("kernels_program", files, **simulated_ops.options(variant) | {"link": []})
     done = toolchain.run_program(variant, program, *(["cpu"] if variant == "thread" else []))
     assert (done.returncode, done.stdout) == (0, "0 failures\n")
+
+
+def test_direct_calls_with_hostile_arguments() -> None:
+    """5,000 of them: see fuzzed_ops.py. What was found stays in tests/ops/test_native_checks.py."""
+    done = toolchain.run_python(
+        "address", "-m", "tests.native.fuzzed_ops", str(simulated_ops.build("address")), "5000", timeout=300
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("5000 calls, ") and f"of {len(native.op_names())} ops" in last, last

@@ -77,7 +77,8 @@ def sanitizer_env(variant: Variant) -> dict[str, str]:
     if variant == "address":
         # libstdc++ has to be there before Python asks for it: ASan looks up __cxa_throw at its own start.
         env["LD_PRELOAD"] = f"{_library('libasan.so')} {_library('libstdc++.so.6')}"
-        env["ASAN_OPTIONS"] = "detect_leaks=0"
+        # An absurd size is an error of the allocator, as it is without the sanitizer.
+        env["ASAN_OPTIONS"] = "detect_leaks=0:allocator_may_return_null=1:max_allocation_size_mb=1024"
         env["UBSAN_OPTIONS"] = "print_stacktrace=1"
         env["PYTHONMALLOC"] = "malloc"
     elif variant == "thread":

@@ -282,7 +282,7 @@ class DifferentiableContract(OpContract):
     def test_gradcheck(self, backend: Backend, gradient_case: str) -> None:
         function, inputs = self.gradient_cases()[gradient_case]
         leaves = tuple(value.to(backend.device).requires_grad_() for value in inputs)
-        assert torch.autograd.gradcheck(function, leaves)
+        assert torch.autograd.gradcheck(function, leaves, check_forward_ad=True)
         if self.twice:
             assert torch.autograd.gradgradcheck(function, leaves)
 

@@ -149,6 +149,9 @@ class RendererContract(OpContract):
                 self.overlapping("infill"), ValueError, "out not to share memory with infill, got overlapping"
             ),
         }
+        for name in self.mask(USUAL, torch.float32, generator()):
+            text = f"out not to share memory with {name}, got overlapping"
+            faults[f"out_over_{name}"] = Fault(self.overlapping_bytes(name), ValueError, text)
         if self.name != "blend_dense":
             faults["inputs_grad"] = Fault(lambda a: {"inputs": leaf}, RuntimeError, "inputs and infill that need no gradient")
             faults["infill_grad"] = Fault(
@@ -172,6 +175,17 @@ class RendererContract(OpContract):
         def change(arguments: Arguments) -> Arguments:
             out = self.out_for(arguments)
             return {"out": out, name: out[-1]}
+
+        return change
+
+    def overlapping_bytes(self, name: str) -> Change:
+        """The argument, of whatever dtype, lies where `out` does."""
+
+        def change(arguments: Arguments) -> Arguments:
+            out, value = self.out_for(arguments), arguments[name]
+            value = value if isinstance(value, Tensor) else torch.tensor(value)
+            place = out.view(-1).view(torch.uint8)[-value.nbytes :].view(value.dtype).view(value.shape)
+            return {"out": out, name: place.copy_(value)}
 
         return change
 

@@ -89,6 +89,21 @@ class TestBlendRankUpdate(OpContract):
             "source_device": Fault(
                 lambda a: {"source": a["source"].to("meta")}, ValueError, "source on the device of canvas (cpu)"
             ),
+            "source_over_canvas": Fault(
+                lambda a: {"source": a["canvas"].flatten().view(a["canvas"].shape)},
+                ValueError,
+                "canvas not to share memory with source, got overlapping memory; clone one",
+            ),
+            "ranks_over_canvas": Fault(
+                lambda a: {"ranks": a["canvas"].view(torch.int32)[:, 0]},
+                ValueError,
+                "canvas not to share memory with ranks, got overlapping memory; clone one",
+            ),
+            "hi_over_canvas": Fault(
+                lambda a: {"hi": a["canvas"].zero_().flatten()[:2].view(torch.int64), "lo": 0},
+                ValueError,
+                "canvas not to share memory with hi, got overlapping memory; clone one",
+            ),
             "ranks_dtype": Fault(
                 lambda a: {"ranks": a["ranks"].long()}, TypeError, "ranks of dtype int32, got int64; make them with"
             ),

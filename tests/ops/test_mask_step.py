@@ -271,3 +271,64 @@ def test_everything_lies_on_the_device_of_the_inputs(name: str) -> None:
 def test_rules_that_are_refused(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         MaskRule(**options)
+
+
+@pytest.mark.parametrize("name", ["mask", "inputs", "infill", "places", "resizing.down"])
+def test_what_is_changed_shares_no_memory(name: str) -> None:
+    arguments = TestMaskStep().arguments((2, 1, 4, 4), torch.float32, generator())
+    arguments |= {key: torch.zeros_like(arguments[key]) for key in ("places", "next_places")}
+    out, state = arguments["out"], state_of(arguments)
+
+    def inside_out(value: Tensor) -> Tensor:
+        return out.view(-1).view(torch.uint8)[: value.nbytes].view(value.dtype).view(value.shape).zero_()
+
+    if name == "mask":
+        state = state._replace(mask=inside_out(state.mask))
+    elif name == "resizing.down":
+        arguments["resizing"] = arguments["resizing"]._replace(down=inside_out(arguments["resizing"].down))
+    else:
+        arguments[name] = inside_out(arguments[name][:1] if name in ("inputs", "infill") else arguments[name])
+    read = (arguments[key] for key in ("gradient", "inputs", "infill", "places", "next_places"))
+    with pytest.raises(ValueError, match=rf"mask_step_: expected (out|mask) not to share memory with ({name}|out), got overlap"):
+        mask_step_(*read, state, out, resizing=arguments["resizing"], rule=arguments["rule"])
+
+
+@pytest.mark.parametrize("tangent", [False, True])
+def test_a_derivative_is_refused(tangent: bool) -> None:
+    arguments = TestMaskStep().arguments((1, 1, 4, 4), torch.float32, generator())
+    read = [arguments[key] for key in ("gradient", "inputs", "infill", "places", "next_places")]
+
+    def step(images: Tensor) -> None:
+        read[1] = images
+        mask_step_(*read, state_of(arguments), arguments["out"].clone(), resizing=arguments["resizing"], rule=arguments["rule"])
+
+    with pytest.raises(RuntimeError, match="mask_step_: expected inputs and infill that need no gradient, got (requires|a forw)"):
+        if tangent:
+            torch.func.jvp(step, (read[1],), (read[1],))
+        else:
+            step(read[1].clone().requires_grad_())
+
+
+@pytest.mark.parametrize("name", ["down_bands", "across_bands"])
+@pytest.mark.parametrize(("row", "column", "value"), [(0, 1, 2**30), (-1, 1, 3), (0, 0, -1), (-1, 0, -(2**20))])
+def test_bands_outside_the_resizing_are_refused(name: str, row: int, column: int, value: int) -> None:
+    arguments = TestMaskStep().arguments((1, 1, 4, 4), torch.float32, generator())
+    bands = getattr(arguments["resizing"], name).clone()
+    bands[row, column] = value
+    read = (arguments[key] for key in ("gradient", "inputs", "infill", "places", "next_places"))
+    with pytest.raises(ValueError, match=rf"mask_step_: expected resizing.{name} of (cells|pixels) in \[0, \d\], got {value}"):
+        resizing = arguments["resizing"]._replace(**{name: bands})
+        mask_step_(*read, state_of(arguments), arguments["out"], resizing=resizing, rule=arguments["rule"])
+
+
+def test_a_pixel_of_no_cell_is_infill(backend: Backend) -> None:
+    """An empty band: nothing of the mask before stays there."""
+    arguments = TestMaskStep().arguments((1, 1, 4, 4), torch.float32, generator())
+    down, bands = arguments["resizing"].down.clone(), arguments["resizing"].down_bands.clone()
+    down[:, 1], bands[len(down) + 1] = 0, 0
+    resizing = arguments["resizing"]._replace(down=down, down_bands=bands)
+    read = [arguments[key].to(backend.device) for key in ("inputs", "infill", "places", "next_places")]
+    state = MaskState(*(part.to(backend.device) for part in state_of(arguments)))
+    axes = Resizing(*(part.to(backend.device) for part in resizing))
+    mask_step_(None, *read, state, arguments["out"].to(backend.device), resizing=axes, rule=arguments["rule"])
+    assert (state.mask[:, :, 1] == 0).all() and (state.mask[:, :, 0] != 0).all()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from saliency_ext.ops import MaskState, Resizing, native
-from tests.backends import Backend
+from saliency_ext.ops import MaskRule, MaskState, Resizing, mask_step_, native
+from tests.backends import Backend, same_bits
 
 
 def images(n: int = 2, c: int = 3, h: int = 4, w: int = 5, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -130,6 +130,68 @@ CASES: list[tuple[str, tuple[Any, ...], int, Any, str]] = [
 ]
 
 
+def changed(values: torch.Tensor, *place: int, to: int) -> torch.Tensor:
+    result = values.clone()
+    result[place] = to
+    return result
+
+
+STEP = (torch.rand(1, 1, 1, 3, 4, 5, generator=torch.Generator().manual_seed(1)), *MASK_STEP[1:])
+DOWN_BANDS, ACROSS_BANDS, SHIFTS = MASK_STEP[6], MASK_STEP[8], integers(3, 2, dtype=torch.int32)
+COUNTS = MASK_STEP[14]
+
+# What an integer may hold: refused on the host, on the device as if it were the nearest that is allowed (the last of each line).
+CONTENTS: list[tuple[str, tuple[Any, ...], int, Any, str, Any]] = [
+    *[
+        (
+            "mask_step",
+            STEP,
+            at,
+            changed(PLACES, 0, 0, column, to=value),
+            f"{name}[..., {column}] in [0, {last}], got {value}",
+            PLACES,
+        )
+        for at, name in ((3, "places"), (4, "next_places"))
+        for column, value, last in ((0, -(10**7), 1), (1, -(2**63), 0), (1, 10**6, 0), (2, 10**9, 0), (3, 2**62, 0), (3, -1, 0))
+    ],
+    (
+        *("mask_step", STEP, 3, changed(PLACES, 0, 0, 0, to=10**6)),
+        *("places[..., 0] in [0, 1], got 1000000", changed(PLACES, 0, 0, 0, to=1)),
+    ),
+    ("mask_step", STEP, 6, changed(DOWN_BANDS, -1, 1, to=2**30), "down_bands in [0, 2], got 1073741824", DOWN_BANDS),
+    ("mask_step", STEP, 6, changed(DOWN_BANDS, 0, 0, to=-(2**20)), "down_bands in [0, 4], got -1048576", DOWN_BANDS),
+    ("mask_step", STEP, 6, changed(DOWN_BANDS, 1, 1, to=2**31 - 1), "down_bands in [0, 4], got 2147483647", DOWN_BANDS),
+    ("mask_step", STEP, 8, changed(ACROSS_BANDS, 2, 1, to=2**30), "across_bands in [0, 5], got 1073741824", ACROSS_BANDS),
+    ("mask_step", STEP, 8, changed(ACROSS_BANDS, -1, 1, to=2**30), "across_bands in [0, 3], got 1073741824", ACROSS_BANDS),
+    ("mask_step", STEP, 8, changed(ACROSS_BANDS, 3, 0, to=-(2**31)), "across_bands in [0, 3], got -2147483648", ACROSS_BANDS),
+    *[
+        ("blend_grids", GRIDS, 3, changed(SHIFTS, 0, axis, to=value), f"shifts[..., {axis}] in [0, {last}], got {value}", nearest)
+        for axis, last in ((0, 1), (1, 2))
+        for value, nearest in ((-(2**31), SHIFTS), (2**31 - 1, changed(SHIFTS, 0, axis, to=last)))
+    ],
+]
+
+# Sizes and numbers: refused everywhere.
+NUMBERS: list[tuple[str, tuple[Any, ...], int, Any, str]] = [
+    ("mask_step", STEP, 1, images(n=0), "expected inputs and infill to hold an image, got (0, 3, 4, 5)"),
+    ("mask_step", STEP, 2, images(n=0), "expected inputs and infill to hold an image"),
+    ("mask_step", STEP, 21, 7, "expected kind 0 (anisotropic), 1 (isotropic) or 2 (squared), got 7"),
+    *[("smooth_maximum", SMOOTH, 5, value, "expected margin in [0, 2^31)") for value in (2**63 - 1, 2**62, -(2**63), 2**31)],
+    *[("smooth_maximum", SMOOTH, 4, value, "expected step in [1, 2^31)") for value in (0, 2**63 - 1, -(2**63), 2**31)],
+    *[("smooth_maximum", SMOOTH, at, value, "expected height and width") for at in (2, 3) for value in (-1, 2**63 - 1, -(2**63))],
+    ("smooth_maximum_backward", SMOOTH_BACK, 6, 2**63 - 1, "expected margin in [0, 2^31)"),
+    *[
+        ("noise", (integers(n), 1, 2, 2, False, 0, 0), at, value, "expected")
+        for n in (0, 2)
+        for at in (1, 2, 3)
+        for value in (2**63 - 1, -(2**63), 2**62)
+    ],
+    ("noise", (integers(0), 1, 2**40, 2**40, False, 0, 0), 1, 3, "sample_ids, channels, height, width of at most 2^48 elements"),
+    ("rank", (torch.zeros(1, 2, 3), None, 0), 0, torch.empty(0, 2**40, 2**20), "saliency of at most 2^48 elements, got more"),
+    ("total_variation", (images(), 0, 1.0, 0.0), 1, -1, "expected kind 0"),
+]
+
+
 def run(backend: Backend, op: str, arguments: tuple[Any, ...]) -> Any:
     place: Callable[[Any], Any] = lambda v: v.to(backend.device) if isinstance(v, torch.Tensor) else v  # noqa: E731
     return native.call(op, *map(place, arguments))
@@ -140,9 +202,57 @@ def run(backend: Backend, op: str, arguments: tuple[Any, ...]) -> Any:
 )
 def test_refuses(backend: Backend, op: str, arguments: tuple[Any, ...], position: int, bad: Any, words: str) -> None:
     with pytest.raises(RuntimeError) as caught:
-        run(backend, op, (*arguments[:position], bad, *arguments[position + 1 :]))
+        run(backend, op, with_argument(arguments, position, bad))
     assert words in str(caught.value)
     run(backend, op, arguments)
+
+
+def with_argument(arguments: tuple[Any, ...], position: int, value: Any) -> tuple[Any, ...]:
+    return (*arguments[:position], value, *arguments[position + 1 :])
+
+
+def copied(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(value.clone() if isinstance(value, torch.Tensor) else value for value in arguments)
+
+
+@pytest.mark.parametrize("case", CONTENTS, ids=[f"{case[0]}-{number}" for number, case in enumerate(CONTENTS)])
+def test_contents(backend: Backend, case: tuple[str, tuple[Any, ...], int, Any, str, Any]) -> None:
+    op, arguments, position, bad, words, nearest = case
+    given = copied(with_argument(arguments, position, bad))
+    if backend.name == "cpu":
+        with pytest.raises(RuntimeError) as caught:
+            run(backend, op, given)
+        assert f"{op}: expected {words}" in str(caught.value)
+        return
+    expected = copied(with_argument(arguments, position, nearest))
+    run(backend, op, given)
+    run(backend, op, expected)
+    for at, (a, b) in enumerate(zip(given, expected, strict=True)):
+        if isinstance(a, torch.Tensor) and at != position:
+            same_bits(a, b, f"argument {at}")
+
+
+@pytest.mark.parametrize("case", NUMBERS, ids=[f"{case[0]}-{number}" for number, case in enumerate(NUMBERS)])
+def test_numbers(backend: Backend, case: tuple[str, tuple[Any, ...], int, Any, str]) -> None:
+    op, arguments, position, bad, words = case
+    with pytest.raises(RuntimeError) as caught:
+        run(backend, op, copied(with_argument(arguments, position, bad)))
+    assert f"{op}: expected" in str(caught.value) and words in str(caught.value)
+
+
+def test_a_count_stays_where_it_ends(backend: Backend) -> None:
+    given = copied(with_argument(STEP, 14, changed(COUNTS, 0, to=2**63 - 1)))
+    run(backend, "mask_step", given)
+    assert given[14].tolist() == [2**63 - 1]
+
+
+def test_compiled_calls_are_checked_too() -> None:
+    """The Python layer looks at no values while it is traced."""
+    places = changed(PLACES, 0, 0, 2, to=10**9)
+    state, out = MaskState.start(torch.zeros(1, 1, 2, 3), (4, 5)), torch.zeros(1, 1, 1, 3, 4, 5)
+    step = torch.compile(mask_step_, backend="eager", fullgraph=True)
+    with pytest.raises(RuntimeError, match="mask_step: expected places"):
+        step(None, images(), images(), places, PLACES, state, out, resizing=Resizing.bilinear((4, 5), 2), rule=MaskRule())
 
 
 def test_every_op_is_here() -> None:

@@ -197,3 +197,20 @@ def test_nan_and_infinity_are_not_hidden(backend: Backend) -> None:
     mask[0, 0, 3, 4], mask[1, 0, 2, 2] = float("nan"), float("inf")
     sums = total_variation(mask).flatten()
     assert sums[0].isnan() and sums[1].isinf() and sums[2] == 0
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_nan_makes_every_sum_nan(backend: Backend, rule: dict[str, Any]) -> None:
+    """Also in the last row and column, with their gradients; from an infinity to 0 is infinitely far."""
+    for y, x in ((0, 0), (3, 3), (7, 34)):
+        mask = torch.rand(2, 1, 8, 35, generator=generator()).to(backend.device)
+        mask[0, 0, y, x] = float("nan")
+        sums, gradient = total_variation_with_grad(mask, torch.ones(2, 1, device=backend.device), **rule)
+        assert sums.flatten().isnan().tolist() == [True, False]
+        assert gradient[0, 0, y, x].isnan() and not gradient[1].isnan().any()
+        same_bits(total_variation(mask, **rule), sums)
+        assert reference.total_variation(mask, **rule).flatten().isnan().tolist() == [True, False]
+    jump = torch.tensor([[[[float("inf"), 0.0]]], [[[0.0, float("inf")]]]], device=backend.device)
+    for edge in (jump, jump.mT):
+        assert (total_variation(edge, **rule) == float("inf")).all()
+        assert (reference.total_variation(edge, **rule) == float("inf")).all()

@@ -163,6 +163,9 @@ const char* cudaGetErrorString(int status) { return status == cudaSuccess ? "no 
 
 extern "C" {
 
+int sim_device_kernels = 1;  // read by the bindings
+
+void sim_set_device_kernels(int on) { sim_device_kernels = on; }
 void sim_set_seed(std::uint64_t seed) { sim::seed_setting = seed; }
 void sim_set_workers(int workers) { sim::workers_setting = workers; }
 const char* sim_last_error() { return sim::last_error; }

@@ -76,6 +76,7 @@ int launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 bloc
 }  // namespace sim
 
 extern "C" {
+void sim_set_device_kernels(int on);    // bindings over this emulator run the CUDA kernels; 0: the CPU kernels
 void sim_set_seed(std::uint64_t seed);  // 0: blocks and threads in natural order; else shuffled, repeatably
 void sim_set_workers(int workers);      // OS threads that blocks are spread over; 0: one per core
 const char* sim_last_error();           // message of the latest fault, "" before the first
