@@ -52,7 +52,8 @@ SX_HD T length_power(T q, T beta, T* twice_slope) {
 template <Power kPower, class T>
 SX_HD T difference_power(T d, T beta, T eps, T* slope) {
   if constexpr (kPower == Power::kAbsolute) {
-    *slope = d > T(0) ? T(1) : (d < T(0) ? T(-1) : d);
+    const T sign = static_cast<T>((d > T(0)) - (d < T(0)));
+    *slope = d == d ? sign : d;
     return d < T(0) ? -d : d;
   } else {
     T twice;

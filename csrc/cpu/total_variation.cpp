@@ -32,21 +32,17 @@ class Walker {
     double lanes[kLanes] = {};
     if constexpr (kGradient) {
       if (first > 0) {
-        row_terms(map, first - 1);
+        row_terms<true>(map, first - 1);
         along_y_.swap(above_);
       } else {
         std::fill(above_.begin(), above_.end(), T(0));
       }
     }
     for (int64_t y = first; y < last; ++y) {
-      if constexpr (kGradient && kSeparable) {
-        separable_row(map, y);
+      if (y + 1 < problem_.height) {
+        one_row<true>(map, y);
       } else {
-        row_terms(map, y);
-        if constexpr (kGradient) {
-          write_gradient(map, y);
-          along_y_.swap(above_);
-        }
+        one_row<false>(map, y);
       }
       if constexpr (kValue) add_terms(lanes);
     }
@@ -61,12 +57,26 @@ class Walker {
   // Whether the slope along x depends on dx alone: then the left neighbour's is cheaper to compute again than to store.
   static constexpr bool kSeparable = kKind != Variation::kIsotropic;
 
+  // kHasY: there is a row below. The last row differs from the others in what the compiler makes of its loops.
+  template <bool kHasY>
+  SX_HD void one_row(int64_t map, int64_t y) {
+    if constexpr (kGradient && kSeparable) {
+      separable_row<kHasY>(map, y);
+    } else {
+      row_terms<kHasY>(map, y);
+      if constexpr (kGradient) {
+        write_gradient(map, y);
+        along_y_.swap(above_);
+      }
+    }
+  }
+
   // Terms, and gradient, of a row in one loop; above_ holds the slopes along y of the row before, and then of this one.
+  template <bool kHasY>
   SX_HD void separable_row(int64_t map, int64_t y) {
     const int64_t width = problem_.width;
     const T* __restrict row = static_cast<const T*>(problem_.values) + (map * problem_.height + y) * width;
-    const bool has_y = y + 1 < problem_.height;
-    const T* __restrict below = has_y ? row + width : row;
+    const T* __restrict below = row + width;  // read where there is one
     T* __restrict out = static_cast<T*>(problem_.gradient) + (map * problem_.height + y) * width;
     T* __restrict above = above_.data();
     T* __restrict terms = terms_.data();
@@ -75,7 +85,7 @@ class Walker {
       T from_left, to_right, down, none;
       variation_term<kKind, kPower>(left, T(0), true, false, beta, eps, &from_left, &none);
       const T term =
-          variation_term<kKind, kPower>(right, has_y ? below[x] - row[x] : T(0), has_x, has_y, beta, eps, &to_right, &down);
+          variation_term<kKind, kPower>(right, kHasY ? below[x] - row[x] : T(0), has_x, kHasY, beta, eps, &to_right, &down);
       out[x] = weight * ((from_left - to_right) + (above[x] - down));
       above[x] = down;
       if constexpr (kValue) terms[x] = term;
@@ -85,18 +95,18 @@ class Walker {
     if (width > 1) pixel(width - 1, row[width - 1] - row[width - 2], T(0), false);
   }
 
+  template <bool kHasY>
   SX_HD void row_terms(int64_t map, int64_t y) {
     const int64_t width = problem_.width;
     const T* __restrict row = static_cast<const T*>(problem_.values) + (map * problem_.height + y) * width;
-    const bool has_y = y + 1 < problem_.height;
-    const T* __restrict below = has_y ? row + width : row;
+    const T* __restrict below = row + width;  // read where there is one
     T* __restrict along_x = along_x_.data() + 1;
     T* __restrict along_y = along_y_.data();
     T* __restrict terms = terms_.data();
     const T beta = beta_, eps = eps_;  // read through `this` they could alias the stores and keep the loop scalar
     const auto pixel = [=](int64_t x, T dx, bool has_x) SX_INLINE_LAMBDA {
       T slope_x, slope_y;
-      const T term = variation_term<kKind, kPower>(dx, has_y ? below[x] - row[x] : T(0), has_x, has_y, beta, eps, &slope_x, &slope_y);
+      const T term = variation_term<kKind, kPower>(dx, kHasY ? below[x] - row[x] : T(0), has_x, kHasY, beta, eps, &slope_x, &slope_y);
       if constexpr (kValue) terms[x] = term;
       if constexpr (kGradient) along_x[x] = slope_x, along_y[x] = slope_y;
     };
