@@ -24,7 +24,8 @@ from .shared import BATCH, Shared
 from .torchrun import process_group
 from .written import file_place, reason, writing
 
-STRATA, GRID, ROUND = 8, 100, 16
+STRATA, GRID, COARSE, ROUND = 8, 100, 10, 16
+MANY = 400  # images from which steps are drawn; fewer are soon all looked at, and on a grid that ends every doubt
 _TEXT = f"""\
 Which method is better? Images are looked at in random order, and each pair of methods only until it is told apart. With
 probability 1 - alpha none of the verdicts is wrong about the mean over all images, however often one looked.
@@ -32,8 +33,10 @@ probability 1 - alpha none of the verdicts is wrong about the mean over all imag
   saliency-ext rank --limit 400 --methods grad_cam,gradient,integrated_gradients
   saliency-ext rank --model torchvision:resnet18 --data photos --methods grad_cam,rise --margin 0.02 --budget 200000
 
-Curves are not walked step by step: each image has both ends and one random step from each of a few strata, whose weighted sum is
-right on average. All images are held in memory. Under torchrun the images of a round are shared among the processes:
+With {MANY} images or more, curves are not walked step by step: each image has both ends and one random step from each of a few
+strata, whose weighted sum is right on average, and images are drawn with replacement. With fewer, each image is looked at once,
+on a grid of {COARSE} steps: then nothing is left to chance once all were looked at. --strata and --steps choose otherwise. All
+images are held in memory. Under torchrun the images of a round are shared among the processes:
 
   torchrun --nproc-per-node 4 -m saliency_ext rank --data photos --model torchvision:resnet18 --round 32 --out ranked
 
@@ -55,12 +58,14 @@ def add_rank(
     made.add_argument("--target", help="as for evaluate")
     made.add_argument("--metric", default="fidelity", metavar="NAME", help="from `saliency-ext list`; default: fidelity")
     made.add_argument("--score", choices=scores, default="probability", help="what a curve shows; default: probability")
-    made.add_argument("--steps", type=positive, default=GRID, metavar="N", help=f"of the fine grid of a curve; default: {GRID}")
+    made.add_argument(
+        "--steps", type=positive, metavar="N", help=f"of the grid of a curve; default: {GRID}, {COARSE} where it is walked"
+    )
     made.add_argument(
         "--strata",
         type=int,
         metavar="N",
-        help=f"steps drawn per curve; 0 walks the grid; default: {STRATA} for metrics with a curve, fewer on a grid of few steps",
+        help=f"steps drawn per curve; 0 walks the grid; default: {STRATA} from {MANY} images on, else 0",
     )
     made.add_argument("--alpha", type=float, default=0.05, help="chance that any verdict is wrong; default: 0.05")
     made.add_argument(
@@ -86,19 +91,22 @@ def run(options: argparse.Namespace) -> Outcome:
     model = asked_model(options)
     data = load_data(options.data, model, limit=options.limit, target=options.target, seed=options.seed)
     infill = make_infill(options.infill, model.preprocessing, options.seed)
+    strata = _strata(options, len(data.samples))
+    if options.steps is None:
+        options.steps = GRID if strata else COARSE
     shared = Shared(infill, options.steps, options.score, options.seed, options.max_batch or BATCH)
     (metric,) = chosen_metrics([options.metric], data, model.preprocessing, shared)
     methods = chosen_methods(options.methods, model, shared, controls=False, sampling=Sampling(options.samples, data.bank))
     written = None if options.json is None else file_place("--json", options.json)
     with process_group() as first:
-        found = _ranked(options, model, data, methods, _drawn(metric, options))
+        found = _ranked(options, model, data, methods, _drawn(metric, options, strata))
     if not first:
         return Outcome("")
     if written is not None:
         content = json.dumps(asdict(found) | {"guarantee": found.guarantee}, indent=1) + "\n"
         with writing("--json", f"The verdicts are:\n{found}"):
             write_whole(written, content.encode())
-    return Outcome(str(found))
+    return Outcome(f"{found}\n{_otherwise(strata, options.steps)}" if isinstance(metric, CurveMetric) else str(found))
 
 
 def _ranked(options: argparse.Namespace, model: LoadedModel, data: Data, methods: Mapping[str, Method], metric: Any) -> Ranking:
@@ -141,12 +149,27 @@ def _again(out: str | None) -> str:
     return f"Finished rounds are kept in {out}: give the same command again, and they are not evaluated again"
 
 
-def _drawn(metric: Any, options: argparse.Namespace) -> Any:
+def _strata(options: argparse.Namespace, images: int) -> int:
+    """Steps drawn per curve: as asked, else by the number of images."""
+    if options.strata is not None:
+        return int(options.strata)
+    return min(STRATA, (options.steps or GRID) - 1) if images >= MANY else 0
+
+
+def _otherwise(strata: int, steps: int) -> str:
+    """What was chosen, and what the other choice would do."""
+    if strata:
+        other = f"--strata 0 --steps {COARSE} would look at each image once, and be certain after all of them"
+        return f"Curves: {strata} drawn steps of a grid of {steps}, images drawn with replacement; {other}."
+    other = f"--strata {STRATA} --steps {GRID} would estimate a finer grid without bias, which is meant for {MANY} images or more"
+    return f"Curves: all {steps} steps, each image once; {other}."
+
+
+def _drawn(metric: Any, options: argparse.Namespace, strata: int) -> Any:
     """The metric with steps drawn per image, where it has a curve whose area can be estimated and --strata is not 0."""
     possible = isinstance(metric, CurveMetric) and metric.area == "trapezoid"
     if options.strata and not possible:
         refuse(f"--strata: {options.metric} has no curve whose area is estimated from drawn steps; leave it out")
-    strata = min(STRATA, options.steps - 1) if options.strata is None else options.strata
     if not possible or strata == 0:
         return metric
     try:

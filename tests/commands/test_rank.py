@@ -156,5 +156,21 @@ def test_a_coarse_grid_has_fewer_strata(steps: int, schedule: str, monkeypatch, 
         return rank_methods(*arguments, **options)
 
     monkeypatch.setattr("saliency_ext.commands.rank.rank_methods", watched)
+    monkeypatch.setattr("saliency_ext.commands.rank.MANY", 4)
     assert cli.main(rank("--limit", "4", "--steps", str(steps))) == 0
     assert seen[0].startswith(schedule)
+
+
+def test_few_images_are_looked_at_once_on_a_grid(monkeypatch, capsys) -> None:
+    """With as many draws as images nothing is ever certain; on a grid all is, after the last image."""
+    seen: list[str] = []
+
+    def watched(*arguments, **options):
+        seen.append(repr(arguments[4].schedule))
+        return rank_methods(*arguments, **options)
+
+    monkeypatch.setattr("saliency_ext.commands.rank.rank_methods", watched)
+    assert cli.main(rank("--limit", "6")) == 0
+    assert seen == ["EqualFractions(steps=10)"]
+    shown = capsys.readouterr().out
+    assert "Curves: all 10 steps, each image once; --strata 8 --steps 100 would" in shown and "not told apart" not in shown
