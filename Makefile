@@ -5,7 +5,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 SOURCES := setup.py pyproject.toml $(shell find csrc -type f)
 
-.PHONY: demo test lint bench docs wheel picture clean
+.PHONY: demo test test-processors lint bench docs wheel picture clean
 .DEFAULT_GOAL := demo
 
 # Goes on where it was stopped; report/index.html is the page to open.
@@ -19,6 +19,14 @@ picture: demo
 # One process per core; threads that wait do not keep a core from the other process. In our order: what compiles comes first.
 test: $(VENV)/.installed
 	OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# What depends on the rounding of networks, again as on processors without AVX-512 and without AVX2.
+NUMERICAL := tests/attribution tests/comparison tests/metrics tests/models tests/probing tests/evaluation/test_refining.py \
+	tests/evaluation/test_evaluate.py tests/evaluation/test_curves.py tests/evaluation/test_faults.py tests/disambiguation tests/test_docs.py
+
+test-processors: $(VENV)/.installed
+	ONEDNN_MAX_CPU_ISA=AVX2 OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n 2 --dist loadfile $(NUMERICAL)
+	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n 2 --dist loadfile $(NUMERICAL)
 
 lint: $(VENV)/.installed
 	$(VENV)/bin/ruff check .
