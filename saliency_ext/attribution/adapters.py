@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Module
 
 from ..checks import bad_type, bad_value, dtype_name, require_choice, require_tensor
+from ..models.modules import modules_behind
 from ..protocols import Forward, MethodInfo
 from .base import CHANNELS, Method, reduce_channels
 from .preserve import preserved
@@ -42,7 +42,8 @@ def as_method(
 
     Note:
         Gradients are enabled, also inside no_grad and inference_mode. Kept as they were, also after an exception: the inputs;
-        of a module that is reached: mode (it runs in evaluation mode), requires_grad and .grad; the states of the generators
+        of every module that the model or the thing can be seen to reach, also behind a function: mode (it runs in evaluation
+        mode), requires_grad and .grad; the states of the generators
         of torch, numpy and Python. So a method that draws from them draws alike in each call of it (for each target, too),
         unless they are seeded anew between; its maps may depend on the batch, and sample ids do not reach it.
 
@@ -101,7 +102,7 @@ class ForeignMethod(Method):
         self.explain = explain
         self.channels = channels
         self.wants_gradients = wants_gradients
-        self.module = None if model is None else _module_of(model)
+        self._modules = [*({} if model is None else dict.fromkeys(modules_behind(model))), *modules_behind(explain)]
         signed = channels in (None, "sum", "max")
         self.info = MethodInfo(name, "foreign", signed, "unknown", "")  # type: ignore[misc]  # one class, many methods
 
@@ -115,7 +116,7 @@ class ForeignMethod(Method):
 
     def raw(self, images: Tensor, classes: Tensor) -> Any:
         """What the foreign method returns, unchecked. What goes in are copies: it may do with them what it wants."""
-        with preserved(self.module, images.device):
+        with preserved(self._modules, images.device):
             return self.explain(images.clone().requires_grad_(self.wants_gradients), classes.clone())
 
     def _checked(self, maps: Any, images: Tensor) -> Tensor:
@@ -152,11 +153,3 @@ def _model_behind(thing: Any) -> Forward | None:
     owners = (thing, getattr(thing, "__self__", None))
     found = [getattr(owner, attribute, None) for owner in owners for attribute in ("forward_func", "model")]
     return next((each for each in found if callable(each)), None)
-
-
-def _module_of(model: Any) -> Module | None:
-    """The module that a forward is, or is a method or partial application of."""
-    while isinstance(model, functools.partial):
-        model = model.func
-    owner = getattr(model, "__self__", model)
-    return owner if isinstance(owner, Module) else None

@@ -1,7 +1,8 @@
 """Runs code that is not ours, and puts back what it may have changed."""
 
+import functools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy
@@ -12,22 +13,23 @@ from ..models.gradients import differentiable
 
 
 @contextmanager
-def preserved(module: Module | None, device: torch.device) -> Iterator[None]:
+def preserved(modules: Sequence[Module], device: torch.device) -> Iterator[None]:
     """Evaluation mode with gradients; afterwards modes, requires_grad, .grad and generator states are those of before.
 
-    Inside, every .grad of the module is None, so that nothing is added to the caller's.
+    Inside, every .grad of the modules is None, so that nothing is added to the caller's.
 
     Args:
-        module: whose state is kept; None where it cannot be reached.
+        modules: whose state is kept.
         device: whose generator is kept beside the CPU's.
     """
-    modes = [] if module is None else [(part, part.training) for part in module.modules()]
-    parameters = [] if module is None else [(each, each.requires_grad, each.grad) for each in module.parameters()]
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    parameters = [(each, each.requires_grad, each.grad) for each in dict.fromkeys(p for m in modules for p in m.parameters())]
+    forward = functools.partial(_nothing, *modules)
     python, legacy = random.getstate(), numpy.random.get_state()
     try:
         for parameter, _, _ in parameters:
             parameter.grad = None
-        with torch.random.fork_rng([device] if device.type == "cuda" else []), differentiable(module or _nothing):
+        with torch.random.fork_rng([device] if device.type == "cuda" else []), differentiable(forward):
             yield
     finally:
         for parameter, wanted, gradient in parameters:
@@ -38,5 +40,5 @@ def preserved(module: Module | None, device: torch.device) -> Iterator[None]:
         numpy.random.set_state(legacy)
 
 
-def _nothing() -> None:
-    """Stands for a forward without modes."""
+def _nothing(*modules: Module) -> None:
+    """Stands for a forward of these modules."""

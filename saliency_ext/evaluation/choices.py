@@ -89,7 +89,7 @@ class Choices:
         batch = 1 if reader.example is None else engine.batch_for(reader.example)
         seen = _observed(engine, reader)  # before methods may copy the model
         methods = contestants(self.model, self.methods, self.controls, self.random_weights, self.seed)
-        found = sources(methods, Reading(self.channels, self.resample))
+        found = sources(methods, Reading(self.channels, self.resample), self.model)
         check_metrics(metrics, found, torch.empty(0) if reader.has_truth else self.truth)
         _check_given_maps(found, reader)
         infos = {source.name: _info(source) for source in found}

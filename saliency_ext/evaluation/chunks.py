@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -22,6 +23,10 @@ from ..ops import philox_uniform
 from ..streams import IMAGE_ORDER
 
 GIVEN = "given"
+
+# What images and labels are called in batches and items that are mappings.
+IMAGE_KEYS = ("image", "inputs", "pixel_values", "images")
+LABEL_KEYS = ("label", "labels", "target")
 
 _FUNCTION = "evaluate"
 
@@ -62,11 +67,23 @@ def chunks(
     sample_ids: Tensor | None,
     truth: Tensor | None,
     size: int | Callable[[Tensor], int],
+    lengths: Mapping[str, int] | None = None,
 ) -> Iterator[Chunk]:
-    """Cuts what is given into chunks of at most `size` images (of as many as it says for them); no images are an empty chunk."""
+    """Cuts what is given into chunks of at most `size` images (of as many as it says for them); no images are an empty chunk.
+
+    `lengths` says of how many images what else was given is: more or fewer images are refused.
+    """
+    if isinstance(target, list | tuple | numpy.ndarray) and numpy.asarray(target).dtype.kind in "iu":
+        target = torch.as_tensor(numpy.asarray(target))  # to be cut with the images
+    expected = dict(lengths or {}) | {
+        name: len(given)
+        for name, given in (("target", target), ("sample_ids", sample_ids), ("truth", truth))
+        if isinstance(given, Tensor) and given.ndim > 0
+    }
     start = 0
     for images, own_target in _batches(inputs, target):
         check_images(images)
+        _require_as_many(expected, start + len(images), more=True)
         most = size if isinstance(size, int) else size(images)
         for at in range(0, max(len(images), 1 if isinstance(inputs, Tensor) else 0), most):
             part = images[at : at + most]
@@ -77,11 +94,23 @@ def chunks(
                 bad_value(_FUNCTION, "sample_ids", f"one for each image, at least {place.stop}", len(ids) + place.start)
             yield Chunk(start, part, one, ids.to(part.device), None if truth is None else _truth(truth, place, part))
             start += len(part)
+    _require_as_many(expected, start, more=False)
+
+
+def _require_as_many(expected: Mapping[str, int], images: int, *, more: bool) -> None:
+    for name, count in expected.items():
+        if (count < images) if more else (count > images):
+            words = f"{images} or more" if more else f"{images}"
+            remedy = f"there are {'more' if more else 'fewer'} images than {name} has entries"
+            bad_value(_FUNCTION, name, f"with one entry for each of the images, which are {words}", count, remedy)
 
 
 def check_images(inputs: object) -> Tensor:
     """The images, if they are (N, C, H, W) float32 or float64."""
     images = require_tensor(_FUNCTION, "inputs", inputs)
+    if images.ndim == 3:
+        remedy = "one image: add the batch dimension with [None]; a list of images: torch.stack(images)"
+        bad_value(_FUNCTION, "inputs", "of shape (N, C, H, W)", tuple(images.shape), remedy)
     require_dtype(_FUNCTION, "inputs", images, (torch.float32, torch.float64), "convert with .float() / 255 and normalise")
     require_ndim(_FUNCTION, "inputs", images, "(N, C, H, W)")
     return images
@@ -97,8 +126,9 @@ def _batches(inputs: Tensor | Iterable[Any], target: Target) -> Iterator[tuple[T
             require_shape(_FUNCTION, "target", target, "(N,)", inputs.shape[:1])
         yield inputs, target
         return
-    if isinstance(inputs, str) or not isinstance(inputs, Iterable):
-        bad_type(_FUNCTION, "inputs", "to be a tensor or an iterable of batches", type(inputs).__name__)
+    if isinstance(inputs, str | numpy.ndarray) or not isinstance(inputs, Iterable):
+        remedy = "convert it with torch.as_tensor" if isinstance(inputs, numpy.ndarray) else ""
+        bad_type(_FUNCTION, "inputs", "to be a tensor or an iterable of batches", type(inputs).__name__, remedy)
     start = 0
     for item in inputs:
         images, own = _unpacked(item)
@@ -112,18 +142,31 @@ def _batches(inputs: Tensor | Iterable[Any], target: Target) -> Iterator[tuple[T
             own = torch.as_tensor(own)
         start += len(images)
         yield images, own
+    if start == 0:
+        bad_value(_FUNCTION, "inputs", "with at least one image", "a loader that yields none")
 
 
 def _unpacked(item: Any) -> tuple[Tensor, Any]:
     """Images and target of a loader's batch: a tensor, (inputs, target, ...), or a mapping with those names."""
     if isinstance(item, Tensor):
         return item, None
-    if isinstance(item, Mapping) and "inputs" in item:
-        return item["inputs"], item.get("target")
+    if isinstance(item, Mapping) and (image := first_of(item, IMAGE_KEYS)) is not None:
+        return image, first_of(item, LABEL_KEYS)
     if isinstance(item, tuple | list) and item and isinstance(item[0], Tensor):
         return item[0], item[1] if len(item) > 1 else None
-    expected = "batches that are a tensor, (inputs, target) or a mapping with 'inputs'"
-    bad_type(_FUNCTION, "inputs", expected, type(item).__name__)
+    expected = f"batches that are a tensor, (inputs, target) or a mapping with one of the keys {IMAGE_KEYS}"
+    got = f"a mapping with {sorted(map(str, item))}" if isinstance(item, Mapping) else type(item).__name__
+    remedy = "convert arrays with torch.as_tensor" if isinstance(item, numpy.ndarray) or _has_arrays(item) else ""
+    bad_type(_FUNCTION, "inputs", expected, got, remedy)
+
+
+def _has_arrays(item: Any) -> bool:
+    return isinstance(item, tuple | list) and len(item) > 0 and isinstance(item[0], numpy.ndarray)
+
+
+def first_of(item: Mapping[Any, Any], keys: Sequence[str]) -> Any:
+    """The value of the first of these keys that is there; None where none is."""
+    return next((item[key] for key in keys if key in item), None)
 
 
 def _truth(truth: Tensor, place: slice, images: Tensor) -> Tensor:

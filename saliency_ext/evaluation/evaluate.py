@@ -7,14 +7,15 @@ from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer
 from ..finite import finite_rows
+from ..metrics.contract import needs_truth, require_metric
 from ..metrics.result import MetricResult, concatenate
 from ..models.targets import Target
 from ..probing import Engine
-from ..protocols import Forward, MetricInfo
+from ..protocols import Forward
 from .chunks import check_images, chunks
 from .maps import Reading, Source, TargetMaps, sources
 from .results import Results
-from .scoring import Scoring, needs_truth
+from .scoring import Scoring
 
 _FUNCTION = "evaluate"
 
@@ -81,7 +82,7 @@ def evaluate(
     require_choice(_FUNCTION, "on_bad", on_bad, ("mark", "raise"))
     if chunk is not None:
         require_integer(_FUNCTION, "chunk", chunk, 1, 2**31 - 1)
-    found = sources(maps, Reading(channels, resample))
+    found = sources(maps, Reading(channels, resample), forward)
     named = named_metrics(metrics)
     check_metrics(named, found, truth)
     if isinstance(inputs, Tensor):
@@ -91,13 +92,25 @@ def evaluate(
         bad_value(_FUNCTION, "engine", "to run the given forward", "an engine on another callable", "pass Engine(forward, ...)")
     scoring = Scoring(runner, found, named, on_bad, check_forward)
     parts: dict[tuple[str, str], list[MetricResult]] = {}
-    for part in chunks(inputs, target, sample_ids, truth, chunk or runner.batch_for):
+    for part in chunks(inputs, target, sample_ids, truth, chunk or runner.batch_for, _lengths(found)):
         if on_bad == "raise":
             _refuse_nonfinite("inputs", part.inputs, part.start)
         for pair, result in scoring.chunk(part).items():
             parts.setdefault(pair, []).append(result)
     made = {pair: concatenate(results) for pair, results in parts.items()}
     return Results(made, runner.counters, methods={source.name: source.given.info for source in found if source.is_method})
+
+
+def _lengths(found: list[Source]) -> dict[str, int]:
+    """How many images the given maps are of."""
+    given = {source.name: source.given for source in found if not source.is_method}
+    return {
+        f"maps[{name!r}]": len(maps.maps if isinstance(maps, TargetMaps) else maps) for name, maps in given.items() if _many(maps)
+    }
+
+
+def _many(maps: Tensor | TargetMaps) -> bool:
+    return isinstance(maps, TargetMaps) or maps.ndim > 0
 
 
 def _check_sizes(inputs: Tensor, found: list[Source], on_bad: str) -> None:
@@ -151,9 +164,7 @@ def named_metrics(metrics: Sequence[Any]) -> dict[str, Any]:
         bad_value(_FUNCTION, "metrics", "a sequence of at least one metric", repr(metrics))
     named: dict[str, Any] = {}
     for metric in metrics:
-        known = isinstance(getattr(metric, "info", None), MetricInfo)
-        if not known or not (hasattr(metric, "ask") or hasattr(metric, "score")):
-            bad_type(_FUNCTION, "metrics", "to hold metrics of saliency_ext.metrics", type(metric).__name__)
+        require_metric(_FUNCTION, metric)
         name, number = metric.info.name, 2
         while name in named:
             name, number = f"{metric.info.name}_{number}", number + 1

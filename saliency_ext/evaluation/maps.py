@@ -13,6 +13,7 @@ from ..attribution.adapters import ForeignMethod, as_method
 from ..attribution.base import CHANNELS, Method, reduce_channels
 from ..checks import bad_type, bad_value, require_choice, require_dtype, require_shape, require_tensor
 from ..models.precision import FULL_PRECISION
+from ..protocols import Forward
 from .chunks import Chunk
 
 _FUNCTION = "evaluate"
@@ -161,8 +162,8 @@ class Source:
         return self.given(inputs, target, sample_ids=sample_ids)
 
 
-def sources(maps: Any, reading: Reading) -> list[Source]:
-    """The maps by name, refused by name where they are neither tensors nor callable."""
+def sources(maps: Any, reading: Reading, forward: Forward | None = None) -> list[Source]:
+    """The maps by name, refused by name where they are neither tensors nor callable; plain functions preserve this forward."""
     named = dict(maps) if isinstance(maps, Mapping) else {"map": maps}
     if not named:
         bad_value(_FUNCTION, "maps", "at least one map", "none")
@@ -172,7 +173,7 @@ def sources(maps: Any, reading: Reading) -> list[Source]:
         elif not isinstance(given, Tensor):
             if isinstance(given, type) or not (callable(given) or callable(getattr(given, "attribute", None))):
                 bad_type(_FUNCTION, f"maps[{name!r}]", "to be a tensor, TargetMaps, or a method", type(given).__name__)
-            named[name] = given if isinstance(given, Method) else as_method(given, name=name)
+            named[name] = given if isinstance(given, Method) else as_method(given, name=name, model=forward)
     return [Source(name, given, reading) for name, given in named.items()]
 
 

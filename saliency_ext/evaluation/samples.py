@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, dtype_name, require_dtype, require_ndim, require_shape, require_tensor
+from .chunks import IMAGE_KEYS, LABEL_KEYS, first_of
 from .describe import tensor_digest, without_addresses
 from .digests import digest
 
 _STUDY = "Study"
 _DTYPES = (torch.float32, torch.float64)
-_IMAGE, _LABEL, _TRUTH = ("image", "inputs", "pixel_values"), ("label", "labels", "target"), ("truth", "mask")
+_TRUTH = ("truth", "mask")
 _UNREADABLE = "unreadable"  # in place of a digest
 _LONGEST = 500  # characters of a reason
 _PATIENCE = 20  # samples looked at before the share of unreadable ones counts
@@ -177,10 +178,10 @@ def _taken_apart(item: Any, index: int) -> Sample:
     label = truth = None
     image, name = item, ""
     if isinstance(item, Mapping):
-        image, label, truth = (_first(item, keys) for keys in (_IMAGE, _LABEL, _TRUTH))
+        image, label, truth = (first_of(item, keys) for keys in (IMAGE_KEYS, LABEL_KEYS, _TRUTH))
         name = str(item.get("name", ""))
         if image is None:
-            bad_type(_STUDY, what, f"with one of the keys {_IMAGE}", f"a mapping with {sorted(map(str, item))}")
+            bad_type(_STUDY, what, f"with one of the keys {IMAGE_KEYS}", f"a mapping with {sorted(map(str, item))}")
     elif isinstance(item, Sequence) and not isinstance(item, str | bytes) and item:
         image, label = item[0], item[1] if len(item) > 1 else None
     if not isinstance(image, Tensor):
@@ -195,10 +196,6 @@ def _taken_apart(item: Any, index: int) -> Sample:
         require_dtype(_STUDY, name_of_truth, require_tensor(_STUDY, name_of_truth, truth), (torch.bool,))
         require_shape(_STUDY, name_of_truth, truth, "(H, W)", image.shape[1:])
     return Sample(image.detach(), None if label is None else int(label), truth, name)
-
-
-def _first(item: Mapping[Any, Any], keys: Sequence[str]) -> Any:
-    return next((item[key] for key in keys if key in item), None)
 
 
 def _check_alike(sample: Sample, like: Sample, index: int) -> None:

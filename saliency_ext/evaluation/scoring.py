@@ -1,7 +1,6 @@
 """One chunk of images: all maps, all metrics, one pass over the model."""
 
 import dataclasses
-import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checks import bad_value
+from ..checks import bad_type, bad_value
 from ..finite import finite_rows, with_zeros
 from ..infill import Constant
 from ..metrics.case import Case, Metric, wanted_labels
+from ..metrics.contract import map_scores, parameters_of
 from ..metrics.result import MetricResult
 from ..models.coupling import measure_drift
 from ..models.score import require_meaning
@@ -90,7 +90,7 @@ class Scoring:
                 session.ask(case.plan)
         refine(self.engine, safe, classes, chunk.sample_ids, answers, [(metric, keys) for _, metric, keys, _ in asked])
         for pair, metric, keys, faults in asked:
-            results[pair] = marked(metric.finish(answers, keys), faults, answers.failed)
+            results[pair] = marked(_finished(metric, answers, keys, len(safe)), faults, answers.failed)
         return {(source.name, name): results[source.name, name] for source in self.sources for name in self.metrics}
 
     def _explainer(self, source: Source, chunk: Chunk) -> Any:
@@ -180,13 +180,16 @@ def _distinct(target: Tensor, labels: list[Tensor]) -> Tensor:
     return torch.cat(columns, 1)
 
 
-def needs_truth(metric: Any) -> bool:
-    """Whether a metric on the map alone has no value without the truth."""
-    return not hasattr(metric, "ask") and inspect.signature(metric.score).parameters["truth"].default is inspect.Parameter.empty
-
-
 def _score_map(metric: Any, case: Case, truth: Tensor | None) -> MetricResult:
-    options = {"sample_ids": case.sample_ids} if "sample_ids" in inspect.signature(metric.score).parameters else {}
-    values = metric.score(case.saliency, truth, **options)
-    choices = {item.name: getattr(metric, item.name) for item in dataclasses.fields(metric)}
-    return MetricResult(metric.info, values.double().cpu(), choices)
+    values = map_scores(metric, case.saliency, truth, case.sample_ids)
+    return MetricResult(metric.info, values.double().cpu(), parameters_of(metric))
+
+
+def _finished(metric: Metric, answers: Answers, keys: Any, images: int) -> MetricResult:
+    result = metric.finish(answers, keys)
+    if not isinstance(result, MetricResult) or len(result.values) != images:
+        got = f"one of {len(result.values)} values" if isinstance(result, MetricResult) else type(result).__name__
+        bad_type(
+            "evaluate", f"{type(metric).__name__}.finish", f"to return a MetricResult of {images} values, one per image", got
+        )
+    return result

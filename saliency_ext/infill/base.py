@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,14 @@ _NUMBERS = "to be a number, or one per channel"
 class BaseInfill(ABC):
     """An infill whose identity is its dataclass fields: subclasses name themselves and say how to make the pixels."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A class derived from an infill makes other pixels, as far as is known: its keys are not those of its parent."""
+        super().__init_subclass__(**options)
+        derived = any("_fill" in vars(parent) and parent is not BaseInfill for parent in cls.__mro__[1:-1] if parent is not cls)
+        if derived and "key" not in vars(cls):
+            inherited: Any = cls.key
+            cls.key = property(lambda self: (type(self), inherited.__get__(self, type(self))))  # type: ignore[method-assign, assignment]
+
     @property
     @abstractmethod
     def name(self) -> str:
@@ -42,8 +51,8 @@ class BaseInfill(ABC):
 
     @property
     def key(self) -> Hashable:
-        """Name and what decides the pixels of a draw: how many draws are averaged is no part of it."""
-        return (self.name, *(_shortest(value) for name, value in self.parameters.items() if name != "draws"))
+        """Class, name and what decides the pixels of a draw: how many draws are averaged is no part of it."""
+        return (type(self), self.name, *(_shortest(value) for name, value in self.parameters.items() if name != "draws"))
 
     @property
     def draws(self) -> int:

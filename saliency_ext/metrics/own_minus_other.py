@@ -1,6 +1,5 @@
 """A score on the object that is asked about, minus the same score on the other object of the image."""
 
-import inspect
 from dataclasses import InitVar, dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_dtype, require_ndim, require_tensor
 from ..protocols import MetricInfo
+from .contract import map_scores, takes_truth
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class OwnMinusOther:
 
     def __post_init__(self, others: Tensor) -> None:
         name = "OwnMinusOther"
-        if not isinstance(getattr(self.metric, "info", None), MetricInfo) or "truth" not in _arguments(self.metric):
+        if not isinstance(getattr(self.metric, "info", None), MetricInfo) or not takes_truth(self.metric):
             bad_type(name, "metric", "to score a map against a truth mask", type(self.metric).__name__)
         require_dtype(name, "others", require_tensor(name, "others", others), (torch.bool,))
         require_ndim(name, "others", others, "(M, H, W)")
@@ -75,12 +75,4 @@ class OwnMinusOther:
                 "OwnMinusOther", "sample_ids", f"in [0, {len(masks)}), one mask each", f"{int(ids.min())} .. {int(ids.max())}"
             )
         other = masks[ids].to(saliency.device)
-        options = {"sample_ids": sample_ids} if "sample_ids" in _arguments(self.metric) else {}
-        on_own: Tensor = self.metric.score(saliency, truth, **options)
-        on_other: Tensor = self.metric.score(saliency, other, **options)
-        return on_own - on_other
-
-
-def _arguments(metric: Any) -> set[str]:
-    score = getattr(metric, "score", None)
-    return set(inspect.signature(score).parameters) if callable(score) else set()
+        return map_scores(self.metric, saliency, truth, sample_ids) - map_scores(self.metric, saliency, other, sample_ids)

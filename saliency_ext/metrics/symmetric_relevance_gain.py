@@ -68,7 +68,7 @@ class SymmetricRelevanceGain(ProbeMetric):
     K differs between images; the areas are of the counts themselves.
 
     Note:
-        Images of one superpixel have the value 0: there is no order. Images of none have no value (status undefined). Cost: up to
+        Images of one superpixel or none have no value (status undefined): there is no order. Cost: up to
         2 S masked inputs per image and draw, and one segmentation of the images, shared by all maps of a chunk; the ends are
         shared with all other metrics. Deterministic; neither batch nor chunk changes a number. Traps: values for different
         numbers of superpixels are not comparable; one large superpixel may decide the curve at a small share; some libraries
@@ -142,7 +142,7 @@ class SymmetricRelevanceGain(ProbeMetric):
         auc_morf, auc_lerf = (_area(curve, asked.fractions) for curve in (morf, lerf))
         extras = {"auc_morf": auc_morf, "auc_lerf": auc_lerf, "segments": asked.segments.double()}
         curves = {name: _interpolated(curve, asked.fractions) for name, curve in (("morf", morf), ("lerf", lerf))}
-        status = [OK if count > 0 else UNDEFINED for count in asked.segments.tolist()]
+        status = [OK if count > 1 else UNDEFINED for count in asked.segments.tolist()]
         return MetricResult(self.info, auc_lerf - auc_morf, self.parameters, status, _GRID.clone(), curves, extras)
 
     def _labels(self, inputs: Tensor) -> Tensor:

@@ -273,3 +273,43 @@ def test_captum_hooks_and_noise_leave_no_trace():
         assert several.shape == (4, 2, 8, 6) and torch.equal(several[:, 0], method(images, "predicted"))
         with left_as_it_was(model, images), pytest.raises(Exception, match="out of bounds|index"):
             method(images, 99)
+
+
+class Dropping(torch.nn.Module):
+    """Scores that depend on the mode, with weights that a backward reaches."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3), torch.nn.Dropout(0.5))
+
+    def forward(self, inputs):
+        return self.layers(inputs)
+
+
+@pytest.mark.parametrize("known", ["evaluate", "closure"])
+def test_a_plain_function_leaves_the_model_as_it_was(known):
+    """It may leave the training mode on, free or freeze weights, and call backward; whoever comes next does not notice."""
+    from saliency_ext.evaluation import evaluate
+    from saliency_ext.infill import Constant
+    from saliency_ext.metrics import Deletion
+
+    model, images = Dropping().eval(), torch.rand(3, 1, 4, 4)
+    hidden = [model]  # where nothing finds it, but evaluate knows it
+
+    def careless(inputs, target, model=None):
+        net = hidden[0] if model is None else model
+        net.train()
+        net(inputs.requires_grad_()).sum().backward()
+        net.layers[1].weight.requires_grad_(False)
+        return inputs.grad.sum(1)
+
+    def found(maps):
+        return evaluate(model, images, 0, maps, [Deletion(Constant(0.0))])["given", "deletion"].values
+
+    if known == "closure":
+        as_method(lambda inputs, target: careless(inputs, target, model))(images, torch.zeros(3, dtype=torch.int64))
+    else:
+        expected = found({"given": images[:, 0]})
+        assert torch.equal(found({"careless": careless, "given": images[:, 0]}), expected)
+    assert not any(part.training for part in model.modules())
+    assert all(weights.grad is None and weights.requires_grad for weights in model.parameters())

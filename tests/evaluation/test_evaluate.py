@@ -194,7 +194,7 @@ def test_rows_hold_every_choice():
         ({"target": torch.tensor([0, 6])}, ValueError, r"expected target in \[0, 6\), got 6 at index 1"),
         ({"target": torch.tensor([0])}, ValueError, r"expected target of shape \(N,\) = \(2,\), got \(1,\)"),
         ({"metrics": []}, ValueError, "expected metrics a sequence of at least one metric"),
-        ({"metrics": [3]}, TypeError, "expected metrics to hold metrics of saliency_ext.metrics, got int"),
+        ({"metrics": [3]}, TypeError, "expected metrics to hold metrics, got int, which has no 'info'"),
         ({"chunk": 0}, ValueError, r"evaluate: expected chunk in \[1, "),
         ({"on_bad": "skip"}, ValueError, "expected on_bad to be one of 'mark', 'raise', got 'skip'"),
     ],

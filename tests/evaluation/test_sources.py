@@ -56,6 +56,15 @@ def test_a_loader_is_read_lazily():
     assert most == 1
 
 
+@pytest.mark.parametrize("image", ["inputs", "image", "images", "pixel_values"])
+@pytest.mark.parametrize("label", ["target", "label", "labels"])
+def test_batches_that_are_mappings(image, label):
+    images, saliency, target = tensors(3, 3, 8, 6), tensors(3, 8, 6), torch.tensor([0, 1, 2])
+    loader = [{image: images[at : at + 2], label: target[at : at + 2]} for at in (0, 2)]
+    found = score(loader, "given", saliency)["map", "deletion"].values
+    torch.testing.assert_close(found, score(images, target, saliency)["map", "deletion"].values)
+
+
 def test_what_a_loader_may_not_give():
     images, saliency = tensors(2, 3, 8, 6), tensors(2, 8, 6)
     with pytest.raises(ValueError, match="expected inputs batches with a target where target='given', got Tensor"):
@@ -66,8 +75,22 @@ def test_what_a_loader_may_not_give():
         score([3], 0, saliency)
     with pytest.raises(TypeError, match="expected inputs to be a tensor or an iterable of batches, got str"):
         score("images", 0, saliency)
-    with pytest.raises(ValueError, match=r"maps\['map'\] of shape .*one map for each image"):
+    with pytest.raises(ValueError, match=r"maps\['map'\] with one .* 4 or more, got 2; there are more images"):
         score([images, images], 0, saliency)
+    with pytest.raises(ValueError, match=r"maps\['map'\] with one .* are 2, got 5; there are fewer images than maps\['map'\]"):
+        score([images], 0, tensors(5, 8, 6))
+    with pytest.raises(ValueError, match="expected target with one .* are 2, got 3; there are fewer images"):
+        score([images], [0, 1, 1], saliency)
+    with pytest.raises(ValueError, match="expected inputs with at least one image, got a loader that yields none"):
+        score([], 0, saliency)
+    with pytest.raises(TypeError, match="got ndarray; convert it with torch.as_tensor"):
+        score(images.numpy(), 0, saliency)
+    with pytest.raises(TypeError, match="got list; convert arrays with torch.as_tensor"):
+        score([[images.numpy(), 0]], 0, saliency)
+    with pytest.raises(TypeError, match=r"one of the keys .*'pixel_values'.*, got a mapping with \['x'\]"):
+        score([{"x": images}], 0, saliency)
+    with pytest.raises(ValueError, match=r"a list of images: torch.stack"):
+        score(list(images), 0, saliency)
     with pytest.raises(ValueError, match=r"expected target in \[0, 6\), got 9 at index 3"):
         score([images, images], torch.tensor([0, 1, 2, 9]), lambda inputs, target: inputs[:, 0])
 

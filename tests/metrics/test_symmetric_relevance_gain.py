@@ -57,14 +57,14 @@ def test_equals_the_naive_loop(infill, score, schedule):
     images, saliency, ids = images_with_labels(MIXED), tensors(5, 2, 3, seed=1), torch.tensor([4, 0, 9, 3, 8])
     target = torch.tensor([0, 1, 2, 0, 1])
     result = scored(gain(infill, score=score, schedule=schedule), images, saliency, target, sample_ids=ids)
-    for n in (0, 1, 3, 4):
+    for n in (0, 3, 4):
         value, areas = naive(images[n], saliency[n], int(target[n]), infill, schedule, score, int(ids[n]))
         assert float(result.values[n]) == pytest.approx(value, abs=1e-12)
         assert float(result.extras["auc_morf"][n]) == pytest.approx(areas["morf"], abs=1e-12)
         assert float(result.extras["auc_lerf"][n]) == pytest.approx(areas["lerf"], abs=1e-12)
-    assert result.extras["segments"][[0, 1, 3, 4]].tolist() == [3, 1, 3, 6]
-    assert result.values[1] == 0 and result.values[2].isnan()
-    assert result.status[2] == "undefined" and result.status[0] == "ok"
+    assert result.extras["segments"][[0, 3, 4]].tolist() == [3, 3, 6]
+    assert result.values[1:3].isnan().all()  # one superpixel, and none: there is no order
+    assert result.status == ["ok", "undefined", "undefined", "ok", "ok"]
 
 
 def test_superpixels_count_alike_large_or_small():
@@ -100,7 +100,7 @@ def test_negated_constant_and_flat():
     torch.testing.assert_close(negated, -value, equal_nan=True)
     assert value[0].abs() > 1e-4
     flat = evaluate(lambda x: torch.ones(len(x), 2), images, 0, saliency, [gain()], check_forward=False)["map", NAME]
-    assert flat.values[[0, 1, 3, 4]].abs().max() == 0 and flat.status[0] == "flat_curve"
+    assert flat.values[[0, 3, 4]].abs().max() == 0 and flat.status[0] == "flat_curve"
 
 
 def test_equal_superpixels_are_ordered_by_seed_and_sample():

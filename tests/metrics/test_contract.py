@@ -1,0 +1,120 @@
+"""Metrics of users, as docs/how-to/own-metric.md describes them: an object with info, parameters and score."""
+
+import pytest
+import torch
+
+from saliency_ext.evaluation import Study, evaluate
+from saliency_ext.infill import Constant
+from saliency_ext.metrics import Deletion
+from saliency_ext.metrics.own_minus_other import OwnMinusOther
+from saliency_ext.protocols import MetricInfo
+
+INFO = MetricInfo("peak", "none", "share", "how much one pixel holds", "a test")
+IMAGES, MAPS, TRUTH = torch.rand(3, 1, 4, 4), torch.rand(3, 4, 4), torch.rand(3, 4, 4) > 0.5
+
+
+def model(inputs):
+    return inputs.flatten(1)[:, :2]
+
+
+def peak(saliency):
+    return saliency.flatten(1).amax(1)
+
+
+class Peak:
+    """No dataclass; subclasses name and place the truth as they like."""
+
+    info = INFO
+    parameters = {"power": 2}  # noqa: RUF012
+
+    def score(self, saliency, mask=None):
+        return peak(saliency)
+
+
+class MapAlone(Peak):
+    def score(self, saliency):
+        return peak(saliency)
+
+
+class AnyArguments(Peak):
+    def score(self, *given):
+        return peak(given[0])
+
+
+class ByName(Peak):
+    def score(self, saliency, *, truth=None):
+        return peak(saliency)
+
+
+class Keyed(Peak):
+    def score(self, saliency, region=None, sample_ids=None):
+        assert sample_ids is not None
+        return peak(saliency)
+
+
+class NeedsRegion(Peak):
+    def score(self, saliency, region):
+        return (saliency * region).flatten(1).amax(1)
+
+
+OWN = [Peak(), MapAlone(), AnyArguments(), ByName(), Keyed()]
+
+
+@pytest.mark.parametrize("metric", OWN, ids=lambda metric: type(metric).__name__)
+def test_an_object_with_info_parameters_and_score_is_a_metric(metric, tmp_path):
+    result = evaluate(model, IMAGES, 0, MAPS, [metric, Deletion(Constant(0.0))])["map", "peak"]
+    assert torch.equal(result.values, peak(MAPS).double()) and result.parameters == {"power": 2}
+    methods = {"mine": lambda inputs, target: inputs[:, 0]}
+    study = Study(model, IMAGES, methods, [metric], out=tmp_path / type(metric).__name__, controls=False)
+    torch.testing.assert_close(study.run()["mine", "peak"].values, peak(IMAGES[:, 0]).double())
+
+
+def test_the_truth_is_given_whatever_its_name():
+    with pytest.raises(ValueError, match=r"expected truth \(N, H, W\) bool for metric 'peak', got None"):
+        evaluate(model, IMAGES, 0, MAPS, [NeedsRegion()])
+    found = evaluate(model, IMAGES, 0, MAPS, [NeedsRegion()], truth=TRUTH)["map", "peak"].values
+    assert torch.equal(found, peak(MAPS * TRUTH).double())
+    gap = OwnMinusOther(NeedsRegion(), ~TRUTH).score(MAPS, TRUTH)
+    torch.testing.assert_close(gap, peak(MAPS * TRUTH) - peak(MAPS * ~TRUTH))
+
+
+def test_torchmetrics_takes_it_too():
+    pytest.importorskip("torchmetrics")
+    from saliency_ext.integrations import torchmetrics as classes
+
+    class PeakMetric(classes.SaliencyMetric):
+        judge_class = Peak
+
+    metric = PeakMetric(classes.Evaluator(model))
+    metric.update(IMAGES, 0, MAPS)
+    assert metric.compute().item() == pytest.approx(peak(MAPS).mean().item())
+
+
+def without(member, **others):
+    kind = {"info": INFO, "parameters": {}, "score": lambda self, saliency: peak(saliency)} | others
+    return type("Mine", (), {name: value for name, value in kind.items() if name != member})()
+
+
+@pytest.mark.parametrize(
+    ("metric", "text"),
+    [
+        (Peak, r"got the class Peak; make one: Peak\(...\)"),
+        (without("info"), "got Mine, which has no 'info'"),
+        (without("parameters"), "got Mine, which has no 'parameters'"),
+        (without("score"), "got Mine, which has no 'score'"),
+        (without("", score=0.5), "got Mine, whose 'score' is no method"),
+        (without("score", ask=lambda self, case: None), "got Mine, which has no 'finish'"),
+        (without("", info="peak"), "expected Mine.info to be a MetricInfo, got str"),
+        (without("", parameters=3), "expected Mine.parameters to be a mapping from names to values, got int"),
+        (without("", score=lambda self, saliency: 0.5), r"Mine.score to return a tensor \(N,\) = \(3,\), got float"),
+        (without("score", ask=lambda self, case: 0, finish=lambda self, a, b: 1), "Mine.finish to return a MetricResult of 3"),
+    ],
+)
+def test_what_is_missing_is_named(metric, text):
+    with pytest.raises(TypeError, match=text):
+        evaluate(model, IMAGES, 0, MAPS, [metric])
+
+
+def test_one_value_for_each_map():
+    with pytest.raises(ValueError, match=r"Mine.score to return shape \(N,\) = \(3,\), got \(3, 4\); one value for each map"):
+        evaluate(model, IMAGES, 0, MAPS, [without("", score=lambda self, saliency: saliency.amax(2))])
