@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import bad_type, bad_value
+from .compiled import uncompiled
+from .evidence import Evidence
 from .gradients import ordinary
-from .hooks import first_tensor, intercepted, with_first
 from .modes import evaluation_mode
-from .outputs import logits_of
+from .modules import plain_module
 from .precision import require_full_precision
 from .tokens import Grid, TokenGrid, checked_grid, infer_grid, token_grid
 from .trace import Call, trace
@@ -48,13 +49,22 @@ def target_layer(
 ) -> TargetLayer:
     """The layer to make a map of, from one forward of the first image.
 
-    A given layer is taken at its last call that returns cells of the image. Otherwise the last such activation of the forward
-    is chosen: feature maps of more than one cell (pooling layers themselves are left out), or the output of a transformer
-    block. A block whose cells the logits do not read, because the head reads the class token alone, is passed over for the
-    one before it; that costs two forwards of the image for each block looked at.
+    A given layer is taken at its last call whose shape may be cells of the image. Otherwise the last call of the forward is
+    chosen that returns feature maps of more than one cell (pooling layers themselves are left out) or is a transformer block,
+    whose cells are places of the image, and of which the logits are seen to depend:
+
+    - places of the image: rows go where the image is cut to half its height, columns where it is cut to half its width, and
+      nothing else changes. Where the model takes no other size, noise on a quarter of the image must change the cells of
+      that quarter more than those of others. So keys, queries, attention matrices and latent tokens are told from feature maps.
+    - the logits depend: they change when the cells do. A block whose cells the logits do not read, because the head reads the
+      class token alone, is passed over for the one before it.
+
+    Forwards of the first image alone: one; where no layer is given also two of half the image, one for each layer looked at,
+    five where the model takes one size, and one of another image where the logits did not change.
 
     Args:
-        model: a module, or where the layer is given as a module any callable that runs it.
+        model: a module, its bound forward or a partial application, or where the layer is given as a module any callable that
+            runs it.
         inputs: (N, C, H, W), N >= 1.
         layer: dotted name, module of the model, or None.
         grid: where the cells are in the activation, as `models.tokens.token_grid` takes it; None to infer it.
@@ -62,8 +72,8 @@ def target_layer(
 
     Raises:
         TypeError: half precision, torch.nn.DataParallel, or no module to look in.
-        ValueError: unknown layer (the message lists names), no activation with cells (the message lists what was seen), or
-            a grid that does not fit.
+        ValueError: unknown layer (the message lists names), no activation with cells (the message lists what was seen),
+            logits that depend on no layer, or a grid that does not fit.
         RuntimeError: the layer did not run.
 
     Example:
@@ -75,15 +85,18 @@ def target_layer(
     """
     checked_grid(function, grid)
     given = None if layer is None else find_module(function, model, layer)
-    require_full_precision(function, model if isinstance(model, nn.Module) else given[1] if given else None)
+    require_full_precision(function, plain_module(model) or (given[1] if given else None))
     modules = _modules(function, model) if given is None else dict([given])
-    image = ordinary(inputs[:1])
+    image = ordinary(inputs[:1]).nan_to_num(0.0, 0.0, 0.0)
     size = (inputs.shape[2], inputs.shape[3])
-    with evaluation_mode(model), torch.inference_mode(False):
-        calls = trace(model, modules, image)
+    calls: list[Call] = []
+    with evaluation_mode(model), uncompiled(), torch.inference_mode(False):
+        logits = trace(model, modules, image, calls)
         if given is not None:
             return _given_layer(function, *given, calls, size, grid)
-        return _automatic_layer(function, model, calls, image, size, grid)
+        candidates = _candidates(calls, size, grid)
+        evidence = Evidence(model, modules, image, logits, candidates, square=grid is None)
+        return _automatic_layer(function, calls, candidates, evidence)
 
 
 def find_module(function: str, model: Callable[..., Any], layer: str | nn.Module) -> tuple[str, nn.Module]:
@@ -94,7 +107,7 @@ def find_module(function: str, model: Callable[..., Any], layer: str | nn.Module
     """
     if not isinstance(layer, str | nn.Module):
         bad_type(function, "layer", "to be a dotted name, a module or None", type(layer).__name__)
-    if isinstance(layer, nn.Module) and not isinstance(model, nn.Module):
+    if isinstance(layer, nn.Module) and plain_module(model) is None:
         return type(layer).__name__, layer
     modules = _modules(function, model)
     if isinstance(layer, str):
@@ -125,23 +138,20 @@ def _given_layer(
 
 
 def _automatic_layer(
-    function: str, model: Callable[..., Any], calls: list[Call], image: Tensor, size: tuple[int, int], grid: Grid | None
+    function: str, calls: list[Call], candidates: list[tuple[Call, TokenGrid]], evidence: Evidence
 ) -> TargetLayer:
-    unread: list[tuple[int, int]] = []  # grids of blocks that the logits do not read
-    for call in reversed(calls):
-        cells = None if call.pooling else infer_grid(call.shape, size, grid=grid)
-        if cells is None or cells.rows * cells.columns == 1:
+    unread = False
+    for call, cells in candidates:
+        if not evidence.of_the_image(call, cells):
             continue
-        tokens = cells.layout in ("NLC", "LNC")
-        if not call.block if tokens else call.repeats:
+        if not evidence.read(call, cells):
+            if not evidence.image_read:
+                remedy = "a head whose weights are zero reads nothing: load trained weights, or draw them"
+                depend = "logits that depend on no layer, and are the same for another image"
+                bad_value(function, "model", "to have logits that depend on a layer", depend, remedy)
+            unread = True
             continue
-        # Behind an unread block only the same cells will do: attention maps have four dimensions as well.
-        if unread and (cells.rows, cells.columns) not in unread:
-            continue
-        if cells.leading and not _reads_cells(model, image, call, cells):
-            unread.append((cells.rows, cells.columns))
-            continue
-        choice = "the last transformer block" if tokens else "the last feature maps before pooling"
+        choice = "the last transformer block" if _is_tokens(cells) else "the last feature maps before pooling"
         if unread:
             choice += " whose cells the logits read"
         times = 1 + max(other.index for other in calls if other.module is call.module)
@@ -151,33 +161,32 @@ def _automatic_layer(
     bad_value(function, "layer", expected, f"None; the last modules were {seen}")
 
 
-def _reads_cells(model: Callable[..., Any], image: Tensor, call: Call, cells: TokenGrid) -> bool:
-    """Whether the logits change when the cells do, the leading tokens being as they were."""
+def _candidates(calls: list[Call], size: tuple[int, int], grid: Grid | None) -> list[tuple[Call, TokenGrid]]:
+    """Calls whose shape may be cells of the image, the last first."""
+    found = []
+    for call in reversed(calls):
+        cells = None if call.pooling else infer_grid(call.shape, size, grid=grid)
+        if cells is None or cells.rows * cells.columns == 1:
+            continue
+        if call.block if _is_tokens(cells) else not call.repeats:
+            found.append((call, cells))
+    return found
 
-    def change(number: int, output: Any) -> Any:
-        found = first_tensor(output)
-        if number != call.index or found is None:
-            return output
-        changed = found.clone()
-        view = cells.spatial(changed)
-        view.copy_(1 - view)
-        return with_first(output, changed)
 
-    logits = logits_of(model(image.clone()), 1)
-    with intercepted(call.module, change):
-        changed = logits_of(model(image.clone()), 1)
-    return bool((changed - logits).abs().max() > 1e-5 * logits.abs().max())
+def _is_tokens(cells: TokenGrid) -> bool:
+    return cells.layout in ("NLC", "LNC")
 
 
 def _modules(function: str, model: Callable[..., Any]) -> dict[str, nn.Module]:
     """All modules below the model by name, aliases included."""
-    if not isinstance(model, nn.Module):
+    plain = plain_module(model)
+    if plain is None:
         got = f"a {type(model).__name__}"
         bad_type(function, "model", "to be a module, where the layer is not given as one", got, "pass layer=model.the_layer")
-    if any(isinstance(module, nn.DataParallel) for module in model.modules()):
+    if any(isinstance(module, nn.DataParallel) for module in plain.modules()):
         remedy = "pass model.module: replicas run copies of the layer"
         bad_type(function, "model", "not to be wrapped in torch.nn.DataParallel", "DataParallel", remedy)
-    return {name: module for name, module in model.named_modules(remove_duplicate=False) if name}
+    return {name: module for name, module in plain.named_modules(remove_duplicate=False) if name}
 
 
 def _listed(name: str, modules: dict[str, nn.Module]) -> str:

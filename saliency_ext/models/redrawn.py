@@ -11,8 +11,7 @@ from torch.nn import Module
 from .. import streams
 from ..ops import philox_normal
 from .modes import evaluation_mode, weights_replaced
-from .precision import model_dtype
-from .trace import trace
+from .trace import Call, trace
 
 
 @dataclass(frozen=True)
@@ -34,10 +33,10 @@ def layers_from_output(model: Module, image: Tensor) -> list[Layer]:
         image: (1, C, H, W) for the forward that finds the order.
     """
     modules = dict(model.named_modules())
+    calls: list[Call] = []
     with evaluation_mode(model):
-        finished = {
-            call.module: number for number, call in enumerate(trace(model, modules, image.to(model_dtype(model) or image.dtype)))
-        }
+        trace(model, modules, image, calls)
+    finished = {call.module: number for number, call in enumerate(calls)}
     places = {id(parameter): place for place, parameter in enumerate(model.parameters())}
     last = len(modules) + max(finished.values(), default=0)
 

@@ -54,6 +54,12 @@ class TokenGrid:
             bad_value("TokenGrid.spatial", "activation", f"with {self}", tuple(activation.shape))
         return view
 
+    def has_aspect_of(self, height: int, width: int) -> bool:
+        """Whether square patches of an image give such rows and columns, one more or less; never more than there are pixels."""
+        return (
+            self.rows <= height and self.columns <= width and abs(self.rows * width - self.columns * height) <= max(height, width)
+        )
+
     def __str__(self) -> str:
         lead = f" after {self.leading} leading token{'s' if self.leading > 1 else ''}" if self.leading else ""
         return f"{self.rows} x {self.columns} cells of {self.channels} channels{lead}, layout {self.layout}"

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .hooks import first_tensor, intercepted
+from .outputs import model_logits
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,11 @@ class Call:
     block: bool
 
 
-def trace(model: Callable[..., Any], modules: dict[str, nn.Module], image: Tensor) -> list[Call]:
-    """Calls of these modules in one forward of a copy of the image (1, C, H, W)."""
-    calls: list[Call] = []
+def trace(model: Callable[..., Any], modules: dict[str, nn.Module], image: Tensor, calls: list[Call]) -> Tensor:
+    """Logits (1, K) of a copy of the image (1, C, H, W); the calls of these modules are appended as they finish.
+
+    Where the forward fails, `calls` holds those before the failure.
+    """
     counts: Counter[nn.Module] = Counter()
     last: tuple[Tensor | None, int, bool] = (None, 0, False)  # tensor, version, whether a block returned it
     names: dict[nn.Module, str] = {}
@@ -68,5 +71,4 @@ def trace(model: Callable[..., Any], modules: dict[str, nn.Module], image: Tenso
     with ExitStack() as stack:
         for module, name in names.items():
             stack.enter_context(intercepted(module, watch(module, name)))
-        model(image.clone())
-    return calls
+        return model_logits(model, image.clone())
