@@ -1,6 +1,7 @@
 """What forwards of one image show of a layer: whether its cells are places of the image, and whether the logits read them."""
 
 import contextlib
+import copy
 import itertools
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -8,14 +9,15 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .hooks import first_tensor, intercepted, with_first
+from .modules import modules_behind, modules_by_name
 from .outputs import model_logits
 from .tokens import TokenGrid
 from .trace import Call, trace
 
-Key = tuple[nn.Module, int]  # a module and which of its calls
+Key = tuple[str, int]  # the name of a module, and which of its calls
 
 # How many times stronger cells must answer to their own quarter of the image than to another, both of a pair multiplied.
 # Seen in networks at random weights: cells of the image from 1.5 to infinity, other activations from 0.8 to 1.2.
@@ -27,7 +29,6 @@ class Evidence:
 
     Args:
         model: the forward.
-        modules: its modules by name.
         image: (1, C, H, W), finite.
         logits: (1, K) of the image.
         candidates: calls that may be cells of the image, and how they would be read.
@@ -37,13 +38,13 @@ class Evidence:
     def __init__(
         self,
         model: Callable[..., Any],
-        modules: dict[str, nn.Module],
         image: Tensor,
         logits: Tensor,
         candidates: list[tuple[Call, TokenGrid]],
         square: bool = True,
     ) -> None:
-        self._model, self._modules, self._image, self._logits = model, modules, image, logits
+        self._model, self._image, self._logits = model, image, logits
+        self._parameters = [part for module in modules_behind(model) for part in module.parameters(recurse=False)]
         self._candidates, self._square = candidates, square
 
     def of_the_image(self, call: Call, cells: TokenGrid) -> bool:
@@ -53,9 +54,9 @@ class Evidence:
         not where the shape changes otherwise (attention over tokens). Where the model takes no other size, or the shape stays
         the same, the cells of each quarter must answer to noise on that quarter of the image more than to noise on others.
         """
-        halves = [shapes.get((call.module, call.index)) for shapes in self._half_sizes]
+        halves = [shapes.get((call.name, call.index)) for shapes in self._half_sizes]
         follows = _follows(call.shape, cells, *halves)
-        return self._local[call.module, call.index] if follows is None else follows
+        return self._local[call.name, call.index] if follows is None else follows
 
     def read(self, call: Call, cells: TokenGrid) -> bool:
         """Whether the logits change when the cells do, all else of the activation being as it was: one forward."""
@@ -91,14 +92,19 @@ class Evidence:
 
     @cached_property
     def _half_sizes(self) -> list[dict[Key, tuple[int, ...]]]:
-        """Shapes of the calls for the upper and for the left half of the image, as far as the model runs them."""
+        """Shapes of the calls for the upper and for the left half of the image, as far as the model runs them.
+
+        A copy of the model runs, which shares its parameters: some models keep what they computed for a size, or reduce their
+        windows to it.
+        """
         height, width = self._image.shape[2:]
-        found = []
+        found: list[dict[Key, tuple[int, ...]]] = []
         for part in (self._image[:, :, : max(1, height // 2)], self._image[:, :, :, : max(1, width // 2)]):
             calls: list[Call] = []
             with contextlib.suppress(Exception):  # of any kind: the model takes no other size, and what ran before was seen
-                trace(self._model, self._modules, part.contiguous(), calls)
-            found.append({(call.module, call.index): call.shape for call in calls})
+                model = copy.deepcopy(self._model, {id(each): each for each in self._parameters})
+                trace(model, modules_by_name(model), part.contiguous(), calls)
+            found.append({(call.name, call.index): call.shape for call in calls})
         return found
 
     @cached_property
@@ -113,7 +119,7 @@ class Evidence:
             answers.append({key: (after[key] - clean[key]).double().norm(dim=0) for key in clean if key in after})
         found = {}
         for call, cells in self._candidates:
-            key = call.module, call.index
+            key = call.name, call.index
             maps = [answer[key] for answer in answers if key in answer]
             shaped = not self._square or cells.has_aspect_of(*self._image.shape[2:])
             found[key] = shaped and len(maps) == len(answers) and _is_local(maps)
@@ -122,32 +128,28 @@ class Evidence:
     def _activations(self, image: Tensor) -> dict[Key, Tensor]:
         """Maps (C, rows, columns) of all candidates for an image."""
         found: dict[Key, Tensor] = {}
-        grids: dict[nn.Module, dict[int, TokenGrid]] = {}
-        for call, cells in self._candidates:
-            grids.setdefault(call.module, {})[call.index] = cells
 
-        def keep(module: nn.Module) -> Callable[[int, Any], Any]:
+        def keep(call: Call, cells: TokenGrid) -> Callable[[int, Any], Any]:
             def visit(number: int, output: Any) -> Any:
                 tensor = first_tensor(output)
-                if tensor is not None and number in grids[module]:
-                    found[module, number] = grids[module][number].spatial(tensor)[0].detach().clone()
+                if tensor is not None and number == call.index:
+                    found[call.name, number] = cells.spatial(tensor)[0].detach().clone()
                 return output
 
             return visit
 
         with ExitStack() as stack:
-            for module in grids:
-                stack.enter_context(intercepted(module, keep(module)))
+            for call, cells in self._candidates:
+                stack.enter_context(intercepted(call.module, keep(call, cells)))
             model_logits(self._model, image.clone())
         return found
 
 
 def _noise_like(values: Tensor) -> Tensor:
-    """Normal noise of a fixed seed, as wide as the values are spread, or of width 1 where they are one value."""
+    """Normal noise of a fixed seed, as wide as the values are spread, and at least of width 1."""
     draw = torch.Generator().manual_seed(0)
     noise = torch.randn(values.shape, generator=draw).to(values)
-    spread = values.std(correction=0)
-    return noise * torch.where(spread > 0, spread, torch.ones_like(spread))
+    return noise * values.std(correction=0).clamp_min(1.0)
 
 
 def _follows(

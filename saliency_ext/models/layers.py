@@ -13,7 +13,7 @@ from .compiled import uncompiled
 from .evidence import Evidence
 from .gradients import ordinary
 from .modes import evaluation_mode
-from .modules import plain_module
+from .modules import modules_by_name, plain_module
 from .precision import require_full_precision
 from .tokens import Grid, TokenGrid, checked_grid, infer_grid, token_grid
 from .trace import Call, trace
@@ -57,7 +57,7 @@ def target_layer(
       nothing else changes. Where the model takes no other size, noise on a quarter of the image must change the cells of
       that quarter more than those of others. So keys, queries, attention matrices and latent tokens are told from feature maps.
     - the logits depend: they change when the cells do. A block whose cells the logits do not read, because the head reads the
-      class token alone, is passed over for the one before it.
+      class token alone, is passed over with its parts for the one before it.
 
     Forwards of the first image alone: one; where no layer is given also two of half the image, one for each layer looked at,
     five where the model takes one size, and one of another image where the logits did not change.
@@ -95,7 +95,7 @@ def target_layer(
         if given is not None:
             return _given_layer(function, *given, calls, size, grid)
         candidates = _candidates(calls, size, grid)
-        evidence = Evidence(model, modules, image, logits, candidates, square=grid is None)
+        evidence = Evidence(model, image, logits, candidates, square=grid is None)
         return _automatic_layer(function, calls, candidates, evidence)
 
 
@@ -140,8 +140,11 @@ def _given_layer(
 def _automatic_layer(
     function: str, calls: list[Call], candidates: list[tuple[Call, TokenGrid]], evidence: Evidence
 ) -> TargetLayer:
-    unread = False
+    unread: list[str] = []
     for call, cells in candidates:
+        # Of a block that is not read its own blocks may be, but no parts of its attention.
+        if not call.block and any(call.name.startswith(f"{name}.") for name in unread):
+            continue
         if not evidence.of_the_image(call, cells):
             continue
         if not evidence.read(call, cells):
@@ -149,7 +152,7 @@ def _automatic_layer(
                 remedy = "a head whose weights are zero reads nothing: load trained weights, or draw them"
                 depend = "logits that depend on no layer, and are the same for another image"
                 bad_value(function, "model", "to have logits that depend on a layer", depend, remedy)
-            unread = True
+            unread.append(call.name)
             continue
         choice = "the last transformer block" if _is_tokens(cells) else "the last feature maps before pooling"
         if unread:
@@ -186,7 +189,7 @@ def _modules(function: str, model: Callable[..., Any]) -> dict[str, nn.Module]:
     if any(isinstance(module, nn.DataParallel) for module in plain.modules()):
         remedy = "pass model.module: replicas run copies of the layer"
         bad_type(function, "model", "not to be wrapped in torch.nn.DataParallel", "DataParallel", remedy)
-    return {name: module for name, module in plain.named_modules(remove_duplicate=False) if name}
+    return modules_by_name(plain)
 
 
 def _listed(name: str, modules: dict[str, nn.Module]) -> str:

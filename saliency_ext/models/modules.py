@@ -41,6 +41,13 @@ def plain_module(forward: Any) -> nn.Module | None:
     return None
 
 
+def modules_by_name(forward: Any) -> dict[str, nn.Module]:
+    """All modules below the one that a forward is, aliases included; none where it is no module as it is."""
+    plain = plain_module(forward)
+    named = () if plain is None else plain.named_modules(remove_duplicate=False)
+    return {name: module for name, module in named if name}
+
+
 def has_hooks(module: nn.Module) -> bool:
     """Whether forward hooks or pre-hooks were registered on this very module."""
     return bool(module._forward_hooks or module._forward_pre_hooks)

@@ -137,6 +137,34 @@ def test_how_many_forwards_it_takes(build, forwards):
     assert sorted(shape for shape in seen if shape != (1, 3, 16, 16)) == [(1, 3, 8, 16), (1, 3, 16, 8)]
 
 
+def test_what_a_model_keeps_of_a_size_is_not_that_of_half_the_image():
+    model = made("Shrinking")
+    assert target_layer(model, images(height=8, width=8)).layer_name == "conv"
+    assert model.window == 8 and list(model.seen) == [(8, 8)] and model.place.shape == (8, 8)
+
+
+def test_parts_of_a_block_that_is_not_read_are_passed_over_with_it():
+    class Convolved(ViT):
+        """The attention of the last block reads what a convolution makes of its cells."""
+
+        def __init__(self):
+            super().__init__(depth=2)
+            for block in self.blocks:
+                block.qkv = Values()
+
+    class Values(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.q = nn.Conv2d(8, 16, 3, padding=1), nn.Linear(8, 8)
+
+        def forward(self, x):
+            cells = self.conv(x[:, 1:].transpose(1, 2).unflatten(2, (4, 4))).flatten(2).transpose(1, 2)
+            return torch.cat([self.q(x), torch.cat([cells[:, :1] * 0, cells], 1)], -1)
+
+    found = target_layer(randomised(Convolved()), images())
+    assert found.layer_name == "blocks.0" and found.choice == READ
+
+
 def test_an_image_with_nan_is_looked_at_without_them_and_logits_of_nan_decide_nothing():
     for model, layer in ((resnet(), "blocks.1.relu"), (vit(), "blocks.1")):
         inputs = images()
