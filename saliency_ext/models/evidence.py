@@ -60,23 +60,30 @@ class Evidence:
 
     def read(self, call: Call, cells: TokenGrid) -> bool:
         """Whether the logits change when the cells do, all else of the activation being as it was: one forward."""
-
-        def change(number: int, output: Any) -> Any:
-            found = first_tensor(output)
-            if number != call.index or found is None:
-                return output
-            changed = found.clone()
-            view = cells.spatial(changed)
-            view.add_(_noise_like(view))
-            return with_first(output, changed)
-
-        with intercepted(call.module, change):
-            return self._differs(model_logits(self._model, self._image.clone()))
+        return self._read([(call, cells)])
 
     @cached_property
-    def image_read(self) -> bool:
-        """Whether the logits change when noise is added to the image: one forward."""
-        return self._differs(model_logits(self._model, self._image + self._noise))
+    def any_read(self) -> bool:
+        """Whether the logits change when the cells of all candidates do: one forward."""
+        return self._read(self._candidates)
+
+    def _read(self, candidates: list[tuple[Call, TokenGrid]]) -> bool:
+        def change(call: Call, cells: TokenGrid) -> Callable[[int, Any], Any]:
+            def visit(number: int, output: Any) -> Any:
+                found = first_tensor(output)
+                if number != call.index or found is None:
+                    return output
+                changed = found.clone()
+                view = cells.spatial(changed)
+                view.add_(_noise_like(view))
+                return with_first(output, changed)
+
+            return visit
+
+        with ExitStack() as stack:
+            for call, cells in candidates:
+                stack.enter_context(intercepted(call.module, change(call, cells)))
+            return self._differs(model_logits(self._model, self._image.clone()))
 
     def _differs(self, changed: Tensor) -> bool:
         """More than rounding differs; of logits that are not finite nothing can be said, and they count as changed."""

@@ -60,7 +60,7 @@ def target_layer(
       class token alone, is passed over with its parts for the one before it.
 
     Forwards of the first image alone: one; where no layer is given also two of half the image, one for each layer looked at,
-    five where the model takes one size, and one of another image where the logits did not change.
+    five where the model takes one size, and one with all layers changed where the logits did not change.
 
     Args:
         model: a module, its bound forward or a partial application, or where the layer is given as a module any callable that
@@ -148,9 +148,9 @@ def _automatic_layer(
         if not evidence.of_the_image(call, cells):
             continue
         if not evidence.read(call, cells):
-            if not evidence.image_read:
+            if not evidence.any_read:
                 remedy = "a head whose weights are zero reads nothing: load trained weights, or draw them"
-                depend = "logits that depend on no layer, and are the same for another image"
+                depend = "logits that depend on no layer, and stay the same whatever the layers return"
                 bad_value(function, "model", "to have logits that depend on a layer", depend, remedy)
             unread.append(call.name)
             continue

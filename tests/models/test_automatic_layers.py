@@ -81,6 +81,14 @@ def test_a_head_of_zeros_depends_on_no_layer(build, head, method):
         method(without_head(build(), head))(images(2, height=size, width=size), 0)
 
 
+def test_an_image_that_vanishes_is_no_head_of_zeros():
+    model = vit()
+    model.position = nn.Parameter(torch.zeros(1, 1, 8))  # takes every size
+    nn.init.zeros_(model.patch_embed.weight)  # the last block is not read, and no image changes the logits
+    found = target_layer(model, images())
+    assert (found.layer_name, found.choice) == ("blocks.1", READ)
+
+
 def test_maps_that_the_logits_do_not_read_are_passed_over():
     class Aside(nn.Module):
         def __init__(self):
