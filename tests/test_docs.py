@@ -89,7 +89,9 @@ def test_reference_values_are_those_of_now(cards) -> None:
         committed = CARDS["values"][name]
         assert list(values) == list(committed), name
         for each, value in values.items():
-            same = value is committed[each] is None or value == pytest.approx(committed[each], rel=2e-3, abs=2e-3)
+            # What three processors were seen to differ by, twice, and the rounding of what is committed.
+            reach = 2 * CARDS["spread"].get(name, {}).get(each, 0.0) + 1e-3
+            same = value is committed[each] is None or value == pytest.approx(committed[each], rel=1e-3, abs=reach)
             assert same, (name, each, value, committed[each])
 
 

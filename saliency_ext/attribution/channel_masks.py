@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..probing import DenseMasks
+from .upsampling import upsampled
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,7 +43,7 @@ class ChannelMasks:
     def rendered(self, steps: Sequence[int], images: slice) -> Tensor:
         """Masks (n, len(steps), H, W)."""
         channels, live = self.channels[images][:, list(steps)], self.live[images][:, list(steps)]
-        scaled = torch.nn.functional.interpolate(channels, size=self.size, mode="bilinear", align_corners=False)
+        scaled = upsampled(channels, self.size)
         low, high = scaled.amin((2, 3), keepdim=True), scaled.amax((2, 3), keepdim=True)
         return torch.where(live[:, :, None, None] & (high > low), (scaled - low) / (high - low), 0)
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ..attribution.adapters import ForeignMethod, as_method
 from ..attribution.base import CHANNELS, Method, reduce_channels
+from ..attribution.upsampling import upsampled
 from ..checks import bad_type, bad_value, require_choice, require_dtype, require_shape, require_tensor
 from ..models.precision import FULL_PRECISION
 from ..protocols import Forward
@@ -196,8 +197,9 @@ def check_target_maps(name: str, given: TargetMaps) -> None:
 def resampled(maps: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     """Maps (N, H, W) at another size by one of `RESAMPLE`; half precision becomes float32."""
     wide = maps if maps.dtype == torch.float64 else maps.float()
-    options = {"align_corners": False} if mode == "bilinear" else {}
-    return functional.interpolate(wide[:, None], size, mode=mode, **options)[:, 0]
+    if mode == "bilinear":
+        return upsampled(wide[:, None], size)[:, 0]
+    return functional.interpolate(wide[:, None], size, mode=mode)[:, 0]
 
 
 def _whole(saliency: Tensor) -> Mapped:

@@ -6,16 +6,17 @@ from torch import Tensor
 from .. import ops
 
 # In units of the last place of float32 (float64 for float64 maps): how far neighbours in order, and both ends of a plateau, are.
-_STEP, _EXTENT = 4, 8
+_STEPS, _EXTENT = (4, 1), 8
 
 
 def levelled(saliency: Tensor) -> Tensor:
     """The map with one value per plateau; the map itself where no values are that close.
 
     A plateau: in descending order each value is within 4 units in the last place of the one before, and the last within 8 of the
-    first. Longer runs are no plateaus but values that lie close together, as in a large smooth map, and stay. Upsampling, sums
-    in another order and other instruction sets move values that are mathematically equal by 1 or 2 units. Half-precision maps
-    have no values that close but equal ones.
+    first. Of a longer run, parts in which each value is within 1 unit of the one before: a plateau beside a slope. What is still
+    longer are values that lie close together, as in a large smooth map, and stay. Upsampling, sums in another order and other
+    instruction sets move values that are mathematically equal by 1 or 2 units. Around 0, where units are small, rounding of
+    larger values that cancel is not seen. Half-precision maps have no values that close but equal ones.
 
     Args:
         saliency: (N, H, W) floating.
@@ -33,17 +34,24 @@ def levelled(saliency: Tensor) -> Tensor:
         return values
     places = ops.rank(values, ties="index", nan="last").flatten(1).long()
     ordered = torch.empty_like(places, dtype=values.dtype).scatter_(1, places, values.flatten(1))
+    found = ordered
+    for step in _STEPS:
+        found = _levelled_runs(found, step)
+    return values if found is ordered else found.gather(1, places).view(values.shape)
+
+
+def _levelled_runs(ordered: Tensor, step: int) -> Tensor:
+    """Rows (N, P) in descending order with one value per run of at most the extent of a plateau; the rows where there is none."""
     high, low = ordered[:, :-1], ordered[:, 1:]
-    near = _apart(high, low) <= _STEP
+    near = _apart(high, low) <= step
     if not bool((near & (high != low)).any()):
-        return values
+        return ordered
     begins = torch.cat([torch.ones_like(near[:, :1]), ~near], 1)
-    plateau = begins.cumsum(1) - 1
-    first = torch.zeros_like(ordered).scatter_reduce_(1, plateau, ordered, "amax", include_self=False)
-    last = torch.zeros_like(ordered).scatter_reduce_(1, plateau, ordered, "amin", include_self=False)
-    short = (_apart(first, last) <= _EXTENT).gather(1, plateau)
-    level = torch.where(short, first.gather(1, plateau), ordered)
-    return level.gather(1, places).view(values.shape)
+    run = begins.cumsum(1) - 1
+    first = torch.zeros_like(ordered).scatter_reduce_(1, run, ordered, "amax", include_self=False)
+    last = torch.zeros_like(ordered).scatter_reduce_(1, run, ordered, "amin", include_self=False)
+    short = (_apart(first, last) <= _EXTENT).gather(1, run)
+    return torch.where(short, first.gather(1, run), ordered)
 
 
 def constant_rows(saliency: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .modes import evaluation_mode
-from .outputs import model_logits
+from .outputs import model_logits, require_outputs
 
 # Rounding of float32 sums in another order stays below this share of the largest logit.
 _ROUNDING = 1e-3
@@ -51,6 +51,8 @@ def measure_drift(forward: Callable[[Tensor], Any], inputs: Tensor) -> tuple[Dri
     with evaluation_mode(forward):
         together, again = (model_logits(forward, pair.clone()).double() for _ in range(2))
         apart = model_logits(forward, torch.stack([pair[0], -pair[1]])).double()
+    for each in (again, apart):
+        require_outputs(each, together.shape[1])
     size = together.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
     repeated, other = (together - again).abs().max() / size, (together[0] - apart[0]).abs().max() / size
     return Drift(float(repeated.nan_to_num()), float(other.nan_to_num())), together

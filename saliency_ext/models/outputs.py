@@ -34,6 +34,13 @@ def model_logits(forward: Callable[..., Any], inputs: Tensor) -> Tensor:
     return logits.float() if logits.dtype in HALF_PRECISION else logits
 
 
+def require_outputs(logits: Tensor, outputs: int) -> None:
+    """Refuses logits (N, K) of another K than the model returned before."""
+    if logits.shape[1] != outputs:
+        remedy = "a model must return as many for whatever images"
+        bad_value("forward", "its logits", f"to be as many as before, K = {outputs}", f"K = {logits.shape[1]}", remedy)
+
+
 def logits_of(output: Any, batch: int) -> Tensor:
     """Logits (N, K) from a tensor, an object with `.logits`, a mapping with "logits", or a tuple that begins with them.
 

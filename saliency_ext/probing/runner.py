@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..checks import bad_value, dtype_name
 from ..models.modules import plain_module
-from ..models.outputs import model_logits
+from ..models.outputs import model_logits, require_outputs
 from ..models.placement import require_model_device
 from ..models.precision import model_dtype
 from ..ops.native import empty
@@ -184,6 +184,8 @@ class ModelRunner:
             logits = self._replays[place]()
         else:
             logits = model_logits(self._call, part)
+        if self._classes is not None:
+            require_outputs(logits, self._classes)
         self._classes = logits.shape[1]
         return logits
 

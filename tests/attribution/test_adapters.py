@@ -46,11 +46,11 @@ def test_an_object_with_attribute_in_the_common_call_shape():
     thing = Slopes(model)
     method = as_method(thing, channels="sum")
     assert isinstance(method, Method) and method.info.name == "Slopes" and method.info.family == "foreign"
-    assert torch.equal(method(images, CLASSES[:, 1]), Gradient(model)(images, CLASSES[:, 1]))
+    assert torch.equal(method(images, CLASSES[:, 1]), Gradient(model, channels="sum")(images, CLASSES[:, 1]))
     assert thing.asked == [(True, (4, 3, 8, 6), [4, 1, 3, 0])]
-    assert torch.equal(method(images, CLASSES), Gradient(model)(images, CLASSES))
-    assert torch.equal(method(images, "top-2"), Gradient(model)(images, "top-2"))  # its own model is asked
-    assert torch.equal(method(images, "predicted"), Gradient(model)(images, "predicted"))
+    assert torch.equal(method(images, CLASSES), Gradient(model, channels="sum")(images, CLASSES))
+    assert torch.equal(method(images, "top-2"), Gradient(model, channels="sum")(images, "top-2"))  # its own model is asked
+    assert torch.equal(method(images, "predicted"), Gradient(model, channels="sum")(images, "predicted"))
     assert method(images[:0], CLASSES[:0]).shape == (0, 2, 8, 6)
 
 
@@ -164,7 +164,7 @@ def test_a_reached_module_is_left_as_it_was(reach):
         method(images, 3)
     assert (random.getstate(), numpy.random.get_state()[1].tolist()) == others
     assert parameters[0].grad.sum() == parameters[0].numel()
-    assert torch.equal(saliency, Gradient(relu_net())(images, CLASSES))
+    assert torch.equal(saliency, Gradient(relu_net(), channels="sum")(images, CLASSES))
 
 
 def test_inputs_are_copies_and_surroundings_do_not_matter():
@@ -180,7 +180,7 @@ def test_inputs_are_copies_and_surroundings_do_not_matter():
     method, before, classes = as_method(greedy, channels="sum", model=model), images.clone(), CLASSES.clone()
     expected = method(images, classes)
     assert torch.equal(images, before) and torch.equal(classes, CLASSES) and not images.requires_grad
-    assert torch.equal(expected, Gradient(model)(images, classes))
+    assert torch.equal(expected, Gradient(model, channels="sum")(images, classes))
     with torch.no_grad():
         assert torch.equal(method(images, classes), expected)
     with torch.inference_mode():

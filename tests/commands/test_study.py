@@ -46,7 +46,8 @@ def test_infill(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert content["facts"]["images"] == "5, of which 1 could not be read"
     assert {"what": "infill learned", "status": "nonfinite_input", "images": 1} in content["statuses"]
     flips = next(each for each in content["findings"] if "survive" in each["question"])["numbers"]["fidelity, flips"]
-    assert flips["images"] == 4 and 0 <= flips["low"] <= flips["mean"] <= flips["high"] <= 1
+    assert flips["images"] == 4 and 0 <= flips["mean"] <= 1
+    assert flips["low"] is flips["high"] is None, "too few images for an interval"
     assert {path.name for path in (place / "infill").glob("*.parquet")} == {
         "neutrality.parquet",
         "similarity.parquet",

@@ -94,6 +94,14 @@ def test_a_dense_map_is_no_plateau():
     assert len(levelled(ramp[:, :1, :7]).unique()) == 1, "seven of them are within eight units"
 
 
+def test_a_plateau_beside_a_slope_is_one():
+    unit = torch.finfo(torch.float32).eps
+    plateau = torch.tensor([1.0, 1 + unit, 1 - unit / 2, 1.0])
+    slope = 1 + unit * torch.tensor([4.0, 7.0, 10.0, 13.0])
+    found = levelled(torch.cat([plateau, slope]).view(1, 2, 4)).flatten()
+    assert len(found[:4].unique()) == 1 and torch.equal(found[4:], slope)
+
+
 def test_levels_keep_order_strides_and_what_is_not_finite():
     maps = nudged(plateaus(), 5).transpose(1, 2)
     maps[1, 2, 3], maps[2, 0, 0] = torch.nan, torch.inf

@@ -9,7 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from saliency_ext import evaluate
+from saliency_ext.infill import Constant
+from saliency_ext.metrics import Deletion
 from saliency_ext.models import evaluation_mode
+from saliency_ext.models.coupling import measure_drift
 from saliency_ext.models.modes import weights_replaced
 from saliency_ext.models.modules import modules_behind, plain_module
 from saliency_ext.models.outputs import logits_of, model_logits
@@ -226,6 +230,19 @@ def test_logits_of_a_wrong_kind_are_refused_with_the_remedy():
         logits_of(torch.zeros(2, 3, dtype=torch.int64), 2)
     with pytest.raises(ValueError, match=r"got \(2, 0\)"):
         logits_of(torch.zeros(2, 0), 2)
+
+
+def test_a_model_whose_outputs_change_in_number_is_refused():
+    outputs = iter([7] * 3 + [2] * 100)
+
+    def forward(inputs):
+        return torch.zeros(len(inputs), next(outputs))
+
+    with pytest.raises(ValueError, match="its logits to be as many as before, K = 7, got K = 2; a model must return as many"):
+        evaluate(forward, torch.rand(2, 1, 4, 4), 0, torch.rand(2, 4, 4), [Deletion(Constant(0.0))])
+    outputs = iter([7, 2, 2])
+    with pytest.raises(ValueError, match="K = 7, got K = 2"):
+        measure_drift(forward, torch.rand(2, 1, 4, 4))
 
 
 def test_a_dtype_that_does_not_fit_is_said_in_words():
