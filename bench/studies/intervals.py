@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saliency_ext.evaluation.files import write_json
 from saliency_ext.evaluation.intervals import bootstrap_means, share_interval, summarise
 
 from ..readme import RESULTS, ROOT, between
+from ..report import write_json
 
 PAGE = ROOT / "docs/how-to/few-images.md"
 MARKS = ("<!-- intervals:begin -->", "<!-- intervals:end -->")

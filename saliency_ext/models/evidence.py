@@ -20,7 +20,7 @@ from .trace import Call, trace
 Key = tuple[str, int]  # the name of a module, and which of its calls
 
 # How many times stronger cells must answer to their own quarter of the image than to another, both of a pair multiplied.
-# Seen in networks at random weights: cells of the image from 1.5 to infinity, other activations from 0.8 to 1.2.
+# Seen in networks at random weights: cells of the image from 5 upwards. Activations that mix all places are near 1.
 _LOCAL = 1.3
 
 
