@@ -19,7 +19,8 @@ def table(content: dict[str, Any]) -> str:
     lines = [
         "Share of true verdicts on the testbed, with 95 % intervals; a label that the net gives less than 1 % counts as wrong "
         "unless it is truly absent. Measured by `python -m bench.studies.pairs`, segments: "
-        f"{content['segments']}, infill: the mean. Published rules ({names}) with their own settings and attribution, integrated "
+        f"{content['segments']}, infill: the mean, no limit on what a set may redact. Published rules ({names}) with their own "
+        "settings and attribution, integrated "
         "gradients, at a threshold of 80 %; ours try 65 % where 80 % leaves a pair undecided.",
         "",
         f"| {' | '.join([*columns, *(f'published: {name}' for name in PUBLISHED.values())])} |",

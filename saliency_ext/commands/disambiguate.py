@@ -83,7 +83,8 @@ def verify_proof(options: argparse.Namespace) -> Outcome:
     labels = " and ".join(label(model, each) for each in proof.labels)
     what = {"distinct": "are two things", "shared": "are one thing"}[proof.kind]
     under = ", ".join(each.infill.name for each in proof.shown)
-    head = f"{'valid' if found.valid else 'NOT valid'}: to this model {labels} {what} in this picture (delta {proof.delta:g} %)"
+    terms = f"delta {proof.delta:g} %, by redacting at most {100 * proof.area_limit:g} % of it"
+    head = f"{'valid' if found.valid else 'NOT valid'}: to this model {labels} {what} in this picture ({terms})"
     tail = f"checked under {under} in {found.forwards} forward pass(es)" + ("; robust" if proof.robust and found.valid else "")
     return Outcome("\n".join([head, *found.reasons, tail]), 0 if found.valid else CONDITION)
 

@@ -37,7 +37,8 @@ class PairFinder:
     "shared": S_c is the shortest prefix of c's order after which both have fallen; D = S1 n S2, asked about anew, lowers both.
         Published. Ours also wants one thing, not two removed at once (`Rules.inseparable`), and tries a second proposal where
         the first fails (`Rules.fallback`).
-    "both", "undecided": both rules hold, or none. Ours tries an undecided pair again with weaker thresholds (`Rules.weaker`).
+    "both", "undecided": both rules hold, or none. Ours tries an undecided pair again with weaker thresholds (`Rules.weaker`), and
+        calls nothing proven by redacting more than half of the image (`Rules.area_limit`).
 
     Args:
         model: callable (B, C, H, W) -> logits (B, K). An nn.Module is run in eval mode and given back as it was.
@@ -54,8 +55,8 @@ class PairFinder:
     Cost in masked inputs: with `prefix_difference` one per segment and label, for all pairs of T labels together. Then at most
     four per pair and threshold, and per pair whose common set is questioned (`Rules.inseparable`) two per segment of the largest
     such set of the call; a further threshold asks that only of sets it changes. A proof costs one per set and infill, pruned
-    twice that and one per segment of it and infill. `ownership` needs two further traces per pair that pairs do not share.
-    Attribution comes on top. Memory: a square of the number of segments in bits per image and label.
+    twice that and one per segment of it and infill, also one that proves too large. `ownership` needs two further traces per pair
+    that pairs do not share. Attribution comes on top. Memory: a square of the number of segments in bits per image and label.
 
     Deterministic. A result depends on its image, labels and sample id alone; that of a pair not on the other pairs asked.
     Swapping two labels swaps U1 and U2 and nothing else (not with ties="first").
@@ -178,6 +179,7 @@ class PairFinder:
             table.judged(),
             absent=torch.arange(gains.shape[2]) >= segments.counts.cpu()[:, None],
             spared=torch.tensor(segments.spared) > 0,
+            shares=segment_sizes(segments.labels, gains.shape[2]).double() / max(segments.labels[0].numel(), 1),
             minimise=self.minimise,
         )
         return table.results(found, infills, segments, fingerprint_of(self.model))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .claims import Claims, pruned
 from .redaction import Redactions
-from .rules import Rules
+from .rules import ROUNDING, Rules
 from .search import common_prefix, owners, ownership, ownership_orders, parted, prefix_difference, prefixes, ranked
 
 DISTINCT, SHARED, BOTH, UNDECIDED = "distinct", "shared", "both", "undecided"
@@ -29,7 +29,8 @@ class Evidence:
 
     kind: DISTINCT or SHARED. delta: the threshold it holds for. removed: (sets, M) bool. retention: (F, sets, 2, 2), percent left
     under each infill, of the labels of the pair, by measure. held: (F,) bool, under which infills all inequalities hold; the
-    first is the search's own.
+    first is the search's own. area: share of the image that the larger set redacts. proves: whether that is within
+    `Rules.area_limit`.
     """
 
     kind: str
@@ -37,6 +38,8 @@ class Evidence:
     removed: Tensor
     retention: Tensor
     held: Tensor
+    area: float
+    proves: bool
 
 
 def judge(
@@ -47,9 +50,10 @@ def judge(
     *,
     absent: Tensor,
     spared: Tensor,
+    shares: Tensor,
     minimise: bool,
 ) -> list[list[Evidence]]:
-    """The evidence found for each pair: none, one kind or both.
+    """The evidence found for each pair: of none, one kind or both that proves something, and what is too large for that.
 
     Args:
         rules: thresholds and algorithm.
@@ -58,6 +62,7 @@ def judge(
         pairs: P of them.
         absent: (N, M) bool, which segments an image does not have.
         spared: (N,) bool, whether some pixels are in no segment.
+        shares: (N, M) float64, share of the image of each segment.
         minimise: prune what was found.
     """
     if len(pairs.image) == 0:
@@ -66,14 +71,15 @@ def judge(
     found: list[list[Evidence]] = [[] for _ in pairs.image]
     for level in rules.levels():
         traces.rules = level
-        undecided = torch.tensor([not each for each in found])
+        undecided = torch.tensor([not any(one.proves for one in each) for each in found])
         first, second, separate = traces.apart()
         separate = traces.holding(separate & undecided, (first, second), DISTINCT)
         common, together = traces.common((first | second) & separate[:, None], undecided, spared)
         for kind, which, sets in ((DISTINCT, separate, (first, second)), (SHARED, together, (common,))):
             rows = which.nonzero().flatten()
             claims = _claims(level, gains, pairs, rows, sets, kind)
-            for row, evidence in zip(rows.tolist(), _evidence(claims, infills, gains, pairs, rows, kind, minimise), strict=True):
+            made = _evidence(claims, infills, gains, shares, pairs, rows, kind, minimise)
+            for row, evidence in zip(rows.tolist(), made, strict=True):
                 found[row].append(evidence)
     return found
 
@@ -176,7 +182,14 @@ def _claims(rules: Rules, gains: Tensor, pairs: Pairs, rows: Tensor, sets: Seque
 
 
 def _evidence(
-    claims: Claims, infills: Sequence[Redactions], gains: Tensor, pairs: Pairs, rows: Tensor, kind: str, minimise: bool
+    claims: Claims,
+    infills: Sequence[Redactions],
+    gains: Tensor,
+    shares: Tensor,
+    pairs: Pairs,
+    rows: Tensor,
+    kind: str,
+    minimise: bool,
 ) -> list[Evidence]:
     """One per pair of `rows`, pruned if asked to; what pruning keeps holds under all infills that held before."""
     sets = len(claims.images) // max(len(rows), 1)
@@ -196,4 +209,8 @@ def _evidence(
     shaped = retention.view(len(infills), sets, len(rows), 2, 2)
     removed = claims.removed.view(sets, len(rows), -1)
     delta = claims.rules.delta if kind == DISTINCT else claims.rules.shared_delta
-    return [Evidence(kind, delta, removed[:, at], shaped[:, :, at], held[at]) for at in range(len(rows))]
+    areas = (removed * shares[pairs.image[rows]]).sum(2).amax(0).tolist()
+    limit = claims.rules.area_limit + ROUNDING
+    return [
+        Evidence(kind, delta, removed[:, at], shaped[:, :, at], held[at], area, area <= limit) for at, area in enumerate(areas)
+    ]

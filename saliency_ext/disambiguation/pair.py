@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..evaluation.describe import tensor_digest
-from .judging import BOTH, UNDECIDED, Evidence, Pairs
+from .judging import BOTH, SHARED, UNDECIDED, Evidence, Pairs
 from .proof import Proof, Shown, masks_of
 from .redaction import Redactions
 from .rules import Rules
@@ -88,13 +88,14 @@ class Table:
         images = [tensor_digest(image) for image in infills[0].inputs]
         for n, at, (a, b) in self._all():
             status = self._status[n][at]
-            own = next(evidence) if status == OK else []
+            shown = next(evidence) if status == OK else []
+            own = [each for each in shown if each.proves]
             labels = (int(self._classes[n, a]), int(self._classes[n, b]))
             clean = self._clean[n, [a, b]]
             proofs = tuple(self._proof(each, labels, clean, n, infills, partition, model, images[n]) for each in own)
             kinds = [proof.kind for proof in proofs]
             verdict = BOTH if len(kinds) == 2 else kinds[0] if kinds else UNDECIDED
-            reason = _reason(self._rules, proofs) if status == OK else STATUSES[status]
+            reason = _reason(self._rules, proofs, shown) if status == OK else STATUSES[status]
             results[n].append(PairResult(labels, (float(clean[0, 0]), float(clean[1, 0])), verdict, status, reason, proofs))
         return results
 
@@ -121,10 +122,16 @@ class Table:
         masks = masks_of(evidence.removed, partition.labels[image])
         ids = int(infills[0].sample_ids[image])
         prints = (ids, model, digest, partition.digest(image))
-        return Proof(evidence.kind, labels, masks, evidence.delta, self._rules.score, shown, clean, *prints)
+        rules = self._rules
+        return Proof(evidence.kind, labels, masks, evidence.delta, rules.score, rules.area_limit, shown, clean, *prints)
 
 
-def _reason(rules: Rules, proofs: Sequence[Proof]) -> str:
+def _reason(rules: Rules, proofs: Sequence[Proof], found: Sequence[Evidence]) -> str:
+    if not proofs and found:
+        least = min(found, key=lambda each: each.area)
+        sets = "a common set that lowers both labels" if least.kind == SHARED else "separate sets that lower one label each"
+        size = f"{100 * least.area:.4g} % of the image, more than the {100 * rules.area_limit:g} % that a proof may"
+        return f"only {sets} to {100 - least.delta:g} % by redacting {size}"
     if not proofs:
         last = rules.levels()[-1]
         apart = f"separate sets that lower one label to {100 - last.delta:g} % and keep the other at {last.delta:g} %"

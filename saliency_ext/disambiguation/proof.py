@@ -13,7 +13,7 @@ from ..evaluation.describe import Describer, module_digest
 from ..evaluation.digests import digest
 from ..protocols import Forward, Infill
 from .judging import DISTINCT, SHARED
-from .rules import SCORES, check_delta, measured
+from .rules import SCORES, check_area_limit, check_delta, measured
 
 KINDS = (DISTINCT, SHARED)
 
@@ -34,6 +34,7 @@ class Proof:
     masks[1] the other way round. "shared": redacting masks[0] lowers both to at most 100 - delta.
     labels: two classes. masks: (H, W) bool each, True = redacted.
     delta: percent. score: "probability", "logit" (relative to the mean logit) or "both": which measure the inequalities speak of.
+    area_limit: in (0, 1]; no mask redacts a larger share of the image.
     shown: what is left under each infill under which it holds; the first is that of the search.
     clean: (2 labels, 2 measures) float64, the scores of the image itself.
     sample_id: keys random infills. model, image, partition: fingerprints; the partition's is for the record.
@@ -44,6 +45,7 @@ class Proof:
     masks: tuple[Tensor, ...]
     delta: float
     score: str
+    area_limit: float
     shown: tuple[Shown, ...]
     clean: Tensor
     sample_id: int
@@ -55,6 +57,7 @@ class Proof:
         require_choice("Proof", "kind", self.kind, KINDS)
         require_choice("Proof", "score", self.score, SCORES)
         check_delta("Proof", "delta", self.delta)
+        check_area_limit("Proof", self.area_limit)
         sets = 2 if self.kind == DISTINCT else 1
         if len(self.masks) != sets:
             bad_value("Proof", "masks", f"{sets} for {self.kind!r}", len(self.masks))

@@ -14,7 +14,7 @@ from ..evaluation.files import write_whole
 from .proof import Proof, Shown, mask_names
 from .proof_infill import check_describable, infill_from
 
-FORMAT, VERSION = "saliency_ext pair proof", 1
+FORMAT, VERSION = "saliency_ext pair proof", 2
 LARGEST = 4 << 20  # bytes of a file
 _PIXELS, _INFILLS = 1 << 24, 8
 _TEXT = 200
@@ -46,6 +46,7 @@ def proof_json(proof: Proof) -> str:
         "labels": list(proof.labels),
         "delta": proof.delta,
         "score": proof.score,
+        "area_limit": proof.area_limit,
         "shape": list(proof.masks[0].shape),
         "masks": {name: run_lengths(mask) for name, mask in zip(mask_names(proof.kind), proof.masks, strict=True)},
         "shown": [
@@ -86,8 +87,8 @@ def read_proof(source: str | Path) -> Proof:
     except _HOSTILE as error:
         _refuse_for(error, "the text", "to be JSON")
     fields = {
-        "format", "version", "kind", "labels", "delta", "score", "shape", "masks", "shown", "clean", "sample_id", "model",
-        "image", "partition", "digest",
+        "format", "version", "kind", "labels", "delta", "score", "area_limit", "shape", "masks", "shown", "clean", "sample_id",
+        "model", "image", "partition", "digest",
     }  # fmt: skip
     _keys("the proof", content, fields)
     if content["format"] != FORMAT or content["version"] != VERSION:
@@ -117,6 +118,7 @@ def _proof(content: dict[str, Any]) -> Proof:
         tuple(mask_from_runs(content["masks"][name], shape[0], shape[1], f"masks.{name}") for name in names),
         _number("delta", content["delta"]),
         _text("score", content["score"]),
+        _number("area_limit", content["area_limit"]),
         tuple(_shown(each, len(names), (shape[0], shape[1])) for each in content["shown"]),
         _numbers("clean", content["clean"], (2, 2)),
         _integer("sample_id", content["sample_id"], 0, 2**48 - 1),

@@ -13,6 +13,7 @@ SEARCHES = ("prefix_difference", "ownership")
 MEASURES = ("probability", "logit")
 SCORES = (*MEASURES, "both")
 WEAKER = 65.0  # percent, tried where the first thresholds leave a pair undecided
+ROUNDING = 1e-9  # of a sum of shares of the image
 GUARD = 0.01  # percentage points: a forward of another batch size rounds otherwise, and must not undo a proof
 
 
@@ -37,6 +38,9 @@ class Rules:
     inseparable: removing two things lowers both labels, which says nothing of one thing. So a common set is held without the
         segments of a distinct proof, must leave part of the image, and no prefix of it, in the order of either label, may lower
         that label and keep the other. The last is only asked where some prefix of the image's segments does so.
+    area_limit: in (0, 1], the largest share of the image that a set may redact and still prove something; a larger one leaves
+        the pair undecided, and the reason says how large. By default more of the image stays than goes: without most of it
+        nearly every label falls, whatever it is about. The published rules have no limit.
 
     Every comparison leaves 0.01 percentage points to rounding, in favour of no claim.
     """
@@ -52,6 +56,7 @@ class Rules:
     shared_search: str = "both"
     fallback: bool = True
     inseparable: bool = True
+    area_limit: float = 0.5
 
     def __post_init__(self) -> None:
         check_delta("Rules", "delta", self.delta)
@@ -63,6 +68,7 @@ class Rules:
             bad_value("Rules", "floor", "in [0, 1)", self.floor)
         require_choice("Rules", "ties", self.ties, ("first", "neither"))
         require_choice("Rules", "shared_search", self.shared_search, ("both", "own"))
+        check_area_limit("Rules", self.area_limit)
 
     def levels(self) -> list["Rules"]:
         """These rules, then the same with each weaker delta."""
@@ -101,6 +107,12 @@ def check_delta(function: str, argument: str, delta: Any) -> None:
         bad_value(function, argument, "in (50, 100), percent", delta)
 
 
+def check_area_limit(function: str, limit: Any) -> None:
+    """Refuses what is no share of an image, and 0, under which nothing could be proven."""
+    if require_number(function, "area_limit", limit, above=0.0) > 1:
+        bad_value(function, "area_limit", "in (0, 1], a share of the image", limit)
+
+
 def measured(values: Tensor, score: str) -> Tensor:
     """The measures (..., M) that count, of (..., 2) in the order of MEASURES. NaN where it is NaN."""
     return values if score == "both" else values[..., MEASURES.index(score), None]
@@ -111,10 +123,11 @@ def _under(values: Tensor, limit: float, score: str) -> Tensor:
 
 
 # The published rules with their own settings [Mummani 2024, code]; the value of delta for "distinct" is not known, 80 is ours.
+_PUBLISHED: dict[str, Any] = {"weaker": (), "fallback": False, "inseparable": False, "area_limit": 1.0}
 PRESETS = {
     "default": Rules(),
-    "pairs2024_own": Rules(distinct="ownership", ties="first", past_own=True, weaker=(), fallback=False, inseparable=False),
-    "pairs2024_diff": Rules(weaker=(), fallback=False, inseparable=False),
+    "pairs2024_own": Rules(distinct="ownership", ties="first", past_own=True, **_PUBLISHED),
+    "pairs2024_diff": Rules(**_PUBLISHED),
 }
 
 

@@ -11,6 +11,7 @@ from ..probing import CoalitionMasks, Engine, Plan
 from ..protocols import Forward
 from .proof import Proof, Shown, fingerprint_of, mask_names, slacks
 from .redaction import Centred, retained
+from .rules import ROUNDING
 
 TOLERANCE = 0.1  # percentage points, or a thousandth: between what a proof says and what another machine finds
 _ONE_PASS = 8  # masked inputs that are forwarded at once; more are forwarded in two halves
@@ -30,8 +31,9 @@ def verify(model: Forward, image: Tensor, proof: Proof) -> Verification:
     """Whether a proof holds for a model and an image.
 
     Asked anew, under every infill the proof names: the image, and the image with each mask redacted. Valid: all inequalities of
-    the proof hold, and the scores of the image and what is left of them are what the proof says, up to 0.1 percentage points
-    (0.001 of a score) or a thousandth. Only the fingerprint of the partition is held against nothing: no inequality needs it.
+    the proof hold, no mask redacts more of the image than the proof's own limit, and the scores of the image and what is left of
+    them are what the proof says, up to 0.1 percentage points (0.001 of a score) or a thousandth. Only the fingerprint of the
+    partition is held against nothing: no inequality needs it.
 
     Args:
         model: the very model of the proof, callable (B, C, H, W) -> logits (B, K).
@@ -94,6 +96,7 @@ def verify(model: Forward, image: Tensor, proof: Proof) -> Verification:
     )
     reasons = _clean_reasons(proof, clean)
     reasons += [reason for said, seen in zip(proof.shown, found, strict=True) for reason in _reasons(proof, said, seen)]
+    reasons += _area_reasons(proof)
     return Verification(not reasons, tuple(reasons), found, engine.counters.forwards)
 
 
@@ -115,6 +118,15 @@ def _check_fingerprints(model: Forward, image: Tensor, proof: Proof) -> None:
 def _redacting(remove: Tensor) -> CoalitionMasks:
     """The one mask that removes these pixels (H, W)."""
     return CoalitionMasks(remove.long()[None] - 1, torch.zeros(1, 1, 1, dtype=torch.bool, device=remove.device))
+
+
+def _area_reasons(proof: Proof) -> list[str]:
+    """A line for each mask that redacts more of the image than the proof's limit."""
+    return [
+        f"{name} redacts {100 * area:.4g} % of the image, more than the {100 * proof.area_limit:g} % that the proof may"
+        for name, area in zip(mask_names(proof.kind), proof.areas, strict=True)
+        if area > proof.area_limit + ROUNDING
+    ]
 
 
 def _clean_reasons(proof: Proof, clean: Tensor) -> list[str]:

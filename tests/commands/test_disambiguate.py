@@ -71,6 +71,7 @@ def test_a_picture_end_to_end(here, capsys):
         assert cli.main(["verify", str(path), "white.png", *MODEL]) == 0
         shown = capsys.readouterr().out
         assert shown.startswith("valid: to this model class ") and "checked under constant in 1 forward pass(es)" in shown
+        assert "(delta 80 %, by redacting at most 50 % of it)" in shown
         assert Image.open(path.with_suffix(".png")).width == 2 * 192 + 8
 
 

@@ -47,7 +47,7 @@ def test_a_map_that_is_not_finite(value):
 
 def test_images_with_fewer_segments_are_as_they_are_alone():
     """Two segments beside nine: the numbers that an image lacks are neither redacted nor anyone's own."""
-    model, rules = apart(4.0), Rules(distinct="ownership", past_own=True, ties="first", inseparable=False)
+    model, rules = apart(4.0), preset("pairs2024_own")["rules"]
     few = (torch.arange(6)[None, :, None] > 1).long().expand(1, 6, 6).clone()
     few[0, :2, :2] = 2
     labels = torch.cat([CELLS(ones()), few])
@@ -144,5 +144,10 @@ def test_refusals():
         Rules(weaker=("70",))
     with pytest.raises(ValueError, match=r"Rules: expected weaker in \(50, 100\), percent, got 50"):
         Rules(weaker=(50.0,))
+    for limit in (0.0, -0.5, 1.01, math.nan):
+        with pytest.raises(ValueError, match="Rules: expected area_limit"):
+            Rules(area_limit=limit)
+    with pytest.raises(TypeError, match="Rules: expected area_limit to be a number, got str"):
+        Rules(area_limit="half")
     with pytest.raises(ValueError, match="preset: expected name to be one of 'default', 'pairs2024_own', 'pairs2024_diff'"):
         preset("published")

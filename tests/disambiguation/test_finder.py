@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from saliency_ext.disambiguation import PairFinder, Rules, preset, verify
+from saliency_ext.disambiguation import PairFinder, Partition, Rules, partition, preset, verify
 from saliency_ext.disambiguation.search import owners
 from saliency_ext.infill import Constant, ImageMean
 from saliency_ext.segmentation import grid
@@ -248,6 +248,65 @@ def test_pruning_gives_back_what_is_not_needed():
     whole, small = (finder(model, attribution=paint, minimise=flag)(ones(), PAIR)[0][0].proofs[0] for flag in (False, True))
     assert [cells_of(mask) for mask in whole.masks] == [{1, 7}, {5, 8}]
     assert [cells_of(mask) for mask in small.masks] == [{1}, {5}]
+
+
+def parts(*sizes: int) -> Partition:
+    """Segments of so many cells each, in their order."""
+    cells = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes)).view(1, 3, 3)
+    return partition(ones(), cells.repeat_interleave(2, 1).repeat_interleave(2, 2))
+
+
+def test_what_takes_most_of_the_image_proves_nothing():
+    """Both see cell 4, in a segment of six cells of nine; at a limit of exactly two thirds it is a proof again."""
+    model, segments = alike(6.0, 20), parts(1, 6, 2)
+    found = finder(model)(ones(), PAIR, segments=segments)[0][0]
+    assert (found.verdict, found.status, found.proofs) == ("undecided", "ok", ())
+    assert found.reason.startswith("only a common set that lowers both labels to 20 % by redacting 66.67 % of the image, more")
+    assert found.reason.endswith("more than the 50 % that a proof may")
+    assert finder(model, Rules(area_limit=0.66))(ones(), PAIR, segments=segments)[0][0].verdict == "undecided"
+    for limit in (2 / 3, 0.7, 1.0):
+        pair = finder(model, Rules(area_limit=limit))(ones(), PAIR, segments=segments)[0][0]
+        assert pair.verdict == "shared" and pair.proofs[0].area_limit == limit
+        assert verify(model, ones()[0], pair.proofs[0]).valid
+    for name in ("pairs2024_diff", "pairs2024_own"):
+        assert finder(model, preset(name)["rules"])(ones(), PAIR, segments=segments)[0][0].verdict == "shared"
+
+
+def test_half_of_the_image_is_a_proof():
+    halves = (torch.arange(6) // 3).expand(1, 6, 6)
+    found = finder(alike(6.0, 20))(ones(), PAIR, segments=partition(ones(), halves))[0][0]
+    middle = planted(20, {(0, 3): 6.0, (1, 3): 6.0})
+    assert found.verdict == "undecided", "cell 4 lies across both halves"
+    assert finder(middle)(ones(), PAIR, segments=partition(ones(), halves))[0][0].proofs[0].areas == (0.5,)
+
+
+def test_both_sets_of_a_distinct_proof_are_limited():
+    """Cell 1 is alone, cell 5 among five cells."""
+    model, segments = apart(4.0), parts(1, 1, 2, 5)
+    found = finder(model)(ones(), PAIR, segments=segments)[0][0]
+    assert found.verdict == "undecided" and found.reason.startswith("only separate sets that lower one label each to 20 % by")
+    assert "55.56 %" in found.reason
+    assert finder(model, Rules(area_limit=0.6))(ones(), PAIR, segments=segments)[0][0].verdict == "distinct"
+
+
+def test_a_weaker_threshold_is_tried_where_the_first_takes_too_much():
+    """Cell 0 alone leaves 30 % of A; without the six cells after it 16 % are left. B is cell 8's."""
+    model, segments = planted(4, {(0, 0): 1.8, (0, 4): 1.0, (1, 8): 4.0}), parts(1, 6, 2)
+    limited, free = (finder(model, Rules(area_limit=limit))(ones(), PAIR, segments=segments)[0][0] for limit in (0.5, 1.0))
+    assert [(pair.verdict, pair.proofs[0].delta) for pair in (limited, free)] == [("distinct", 65.0), ("distinct", 80.0)]
+    assert limited.proofs[0].areas == pytest.approx((1 / 9, 2 / 9)) and max(free.proofs[0].areas) > 0.5
+
+
+def test_a_set_counts_as_it_is_after_pruning():
+    """The map puts six useless cells first; pruned, cell 0 is left."""
+    model, segments = planted(20, {(0, 0): 6.0, (1, 0): 6.0}), parts(1, 6, 2)
+    maps = torch.zeros(20, 6, 6)
+    maps[:, :2, :2], maps[:, 2:4] = 1.0, 9.0
+    verdicts = [
+        finder(model, attribution=lambda x, classes: maps[classes], minimise=flag)(ones(), PAIR, segments=segments)[0][0].verdict
+        for flag in (False, True)
+    ]
+    assert verdicts == ["undecided", "shared"]
 
 
 def test_further_infills_make_a_proof_robust():

@@ -112,6 +112,19 @@ def test_other_clean_scores_are_rejected(distinct, label, measure, said):
     assert verify(model, ones()[0], rounded).valid
 
 
+def test_masks_above_the_limit_are_rejected(distinct, shared):
+    """Each mask is one cell of nine. A limit is part of what is written."""
+    for model, proof in (distinct, shared):
+        assert proof.area_limit == 0.5 and read_proof(proof_json(replace(proof, area_limit=1 / 9))).area_limit == 1 / 9
+        assert verify(model, ones()[0], replace(proof, area_limit=1 / 9)).valid
+        found = verify(model, ones()[0], read_proof(proof_json(replace(proof, area_limit=0.11))))
+        said = "{} redacts 11.11 % of the image, more than the 11 % that the proof may"
+        names = ("U1", "U2") if proof.kind == "distinct" else ("D",)
+        assert not found.valid and found.reasons == tuple(map(said.format, names))
+        with pytest.raises(ValueError, match="Proof: expected area_limit"):
+            replace(proof, area_limit=0.0)
+
+
 def test_one_infill_named_twice_is_not_robust(distinct):
     proof = distinct[1]
     assert proof.robust and not replace(proof, shown=(proof.shown[0], proof.shown[0])).robust
@@ -225,7 +238,10 @@ HOSTILE = [
     ({"delta": 10**400}, "its fields to make a proof, got OverflowError"),
     ({"clean": [[10**400, 1.0], [1.0, 1.0]]}, "its fields to make a proof, got OverflowError"),
     ({"extra": 1}, "the proof with the keys .* got also 'extra'"),
-    ({"version": 2}, "format and version"),
+    ({"version": 1}, "format and version"),
+    ({"area_limit": 0}, "area_limit > 0"),
+    ({"area_limit": 1.5}, r"area_limit in \(0, 1\]"),
+    ({"area_limit": None}, "area_limit a number, got NoneType"),
 ]
 
 
