@@ -18,7 +18,7 @@ from ..checks import (
     require_shape,
     require_tensor,
 )
-from ..models.targets import Target
+from ..models.targets import Target, plain_target
 from ..ops import philox_uniform
 from ..streams import IMAGE_ORDER
 
@@ -73,8 +73,7 @@ def chunks(
 
     `lengths` says of how many images what else was given is: more or fewer images are refused.
     """
-    if isinstance(target, list | tuple | numpy.ndarray) and numpy.asarray(target).dtype.kind in "iu":
-        target = torch.as_tensor(numpy.asarray(target))  # to be cut with the images
+    target = plain_target(target)  # a tensor is cut with the images
     expected = dict(lengths or {}) | {
         name: len(given)
         for name, given in (("target", target), ("sample_ids", sample_ids), ("truth", truth))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ..checks import bad_type, bad_value, require_integer, require_ndim, require_shape, require_tensor
-from ..models.targets import Target
+from ..models.targets import Target, plain_target
 from ..probing import Engine
 from ..protocols import Forward
 from .chunks import random_order
@@ -108,7 +108,7 @@ def controlled_means(
     picks = random_order(ids, seed)[:images].to(inputs.device)
     few = {name: picked_map(given, picks) for name, given in maps.items()}
     options = {"engine": engine, "sample_ids": ids[picks.to(ids.device)], **picked_options(evaluation, picks)}
-    dear = evaluate(forward, inputs[picks], picked_target(target, picks), few, [metric], **options)
+    dear = evaluate(forward, inputs[picks], picked_target(plain_target(target), picks), few, [metric], **options)
     own = proxy.forward or forward
     same = own is forward and proxy.dtype is None and proxy.shrink == 1
     runner = engine if same else Engine(own, dtype=proxy.dtype)

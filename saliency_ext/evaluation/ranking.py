@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_integer, require_ndim, require_number, require_shape, require_tensor
-from ..models.targets import Target
+from ..models.targets import Target, plain_target
 from ..probing import AdaptiveSteps, Engine, StratifiedSteps
 from ..protocols import Forward
 from .bounds import checked_bounds, require_within
@@ -123,7 +123,9 @@ def rank_methods(
     tournament = Tournament(pairs, span[1] - span[0], margin, None if drawn else len(inputs), alpha)
     runner = Engine(forward) if engine is None else engine
     piece = min(_PIECE, runner.batch_for(check_images(inputs))) if chunk is None else chunk
-    scorer = _Scorer(forward, inputs, target, maps, metric, span, ids, order, runner, {**evaluation, "chunk": piece})
+    scorer = _Scorer(
+        forward, inputs, plain_target(target), maps, metric, span, ids, order, runner, {**evaluation, "chunk": piece}
+    )
     team, store = Team(_FUNCTION), None
     if team.world > 1 or out is not None:
         shown = observe(runner, inputs)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ..checks import bad_value
-from ..models.targets import Target
+from ..models.targets import Target, plain_target
 from ..protocols import Forward
 from .choices import Choices
 from .distributed import SETUP, Claims, rank_and_world
@@ -115,7 +115,7 @@ class Study:
             methods=methods,
             metrics=metrics,
             out=Path(out),
-            target=target,
+            target=plain_target(target),
             truth=truth,
             seed=seed,
             engine=engine,

@@ -51,7 +51,7 @@ def asked_classes(target: Target, images: int, clean_logits: Callable[[], Tensor
             bad_value("resolve_target", "target", f"'top-k' with k in [1, {logits.shape[1]}]", repr(target))
         best = logits.topk(count, 1).indices if count > 1 else logits.argmax(1, keepdim=True)
         return best[:, 0] if target == "predicted" else best
-    indices = _indices(target)
+    indices = torch.as_tensor(plain_target(target))
     if indices.ndim == 0:
         return indices.expand(images).clone()
     if indices.ndim != 2:
@@ -61,12 +61,24 @@ def asked_classes(target: Target, images: int, clean_logits: Callable[[], Tensor
     return indices
 
 
+def plain_target(target: Any) -> Tensor | int | str:
+    """A target in one of three forms: a word, one class as an int, or classes as an int64 tensor (N,) or (N, T).
+
+    Raises:
+        TypeError, ValueError: it is no integer, nor an array, list or tensor of integers.
+    """
+    if isinstance(target, str):
+        return target
+    classes = _indices(target)
+    return int(classes) if classes.ndim == 0 else classes
+
+
 def _indices(target: Any) -> Tensor:
     """Classes as int64: an integer of Python or numpy (0-d), an array, a list of them, or a tensor."""
     values = target
     if isinstance(target, list | tuple | numpy.ndarray | numpy.generic):
         try:
-            values = torch.as_tensor(numpy.asarray(target))
+            values = torch.as_tensor(numpy.array(target))  # a copy: the caller's array stays the caller's
         except (TypeError, ValueError, RuntimeError):
             bad_type("resolve_target", "target", _EXPECTED, f"a {type(target).__name__} of {_kinds(target)}", _REMEDY)
     elif isinstance(target, int) and not isinstance(target, bool):
