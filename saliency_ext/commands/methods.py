@@ -80,8 +80,14 @@ def explaining() -> tuple[str, ...]:
 
 
 def _redrawn(names: Sequence[str]) -> list[str]:
-    """The first method with signed maps on random weights, else the first: maps cut off at 0 are often 0 everywhere there."""
+    """The first method on random weights whose maps are not cut off at 0, else the first: those are often 0 everywhere there."""
     if any(name.endswith(RANDOM_WEIGHTS) for name in names):
         return []
     methods = [name for name in names if METHODS[name].info.family != "control"]
-    return [f"{name}{RANDOM_WEIGHTS}" for name in sorted(methods, key=lambda name: not METHODS[name].info.signed)[:1]]
+    return [f"{name}{RANDOM_WEIGHTS}" for name in sorted(methods, key=_cut_off)[:1]]
+
+
+def _cut_off(name: str) -> bool:
+    """Whether negative evidence is dropped: not where maps are signed, nor where they are sizes of gradients."""
+    info = METHODS[name].info
+    return not info.signed and info.family != "gradient"

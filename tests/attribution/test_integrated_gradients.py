@@ -106,7 +106,8 @@ def test_complete_at_fifty_nodes(score):
     assert rise.abs().mean() > 0.05 and gap.shape == (4, 2)
     assert gap.abs().max() < 1e-5  # asked for: 1e-3
     torch.testing.assert_close(saliency.sum((2, 3)), rise, rtol=0, atol=1e-5)
-    assert torch.equal(saliency, method(images, classes))
+    # With the ends there are more images in a forward: the network's own rounding.
+    torch.testing.assert_close(saliency, method(images, classes), rtol=1e-5, atol=1e-6)
 
 
 def test_gap_is_the_missing_part_whatever_the_channels():

@@ -44,7 +44,7 @@ def test_controls_take_part_and_one_method_on_random_weights():
     assert list(chosen_methods(["random", "edge"], model(), SHARED, controls=True)) == ["random", "edge", "centre", "grey_level"]
     for names, control in ((["grad_cam", "gradient", "agf"], "gradient"), (["layer_cam", "grad_cam"], "layer_cam")):
         redrawn = [name for name in chosen_methods(names, model(), SHARED, controls=True) if name.endswith("_random_weights")]
-        assert redrawn == [f"{control}_random_weights"], "signed maps first: others may be 0 everywhere on random weights"
+        assert redrawn == [f"{control}_random_weights"], "maps cut off at 0 may be 0 everywhere there"
     own = chosen_methods(["grad_cam_random_weights", "random"], model(), SHARED, controls=True)
     assert list(own) == ["grad_cam_random_weights", "random", "centre", "edge", "grey_level"]
 

@@ -28,8 +28,8 @@ def test_tells_a_method_from_noise(tmp_path, capsys) -> None:
     assert pair["better"] == "grad_cam" and pair["low"] >= 0 and found["stopped"] == "decided"
     assert found["images"] < found["population"] == 48 and "grad_cam: better than random" in text
     assert found["guarantee"] in text and "0.95" in found["guarantee"]
-    # Both ends once, eight drawn steps in both orders of both maps: 2 + 4 * 8 different masked inputs an image.
-    assert found["masked_inputs"] == found["images"] * (2 + 4 * 8)
+    # Both ends once, the nine steps between them in both orders of both maps: 2 + 4 * 9 different masked inputs an image.
+    assert found["masked_inputs"] == found["images"] * (2 + 4 * 9)
 
 
 def test_the_whole_grid_and_the_budget(capsys) -> None:

@@ -166,7 +166,7 @@ def test_orders_and_directions_share_an_infill():
     assert sorted(filled) == [0, 1, 2, 3, 4]
     plain = Plan()
     for batch in plan.batches(set()):
-        plain.ask(batch.masks, Blur(1.0))  # an object of its own each time: filled anew
+        plain.ask(batch.masks, Counted(1.0))  # an object of its own each time: filled anew
     assert alone.run(plain, images, torch.zeros(5, 1, dtype=torch.int64)).digest() == found.digest()
 
 
