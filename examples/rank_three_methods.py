@@ -11,7 +11,7 @@ from saliency_ext.testbed.load import load_net
 from saliency_ext.testbed.scenes import make_scenes
 
 net = load_net("residual")
-scenes = make_scenes("test", torch.arange(6))
+scenes = make_scenes("test", torch.arange(16))
 methods = {"grad_cam": GradCAM(net), "gradient": Gradient(net, channels="abs_sum"), "random": RandomControl(0)}
 results = evaluate(net, scenes.inputs, scenes.labels, methods, [Fidelity(DatasetMean(), EqualFractions(5))])
 for name in sorted(methods, key=lambda name: -results.summary(name, "fidelity").mean):
