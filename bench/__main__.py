@@ -60,9 +60,9 @@ def main(words: list[str] | None = None) -> int:
     content["rows"], content["memory"] = [], []
     path = options.out or (None if options.quick or options.check else _RESULTS / f"{options.device}.json")
     for case in chosen:
-        found = list(rows(case, setup, content["ceilings"], seconds=seconds, check_only=options.check))
-        print(report.case_text(found), flush=True)
-        content["rows"] += found
+        result = list(rows(case, setup, content["ceilings"], seconds=seconds, check_only=options.check))
+        print(report.case_text(result), flush=True)
+        content["rows"] += result
         _write(path, content, started)
     if not options.check and not options.no_memory:
         for op in dict.fromkeys(case.op for case in chosen):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from saliency_ext.attribution import AGF, RISE, IntegratedGradients, Occlusion
-from saliency_ext.attribution.rise_masks import MaskSampler
+from saliency_ext.attribution._rise_masks import MaskSampler
 from saliency_ext.infill import Constant
 
 from .common import PIXELS, Baseline, Case, Setup, Task, max_difference
@@ -28,12 +28,12 @@ def cases(setup: Setup) -> list[Case]:
         ("rise", f"{_MASKS} masks of {_GRID} x {_GRID} cells, {{}} 224 x 224", _rise),
         ("occlusion", f"225 windows of {_WINDOW} x {_WINDOW}, stride {_STRIDE}, {{}} 224 x 224", _occlusion),
     ]
-    found = []
+    result = []
     for op, name, make in masked:
-        found.append(Case(op, name.format("1 image"), _NO_MODEL, make(setup, 1), main=True))
-        found.append(Case(op, name.format(f"{several} images"), _NO_MODEL, make(setup, several)))
+        result.append(Case(op, name.format("1 image"), _NO_MODEL, make(setup, 1), main=True))
+        result.append(Case(op, name.format(f"{several} images"), _NO_MODEL, make(setup, several)))
     side = setup.size(_SIDE, 224, 32)
-    found.append(
+    result.append(
         Case(
             "integrated_gradients",
             f"{_STEPS} steps, 1 image {side} x {side}, 18-layer residual net",
@@ -43,8 +43,8 @@ def cases(setup: Setup) -> list[Case]:
         )
     )
     side = setup.size(224, 224, 64)
-    found.append(Case("agf", f"2 images {side} x {side}, 50-layer residual net", "whole call", _agf(setup, side), main=True))
-    return found
+    result.append(Case("agf", f"2 images {side} x {side}, 50-layer residual net", "whole call", _agf(setup, side), main=True))
+    return result
 
 
 def _budget(seconds: float, images: int) -> Baseline:

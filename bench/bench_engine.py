@@ -11,7 +11,7 @@ from torch import Tensor
 from saliency_ext import evaluate, ops
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion, Insertion
-from saliency_ext.probing import Engine, EqualFractions
+from saliency_ext.perturbation import Engine, EqualFractions
 from saliency_ext.reference.curves import perturbation_curve
 
 from .common import PIXELS, Baseline, Case, Setup, Task, host_only

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from saliency_ext import ops, reference, streams
+from saliency_ext import ops, reference, rng_streams
 
 from .common import PIXELS, Baseline, Case, Setup, Task, host_only, max_difference, missing, optional_import
 from .nets import residual_net
@@ -124,7 +124,7 @@ def _study(setup: Setup) -> Callable[[], Task]:
         counts = [int(t * PIXELS) for t in (_FRACTIONS[:2] if setup.quick else _FRACTIONS)]
         remove = torch.stack([ranks < k for k in counts] + [ranks >= PIXELS - k for k in counts])
         model = residual_net().to(setup.device)
-        noise = ops.philox_normal((3, 224, 224), torch.arange(1, device=setup.device), seed=0, stream=streams.IMPUTATION)
+        noise = ops.philox_normal((3, 224, 224), torch.arange(1, device=setup.device), seed=0, stream=rng_streams.IMPUTATION)
         ends = [0, -1]  # the smallest and the largest mask, for the reference is slow
         batch = image.expand(len(remove), -1, -1, -1).contiguous()
 

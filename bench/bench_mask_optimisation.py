@@ -56,7 +56,7 @@ def _squared_variation(mask: Tensor) -> Tensor:
 def _step_task(setup: Setup, images: int, scale: int) -> Callable[[], Task]:
     def prepare() -> Task:
         size, cells = (HEIGHT, WIDTH), (math.ceil(HEIGHT / scale), math.ceil(WIDTH / scale))
-        x, bank = setup.normal(images, 3, *size), setup.normal(images, 3, *size, seed=1)
+        x, reference_images = setup.normal(images, 3, *size), setup.normal(images, 3, *size, seed=1)
         gradient = setup.normal(images, 1, 1, 3, *size, seed=2) * 1e-3
         rows = torch.arange(images)
         here, ahead = (torch.stack([rows, rows.roll(k), 0 * rows, 0 * rows], 1)[:, None].to(setup.device) for k in (1, 2))
@@ -66,7 +66,7 @@ def _step_task(setup: Setup, images: int, scale: int) -> Callable[[], Task]:
         moments = setup.normal(images, 1, *cells, seed=4) * 1e-3, (setup.normal(images, 1, *cells, seed=5).square() + 0.1) * 1e-6
         state = ops.MaskState.start(start, size)
         out = torch.empty(images, 1, 1, 3, *size, device=setup.device)
-        ops.mask_step_(None, x, bank, here, here, state, out, resizing=resizing, rule=rule)
+        ops.mask_step_(None, x, reference_images, here, here, state, out, resizing=resizing, rule=rule)
         first_mask, first_cells = state.mask.clone(), state.cells.clone()
 
         def ours() -> tuple[Tensor, Tensor, Tensor]:
@@ -75,7 +75,7 @@ def _step_task(setup: Setup, images: int, scale: int) -> Callable[[], Task]:
             state.counts.fill_(4)
             state.mask.copy_(first_mask)
             state.cells.copy_(first_cells)
-            ops.mask_step_(gradient, x, bank, here, ahead, state, out, resizing=resizing, rule=rule)
+            ops.mask_step_(gradient, x, reference_images, here, ahead, state, out, resizing=resizing, rule=rule)
             return state.values, state.mask, out
 
         w = start.clone().requires_grad_()
@@ -83,7 +83,7 @@ def _step_task(setup: Setup, images: int, scale: int) -> Callable[[], Task]:
 
         def render(index: Tensor) -> tuple[Tensor, Tensor]:
             mask = functional.interpolate(w.sigmoid(), size=size, mode="bilinear")
-            return mask, mask * x + (1 - mask) * bank[index]
+            return mask, mask * x + (1 - mask) * reference_images[index]
 
         def eager() -> tuple[Tensor, Tensor, Tensor]:
             with torch.no_grad():
@@ -110,7 +110,7 @@ def _step_task(setup: Setup, images: int, scale: int) -> Callable[[], Task]:
             exact.cells.copy_(first_cells)
             axes = [part.double() for part in (resizing.down, resizing.across)]
             shown = torch.empty(out.shape, dtype=torch.float64, device=setup.device)
-            read = [part.double() for part in (gradient, x, bank)]
+            read = [part.double() for part in (gradient, x, reference_images)]
             flags = (True, True, False, 2, rule.rate, rule.decay, rule.second_decay, rule.eps, rule.area, rule.variation, 1.0)
             reference.mask_step(*read, here, ahead, *axes, *exact, shown, *flags)
             return max_difference(result, (exact.values, exact.mask, shown))
@@ -196,11 +196,11 @@ def trivial(inputs: Tensor) -> Tensor:
 def whole(images: int, steps: float = 1.0) -> list[dict[str, Any]]:
     """CPU seconds per image of whole methods on the trivial model, all threads counted."""
     inputs = torch.randn(images, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
-    bank = torch.randn(20, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
+    reference_images = torch.randn(20, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
     many, fewer = (max(1, int(steps * count)) for count in (2000, 800))
     intrinsic = {"area": _AREA, "variation": _VARIATION, "reduction": "sum", "infills": 1, "steps": many}
     methods: dict[str, tuple[Any, float]] = {
-        f"IntrinsicMask, {many} steps, 1 infill": (IntrinsicMask(trivial, bank, **intrinsic), 2.0),
+        f"IntrinsicMask, {many} steps, 1 infill": (IntrinsicMask(trivial, reference_images, **intrinsic), 2.0),
         f"ExtremalPerturbation, 1 area, {fewer} steps": (ExtremalPerturbation(trivial, steps=fewer), 8.0),
     }
     rows = []
@@ -220,7 +220,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = []
+    result = []
     for case in cases(Setup()):
         task = case.prepare()
         (baseline,) = task.baselines
@@ -238,11 +238,11 @@ def main() -> None:
         row = {"op": case.op, "case": case.name, "baseline": baseline.name, "target": baseline.target, "max_error": error}
         row |= {"ratio": pair.ratio, "ratio_low": pair.low, "ratio_high": pair.high, "rounds": pair.rounds}
         row |= {"ours_cpu_ms": pair.a_seconds * 1e3, "baseline_cpu_ms": pair.b_seconds * 1e3}
-        found.append(row)
+        result.append(row)
         print(row, flush=True)
     complete = whole(options.images)
     print(complete)
-    write_json(options.out, {"threads": 1, "time": "processor time", "rows": found, "whole": complete})
+    write_json(options.out, {"threads": 1, "time": "processor time", "rows": result, "whole": complete})
 
 
 if __name__ == "__main__":

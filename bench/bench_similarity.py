@@ -77,7 +77,7 @@ def _theirs(maps: dict[str, Tensor], measure: str) -> Tensor:
     """(M, M, few images) from scikit-image, image by image and pair by pair."""
     feature, _ = optional_import("skimage.feature")
     metrics, _ = optional_import("skimage.metrics")
-    found = torch.ones(len(maps), len(maps), _SAMPLE, dtype=torch.float64)
+    result = torch.ones(len(maps), len(maps), _SAMPLE, dtype=torch.float64)
     for image in range(_SAMPLE):
         scaled = [_scaled(values[image]) for values in maps.values()]
         rows = [feature.hog(values, 9, (8, 8), (3, 3)) for values in scaled] if measure == "hog" else scaled
@@ -86,8 +86,8 @@ def _theirs(maps: dict[str, Tensor], measure: str) -> Tensor:
                 value = np.corrcoef(rows[i], rows[j])[0, 1]
             else:
                 value = metrics.structural_similarity(rows[i], rows[j], data_range=1.0, win_size=7)
-            found[i, j, image] = found[j, i, image] = float(value)
-    return found
+            result[i, j, image] = result[j, i, image] = float(value)
+    return result
 
 
 def _scaled(values: Tensor) -> np.ndarray:

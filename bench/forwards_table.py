@@ -19,14 +19,14 @@ def table() -> str:
 
 
 def _stratified(content: dict[str, Any]) -> list[str]:
-    asked, inputs = content["parameters"], content["masked_inputs"]
+    chosen, inputs = content["parameters"], content["masked_inputs"]
     lines = [
-        f"Drawn steps: {inputs['stratified']} masked inputs per image and map instead of {inputs['grid']}, on {asked['scenes']} "
+        f"Drawn steps: {inputs['stratified']} masked inputs per image and map instead of {inputs['grid']}, on {chosen['scenes']} "
         "testbed scenes evaluated once on the whole grid ([stratified.json](bench/results/stratified.json)). Noise: standard "
-        f"error of the mean over images with draws over that without, for {asked['strata']} strata that are equal, or learned "
-        f"from {asked['pilot']} other images. Bias: over {asked['reseeds']} reseeds of the learned ones, in standard errors. "
-        f"Coverage: of their 95 % intervals from {asked['images']} images, over {asked['coverage_reseeds']} reseeds. Last "
-        f"column, what not to do: {asked['coarse'] + 1} even points, and how many standard errors of {asked['images']} images "
+        f"error of the mean over images with draws over that without, for {chosen['strata']} strata that are equal, or learned "
+        f"from {chosen['pilot']} other images. Bias: over {chosen['reseeds']} reseeds of the learned ones, in standard errors. "
+        f"Coverage: of their 95 % intervals from {chosen['images']} images, over {chosen['coverage_reseeds']} reseeds. Last "
+        f"column, what not to do: {chosen['coarse'] + 1} even points, and how many standard errors of {chosen['images']} images "
         "and of all that is.",
         "",
         "| method | curve | noise, equal strata | noise, learned strata | bias | coverage | coarse grid off by |",
@@ -60,10 +60,10 @@ def _adaptive(content: dict[str, Any]) -> list[str]:
 
 
 def _ranking(content: dict[str, Any]) -> list[str]:
-    asked = content["parameters"]
+    chosen = content["parameters"]
     lines = [
-        f"Rankings over {asked['orders']} random orders of the {asked['scenes']} images, each pair by itself at error "
-        f"{asked['alpha']:g} ([ranking.json](bench/results/ranking.json)). Gap: also in standard deviations of the difference. "
+        f"Rankings over {chosen['orders']} random orders of the {chosen['scenes']} images, each pair by itself at error "
+        f"{chosen['alpha']:g} ([ranking.json](bench/results/ranking.json)). Gap: also in standard deviations of the difference. "
         "Saved: masked inputs of all images on the whole grid over those until the verdict, median over orders.",
         "",
         "| metric | pair | gap | steps | margin | wrong | told apart | alike | images, median | saved |",
@@ -71,11 +71,11 @@ def _ranking(content: dict[str, Any]) -> list[str]:
     ]
     for row in content["pairs"]:
         gap = f"{row['gap']:+.4f} ({row['gap_in_deviations']:.2f})"
-        shares = [f"{100 * row[key]:.1f} %" for key in ("wrong", "told_apart", "alike")]
+        shares = [f"{100 * row[key]:.1f} %" for key in ("wrong", "distinguishable", "alike")]
         cells = [row["metric"], f"{row['first']} - {row['second']}", gap, _SCHEMES[row["scheme"]], f"{row['margin']:g}", *shares]
         cells += [f"{row['images_median']:.0f}", f"{row['times_fewer_masked_inputs']:.0f}x"]
         lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", *_together(content["tournaments"], content["equal"], asked["alpha"])]
+    return [*lines, "", *_together(content["tournaments"], content["equal"], chosen["alpha"])]
 
 
 _SCHEMES = {"grid": "whole grid", "drawn": "drawn"}
@@ -87,7 +87,7 @@ def _together(tournaments: Sequence[dict[str, Any]], equal: Sequence[dict[str, A
         f"{100 * row['pairs_left_open']:.0f} % of pairs left open, {row['times_fewer_masked_inputs']:.0f}x fewer masked inputs"
         for row in tournaments
     ]
-    same = [f"{row['case']} ({_SCHEMES[row['scheme']]}): {100 * row['told_apart']:.2f} %" for row in equal]
+    same = [f"{row['case']} ({_SCHEMES[row['scheme']]}): {100 * row['distinguishable']:.2f} %" for row in equal]
     return [
         f"All pairs together at error {alpha:g}: {'; '.join(runs)}. What has no difference was told apart in so many orders "
         f"(at most {100 * alpha:g} % may be): {'; '.join(same)}."
@@ -95,10 +95,10 @@ def _together(tournaments: Sequence[dict[str, Any]], equal: Sequence[dict[str, A
 
 
 def _proxies(content: dict[str, Any]) -> list[str]:
-    asked = content["parameters"]
+    chosen = content["parameters"]
     lines = [
-        f"Control variates: Fidelity on the whole grid for {asked['images']} of the {asked['scenes']} images, a cheaper proxy "
-        f"for all ([proxies.json](bench/results/proxies.json)); coverage of 95 % intervals over {asked['reseeds']} choices. "
+        f"Control variates: Fidelity on the whole grid for {chosen['images']} of the {chosen['scenes']} images, a cheaper proxy "
+        f"for all ([proxies.json](bench/results/proxies.json)); coverage of 95 % intervals over {chosen['reseeds']} choices. "
         "Gain: so many times the images would do the same. Cost: masked inputs of both; last, the standard error of drawn steps "
         "on as many images as the same masked inputs pay for (at most all: then only their noise is left).",
         "",
@@ -113,7 +113,7 @@ def _proxies(content: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"Cheaper forwards as proxies for {asked['model_method']}, on {asked['model_scenes']} scenes, correlation and gain: "
+        f"Cheaper forwards as proxies for {chosen['model_method']}, on {chosen['model_scenes']} scenes, correlation and gain: "
         f"{'; '.join(others)}.",
     ]
 

@@ -38,17 +38,17 @@ print(json.dumps({"torch": after_torch - start, "import": after_import - after_t
 
 def main() -> int:
     """Runs the processes in turn, prints and writes the medians."""
-    found: dict[str, list[dict[str, float]]] = {"bytecode": [], "no_bytecode": []}
+    result: dict[str, list[dict[str, float]]] = {"bytecode": [], "no_bytecode": []}
     with tempfile.TemporaryDirectory() as cache:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHONDONT")}
         warm = environment | {"PYTHONPYCACHEPREFIX": cache}
         _run(warm)  # writes the bytecode
         for _ in range(ROUNDS):
-            found["bytecode"].append(_run(warm))
+            result["bytecode"].append(_run(warm))
             with tempfile.TemporaryDirectory() as empty:
                 cold = environment | {"PYTHONPYCACHEPREFIX": empty, "PYTHONDONTWRITEBYTECODE": "1"}
-                found["no_bytecode"].append(_run(cold))
-    row = {kind: {name: _summary([each[name] for each in runs]) for name in runs[0]} for kind, runs in found.items()}
+                result["no_bytecode"].append(_run(cold))
+    row = {kind: {name: _summary([each[name] for each in runs]) for name in runs[0]} for kind, runs in result.items()}
     row |= {"aim_seconds": AIM, "within": row["bytecode"]["import"]["seconds"] < AIM, "rounds": ROUNDS}
     row |= {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()}
     write_json(Path(__file__).parent / "results" / "import.json", row)

@@ -27,11 +27,11 @@ def table() -> str:
         spent, aim = row["cpu_seconds_per_image"], row["aim"]
         verdict = "" if spent <= aim else " (missed)"
         lines.append(f"| {row['method']} | trivial model | {number(spent)} s per image | {number(aim)} s{verdict} |")
-    asked = study["parameters"]
+    requested = study["parameters"]
     lines += [
         "",
         "Are learned masks sound, and are maps about the class? Testbed net, "
-        f"{asked['images']} images for each of {asked['seeds']} seeds, {asked['steps']} steps "
+        f"{requested['images']} images for each of {requested['seeds']} seeds, {requested['steps']} steps "
         "([soundness_tv.json](bench/results/soundness_tv.json), intervals of 95 % over images). The last column: maps that are "
         "at least as good in completeness and soundness both, and better in one.",
         "",
@@ -39,7 +39,7 @@ def table() -> str:
         "|---|---|---|---|---|",
     ]
     for name, row in study["rows"].items():
-        cells = [_interval(row[key]) for key in ("completeness", "soundness", "own_minus_other")]
+        cells = [_interval(row[key]) for key in ("completeness", "soundness", "target_minus_distractor")]
         others = [other for other in study["dominated_by"][name] if not other.startswith("intrinsic")]
         own = len(study["dominated_by"][name]) - len(others)
         listed = ", ".join([*others, *([f"{own} intrinsic"] if own else [])]) or "none"

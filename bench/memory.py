@@ -27,8 +27,8 @@ def measure(setup: Setup, op: str) -> list[dict[str, Any]]:
     root = Path(__file__).parent.parent
     try:
         child = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True, timeout=300)
-        found: list[dict[str, Any]] = json.loads(child.stdout.splitlines()[-1])
-        return found
+        result: list[dict[str, Any]] = json.loads(child.stdout.splitlines()[-1])
+        return result
     except (subprocess.SubprocessError, OSError, ValueError, IndexError) as error:
         detail = (getattr(error, "stderr", "") or "").strip().splitlines()
         return [{"op": op, "reason": f"not measured: {type(error).__name__} {detail[-1][:160] if detail else ''}"}]

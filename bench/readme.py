@@ -62,9 +62,9 @@ def rewritten(text: str, block: str) -> str:
 def between(text: str, block: str, marks: tuple[str, str]) -> str:
     """A text with what stands between two marks replaced."""
     begin, end = marks
-    made, found = re.subn(f"{begin}.*{end}", lambda _: f"{begin}\n{block}\n{end}", text, flags=re.DOTALL)
-    if found != 1:
-        raise ValueError(f"expected one block between {begin} and {end}, found {found}")
+    made, result = re.subn(f"{begin}.*{end}", lambda _: f"{begin}\n{block}\n{end}", text, flags=re.DOTALL)
+    if result != 1:
+        raise ValueError(f"expected one block between {begin} and {end}, found {result}")
     return made
 
 

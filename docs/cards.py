@@ -20,10 +20,10 @@ from torch import Tensor
 
 from saliency_ext import evaluate
 from saliency_ext.attribution import Centre, GradCAM, Method, RandomControl
-from saliency_ext.attribution.catalogue import METHODS, MethodChoices, make_methods
-from saliency_ext.conformance import Table, check_explainer, check_metric
+from saliency_ext.attribution.registry import METHODS, MethodChoices, make_methods
+from saliency_ext.conformance import ConformanceTable, check_explainer, check_metric
 from saliency_ext.infill import Constant
-from saliency_ext.metrics.catalogue import METRICS, MetricChoices, make_metrics
+from saliency_ext.metrics.registry import METRICS, MetricChoices, make_metrics
 from saliency_ext.ops import philox_normal
 from saliency_ext.segmentation import grid
 from saliency_ext.testbed.load import load_net
@@ -41,7 +41,7 @@ def reference_values(names: Iterable[str] = tuple(METRICS)) -> dict[str, dict[st
     net, scenes = load_net("residual"), make_scenes("test", torch.arange(IMAGES))
     maps = {"grad_cam": GradCAM(net), "grad_cam, negated": _Negated(GradCAM(net)), "centre": Centre(), "random": RandomControl(0)}
     truth = own_region(scenes, scenes.labels, "box")
-    found: dict[str, dict[str, float | None]] = {}
+    result: dict[str, dict[str, float | None]] = {}
     for asks_methods in (False, True):  # the negated map is none that could be asked again
         own = [name for name in names if (METRICS[name].needs == "method") is asks_methods]
         given = {name: method for name, method in maps.items() if isinstance(method, Method) or not asks_methods}
@@ -50,8 +50,8 @@ def reference_values(names: Iterable[str] = tuple(METRICS)) -> dict[str, dict[st
         )
         for name in own:
             means = {each: float(results[each, name].values.nanmean()) for each in given}
-            found[name] = {each: None if math.isnan(value) else float(f"{value:.4g}") for each, value in means.items()}
-    return {name: found[name] for name in names}
+            result[name] = {each: None if math.isnan(value) else float(f"{value:.4g}") for each, value in means.items()}
+    return {name: result[name] for name in names}
 
 
 class _Negated:
@@ -62,7 +62,7 @@ class _Negated:
         return -self.method(inputs, target)
 
 
-def rules_of_metric(name: str) -> Table | None:
+def rules_of_metric(name: str) -> ConformanceTable | None:
     """The conformance of a metric; None where it must ask a method, which the kit does not bring."""
     entry = METRICS[name]
     if entry.needs == "method":
@@ -79,13 +79,13 @@ def rules_of_metric(name: str) -> Table | None:
     return check_metric(call, KINDS.get(name, "other"), name)
 
 
-def rules_of_method(name: str) -> Table:
+def rules_of_method(name: str) -> ConformanceTable:
     """The conformance of a method, with few draws."""
 
     def make(model: Any) -> Callable[..., Tensor]:
         def method(inputs: Tensor, target: Tensor) -> Tensor:
-            bank = philox_normal(tuple(inputs.shape[1:]), torch.arange(4), seed=1)  # as large as the images of a rule
-            choices = MethodChoices(segmenter=partial(grid, cells=3), bank=bank)
+            reference_images = philox_normal(tuple(inputs.shape[1:]), torch.arange(4), seed=1)  # as large as the images of a rule
+            choices = MethodChoices(segmenter=partial(grid, cells=3), reference_images=reference_images)
             return make_methods([name], model, choices)[name](inputs, target)
 
         return method
@@ -93,7 +93,7 @@ def rules_of_method(name: str) -> Table:
     return check_explainer(make, name)
 
 
-def plain(table: Table | None) -> list[list[str]] | None:
+def plain(table: ConformanceTable | None) -> list[list[str]] | None:
     """Rule and, where it does not hold, what was seen."""
     return None if table is None else [[row.rule, row.seen if not row.holds else ""] for row in table.rows]
 

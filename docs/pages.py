@@ -14,8 +14,8 @@ from mkdocs.structure.files import File, Files
 
 from bench import forwards_table, masks_table, pairs_table
 from bench.readme import RESULTS, committed, table
-from saliency_ext.attribution.catalogue import METHODS
-from saliency_ext.metrics.catalogue import METRICS, MetricChoices, make_metrics
+from saliency_ext.attribution.registry import METHODS
+from saliency_ext.metrics.registry import METRICS, MetricChoices, make_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = json.loads((ROOT / "docs/cards.json").read_text())

@@ -8,11 +8,11 @@ from saliency_ext.disambiguation import PairFinder, verify
 from saliency_ext.infill import DatasetMean, ImageMean
 from saliency_ext.segmentation import grid
 from saliency_ext.testbed.load import load_net
-from saliency_ext.testbed.recipe import Recipe
+from saliency_ext.testbed.scene_config import SceneConfig
 from saliency_ext.testbed.scenes import CLASSES, make_scenes
 
 net = load_net("residual")
-scenes = make_scenes("test", torch.tensor([1]), recipe=Recipe(objects=2))  # two digits on a background
+scenes = make_scenes("test", torch.tensor([1]), scene_config=SceneConfig(objects=2))  # two digits on a background
 finder = PairFinder(net, DatasetMean(), partial(grid, cells=(8, 8)), others=[ImageMean()])
 (pair,) = finder(scenes.inputs, "top-2")[0]
 seen = [f"{CLASSES[label]} ({share:.0%})" for label, share in zip(pair.labels, pair.clean, strict=True)]

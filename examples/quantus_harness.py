@@ -7,7 +7,7 @@ from saliency_ext.attribution import GradCAM, Gradient
 from saliency_ext.infill import DatasetMean
 from saliency_ext.integrations.quantus import ExplainFunc, QuantusMetric, pixel_flipping
 from saliency_ext.metrics import Fidelity
-from saliency_ext.probing import EqualFractions
+from saliency_ext.perturbation import EqualFractions
 from saliency_ext.testbed.load import load_net
 from saliency_ext.testbed.scenes import make_scenes
 

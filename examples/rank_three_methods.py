@@ -6,7 +6,7 @@ from saliency_ext import evaluate
 from saliency_ext.attribution import GradCAM, Gradient, RandomControl
 from saliency_ext.infill import DatasetMean
 from saliency_ext.metrics import Fidelity
-from saliency_ext.probing import EqualFractions
+from saliency_ext.perturbation import EqualFractions
 from saliency_ext.testbed.load import load_net
 from saliency_ext.testbed.scenes import make_scenes
 

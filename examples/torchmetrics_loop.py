@@ -6,7 +6,7 @@ from torchmetrics import MetricCollection
 from saliency_ext.attribution import GradCAM
 from saliency_ext.infill import DatasetMean
 from saliency_ext.integrations.torchmetrics import Deletion, Evaluator, Insertion, PointingGame
-from saliency_ext.probing import EqualFractions
+from saliency_ext.perturbation import EqualFractions
 from saliency_ext.testbed.load import load_net
 from saliency_ext.testbed.scenes import make_scenes
 from saliency_ext.testbed.truth import own_region

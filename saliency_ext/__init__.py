@@ -21,7 +21,7 @@ from . import ops, reference  # noqa: E402
 ops.native.install("saliency_ext")
 
 if _typing.TYPE_CHECKING:
-    from . import attribution, disambiguation, infill, metrics, probing, segmentation
+    from . import attribution, disambiguation, infill, metrics, perturbation, segmentation
     from .evaluation.evaluate import evaluate
     from .evaluation.maps import TargetMaps
 
@@ -36,7 +36,7 @@ __all__ = [
     "infill",
     "metrics",
     "ops",
-    "probing",
+    "perturbation",
     "reference",
     "segmentation",
 ]
@@ -47,15 +47,18 @@ _PACKAGES = (
     "conformance",
     "disambiguation",
     "evaluation",
-    "finite",
     "infill",
     "integrations",
     "metrics",
     "models",
-    "probing",
+    "nonfinite",
+    "perturbation",
     "protocols",
+    "ranking",
     "report",
     "segmentation",
+    "stats",
+    "study",
     "testbed",
 )
 _OF_EVALUATION = ("TargetMaps", "evaluate")

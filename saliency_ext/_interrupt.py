@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
-_INTERRUPTED = 130  # as commands.outcome has it, which is not imported yet
+_INTERRUPTED = 130  # as commands._command_result has it, which is not imported yet
 
 
 def install() -> None:

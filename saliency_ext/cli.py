@@ -7,38 +7,38 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from . import demo, doctor
-from .commands.outcome import FAILED, INTERRUPTED, CommandError, Outcome, in_one_line
-from .commands.parser import parse
+from .commands._command_result import FAILED, INTERRUPTED, CommandError, CommandResult, in_one_line
+from .commands._parser import parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status, as `saliency-ext --help` lists them."""
-    outcome = Outcome("")
+    command_result = CommandResult("")
     try:
         try:
-            outcome = _run(arguments)
+            command_result = _run(arguments)
         finally:
             sys.stdout.flush()  # what argparse printed
-        if outcome.text:
-            _say(outcome.text, sys.stdout)
+        if command_result.text:
+            _say(command_result.text, sys.stdout)
     except BrokenPipeError:  # who reads has enough, as `head` has; what is left in the buffer would fail at Python's end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return outcome.status
+    return command_result.status
 
 
-def _run(arguments: Sequence[str] | None) -> Outcome:
+def _run(arguments: Sequence[str] | None) -> CommandResult:
     try:
         options = parse(arguments)
         with warnings.catch_warnings():
             warnings.showwarning = _warn
             if options.command == "demo":
-                return Outcome(demo.run())
+                return CommandResult(demo.run())
             if options.command == "doctor":
-                return Outcome(doctor.report())
+                return CommandResult(doctor.report())
             if options.command == "info":
-                return Outcome("\n".join(f"{key}: {value}" for key, value in doctor.build_info().items()))
-            outcome: Outcome = options.run(options)
-            return outcome
+                return CommandResult("\n".join(f"{key}: {value}" for key, value in doctor.build_info().items()))
+            command_result: CommandResult = options.run(options)
+            return command_result
     except CommandError as error:
         return _failed(str(error), error.status)
     except KeyboardInterrupt:
@@ -49,9 +49,9 @@ def _run(arguments: Sequence[str] | None) -> Outcome:
         return _failed(f"could not finish: {in_one_line(error, inside=True)}", FAILED)
 
 
-def _failed(message: str, status: int) -> Outcome:
+def _failed(message: str, status: int) -> CommandResult:
     _say(f"saliency-ext: {message}", sys.stderr)
-    return Outcome("", status)
+    return CommandResult("", status)
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from saliency_ext import __version__, cli, doctor
-from saliency_ext.commands.outcome import Outcome
-from saliency_ext.evaluation.saved import read_results
+from saliency_ext.commands._command_result import CommandResult
 from saliency_ext.ops import native
+from saliency_ext.study.reader import read_results
 from saliency_ext.testbed.nets import make_net
 
 
@@ -175,7 +175,7 @@ def test_what_stops_a_run_says_how_to_go_on(here, capsys, monkeypatch, error, st
     def stop(self, **options):
         raise error
 
-    monkeypatch.setattr("saliency_ext.evaluation.study.Study.run", stop)
+    monkeypatch.setattr("saliency_ext.study.study.Study.run", stop)
     assert cli.main([*RUN, "--out", "stopped"]) == status
     assert text in capsys.readouterr().err
 
@@ -236,7 +236,7 @@ def test_explain_writes_one_picture(here, capsys):
 def test_warnings_are_one_line_without_code(here, capsys, monkeypatch):
     def warn(options):
         warnings.warn("the model is stochastic", RuntimeWarning, stacklevel=1)
-        return Outcome("done")
+        return CommandResult("done")
 
     monkeypatch.setattr("saliency_ext.commands.listing.run", warn)
     assert cli.main(["list"]) == 0
@@ -278,8 +278,8 @@ def test_the_testbed_needs_no_words(capsys, monkeypatch, tmp_path):
     assert cli.main([*words, "--out", str(tmp_path)]) == 0
     names = [metric for _, metric in read_results(tmp_path)]
     assert names == [
-        "fidelity", "deletion", "insertion", "pointing_game", "pointing_game_own_minus_other", "relevance_mass",
-        "relevance_mass_own_minus_other",
+        "fidelity", "deletion", "insertion", "pointing_game", "pointing_game_target_minus_distractor", "relevance_mass",
+        "relevance_mass_target_minus_distractor",
     ]  # fmt: skip
     assert "unseen testbed scenes" in (tmp_path / "index.html").read_text()
     assert cli.main(["explain", "--methods", "gradient", "--out", str(tmp_path / "maps.png")]) == 0

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from saliency_ext import _interrupt, cli
-from saliency_ext.commands.outcome import FAILED, USAGE, CommandError, Outcome
+from saliency_ext.commands._command_result import FAILED, USAGE, CommandError, CommandResult
 
 NET = """
 import torch
@@ -134,14 +134,14 @@ def test_what_nobody_expected_is_a_line_and_never_the_status_of_a_condition(caps
     assert error.startswith("saliency-ext: could not finish: KeyError: 'no such key' (test_cli_words.py, line ")
 
 
-@pytest.mark.parametrize("how", [Outcome, CommandError])
+@pytest.mark.parametrize("how", [CommandResult, CommandError])
 def test_a_terminal_is_not_steered_by_names(capsys, monkeypatch, how):
     text = "a\x1b[2Jb\x9bc\rd\u202ee\udcff\n\tcafé"
 
     def says(options):
         if how is CommandError:
             raise CommandError(text)
-        return Outcome(text)
+        return CommandResult(text)
 
     monkeypatch.setattr("saliency_ext.commands.listing.run", says)
     assert cli.main(["list"]) == (USAGE if how is CommandError else 0)
@@ -175,9 +175,11 @@ def test_an_interruption_while_the_package_is_imported(tmp_path):
 
 
 def test_which_process_is_the_command_line():
-    found = _interrupt._is_command
-    assert found(["-m"], ["python", "-m", "saliency_ext", "list"]) and found(["/usr/bin/saliency-ext"], ["python", "x"])
-    assert not found(["-m"], ["python", "-m", "pytest"]) and not found(["train.py"], ["python", "train.py"]) and not found([], [])
+    result = _interrupt._is_command
+    assert result(["-m"], ["python", "-m", "saliency_ext", "list"]) and result(["/usr/bin/saliency-ext"], ["python", "x"])
+    assert (
+        not result(["-m"], ["python", "-m", "pytest"]) and not result(["train.py"], ["python", "train.py"]) and not result([], [])
+    )
 
 
 def test_nothing_of_torch_changes(here):

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from saliency_ext import attribution
-from saliency_ext.attribution.catalogue import METHODS
+from saliency_ext.attribution.registry import METHODS
 from saliency_ext.cli import main
-from saliency_ext.commands.parser import parse
-from saliency_ext.metrics.catalogue import METRICS, MetricChoices, make_metrics
+from saliency_ext.commands._parser import parse
+from saliency_ext.metrics.registry import METRICS, MetricChoices, make_metrics
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -99,5 +99,5 @@ def test_rules_are_those_of_now(cards) -> None:
     for name in ("fidelity", "sparseness", "pointing_game"):
         assert cards.plain(cards.rules_of_metric(name)) == CARDS["metrics"][name], name
     for name in ("gradient", "eigen_cam", "random"):
-        found = cards.plain(cards.rules_of_method(name))
-        assert [(rule, not seen) for rule, seen in found] == [(rule, not seen) for rule, seen in CARDS["methods"][name]], name
+        result = cards.plain(cards.rules_of_method(name))
+        assert [(rule, not seen) for rule, seen in result] == [(rule, not seen) for rule, seen in CARDS["methods"][name]], name

@@ -7,10 +7,10 @@ import torch
 from bench.studies import adaptive, full_curves, proxies, ranking, stratified
 from bench.studies.full_curves import GRID, PILOT, Curves
 from saliency_ext import evaluate
-from saliency_ext.evaluation import rank_methods
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion
-from saliency_ext.probing import EqualFractions, StratifiedSteps
+from saliency_ext.perturbation import EqualFractions, StratifiedSteps
+from saliency_ext.ranking import rank_methods
 
 IMAGES = 64
 AT = torch.linspace(0, 1, GRID + 1, dtype=torch.float64)
@@ -27,9 +27,9 @@ def curves():
 
 def test_drawn_steps(curves, monkeypatch):
     monkeypatch.setattr(stratified, "IMAGES", 20)
-    found = stratified.measured(curves, reseeds=40, coverage_reseeds=60)
-    assert found["masked_inputs"] == {"grid": 200, "stratified": 18} and len(found["rows"]) == 2 * 2 * 3
-    rows = {(row["strata"], row["method"], row["curve"]): row for row in found["rows"]}
+    result = stratified.measured(curves, reseeds=40, coverage_reseeds=60)
+    assert result["masked_inputs"] == {"grid": 200, "stratified": 18} and len(result["rows"]) == 2 * 2 * 3
+    rows = {(row["strata"], row["method"], row["curve"]): row for row in result["rows"]}
     for key, row in rows.items():
         assert row["noise_ratio"] >= 1 and 0.8 <= row["coverage"] <= 1, key
         error = (row["noise_ratio"] ** 2 - 1) ** 0.5 / 40**0.5  # of the mean over reseeds, in standard errors
@@ -54,16 +54,16 @@ def test_adaptive_steps_keep_their_bound_on_monotone_curves(curves):
 
 def test_rankings(curves, monkeypatch):
     monkeypatch.setattr(ranking, "ROUND", 4)
-    found = ranking.measured(curves, orders=30)
-    clear, *_ = [row for row in found["pairs"] if row["metric"] == "fidelity" and row["scheme"] == "grid"]
-    assert clear["gap"] > 0.3 and clear["wrong"] == 0.0 and clear["told_apart"] == 1.0
+    result = ranking.measured(curves, orders=30)
+    clear, *_ = [row for row in result["pairs"] if row["metric"] == "fidelity" and row["scheme"] == "grid"]
+    assert clear["gap"] > 0.3 and clear["wrong"] == 0.0 and clear["distinguishable"] == 1.0
     fewer = IMAGES / clear["images_median"]
     assert clear["images_median"] % 4 == 0 and clear["times_fewer_masked_inputs"] == pytest.approx(fewer)
-    drawn = next(row for row in found["pairs"] if row["metric"] == "fidelity" and row["scheme"] == "drawn")
+    drawn = next(row for row in result["pairs"] if row["metric"] == "fidelity" and row["scheme"] == "drawn")
     assert drawn["times_fewer_masked_inputs"] == pytest.approx(IMAGES * 398 / (drawn["images_median"] * 34))
-    together = found["tournaments"][0]
+    together = result["tournaments"][0]
     assert together["any_wrong"] == 0.0 and together["times_fewer_masked_inputs"] == pytest.approx(fewer)
-    assert all(row["told_apart"] <= 0.2 for row in found["equal"])
+    assert all(row["distinguishable"] <= 0.2 for row in result["equal"])
 
 
 def test_the_simulation_of_a_ranking_is_the_ranking():
@@ -74,18 +74,18 @@ def test_the_simulation_of_a_ranking_is_the_ranking():
     model = lambda x: torch.stack([x.sum((1, 2, 3)) / 20, torch.zeros(len(x))], 1)  # noqa: E731
     metric = Deletion(Constant(0.0), EqualFractions(8))
     values = {name: evaluate(model, inputs, 0, {name: own}, [metric])[name, "deletion"].values for name, own in maps.items()}
-    found = rank_methods(model, inputs, 0, maps, metric, seed=3, round_size=1)
+    result = rank_methods(model, inputs, 0, maps, metric, seed=3, round_size=1)
     order = ranking.random_order(torch.arange(80), 3)
-    looks = type("Looks", (), {"width": 1.0, "population": 80})
-    simulated = ranking.decided((values["best"] - values["noise"])[order][None], looks, 0.05)
-    assert found.stopped == "decided" and found.images == int(torch.minimum(simulated["above"], simulated["below"])) < 80
+    observations = type("Looks", (), {"width": 1.0, "population": 80})
+    simulated = ranking.decided((values["best"] - values["noise"])[order][None], observations, 0.05)
+    assert result.stopped == "decided" and result.images == int(torch.minimum(simulated["above"], simulated["below"])) < 80
 
 
 def test_what_is_decided_is_let_go():
     """A small, steady difference is within a wide margin long before it is above 0, and then nobody looks any more."""
-    looks = type("Looks", (), {"width": 1.0, "population": None})
+    observations = type("Looks", (), {"width": 1.0, "population": None})
     steady = torch.full((2, 2000), 0.05)
-    free, margin = (ranking.decided(steady, looks, 0.05, margin=wide) for wide in (0.0, 0.5))
+    free, margin = (ranking.decided(steady, observations, 0.05, margin=wide) for wide in (0.0, 0.5))
     assert (margin["alike"] < free["above"]).all() and (free["above"] < ranking.NEVER).all()
     assert (margin["above"] == ranking.NEVER).all() and (margin["below"] == ranking.NEVER).all()
 
@@ -102,9 +102,9 @@ def test_proxies(curves, monkeypatch):
 def test_curves_are_kept_and_read(tmp_path):
     for start in (0, 250):
         np.savez(tmp_path / f"grad_cam_{start:06d}.npz", mif=np.full((250, 3), start), lif=np.full((250, 3), start + 1))
-    found = full_curves.read(tmp_path, "grad_cam", 300)
-    assert found.mif.shape == (300, 3) and found.mif[249, 0] == 0 and found.mif[250, 0] == 250
-    assert torch.equal(found.fidelity, torch.ones(300, 3))
+    result = full_curves.read(tmp_path, "grad_cam", 300)
+    assert result.mif.shape == (300, 3) and result.mif[249, 0] == 0 and result.mif[250, 0] == 250
+    assert torch.equal(result.fidelity, torch.ones(300, 3))
 
 
 def test_what_is_collected_is_what_evaluate_finds(tmp_path, monkeypatch):
@@ -115,9 +115,9 @@ def test_what_is_collected_is_what_evaluate_finds(tmp_path, monkeypatch):
     net, scenes = full_curves.load_net("residual").eval(), full_curves.make_scenes("test", torch.arange(2))
     steps = StratifiedSteps(3, 10)
     metric = full_curves.Fidelity(full_curves.DatasetMean(), steps)
-    found = evaluate(net, scenes.inputs, scenes.labels, {"grad_cam": full_curves.GradCAM(net)}, [metric])["grad_cam", "fidelity"]
+    result = evaluate(net, scenes.inputs, scenes.labels, {"grad_cam": full_curves.GradCAM(net)}, [metric])["grad_cam", "fidelity"]
     places = torch.searchsorted(torch.tensor(EqualFractions(10).counts(4096)), steps.drawn(4096, torch.arange(2)))
-    torch.testing.assert_close(found.values, steps.area(kept.fidelity.gather(1, places), 4096), rtol=0, atol=1e-5)
+    torch.testing.assert_close(result.values, steps.area(kept.fidelity.gather(1, places), 4096), rtol=0, atol=1e-5)
     (place,) = tmp_path.iterdir()
     stamp = place.stat().st_mtime_ns
     full_curves.collect(tmp_path, ["grad_cam"], 2)

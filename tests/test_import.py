@@ -26,8 +26,8 @@ def own(names):
 @pytest.mark.parametrize("everything", [False, True], ids=["import", "all_names"])
 def test_nothing_heavy_is_loaded(everything):
     code = "import saliency_ext" + ("\nfor name in saliency_ext.__all__: getattr(saliency_ext, name)" if everything else "")
-    found = loaded(code)
-    assert not [name for name in found if name.startswith(HEAVY)]
+    result = loaded(code)
+    assert not [name for name in result if name.startswith(HEAVY)]
 
 
 def test_packages_are_loaded_when_they_are_asked_for():
@@ -40,8 +40,8 @@ def test_every_package_is_a_name_before_it_is_loaded():
     """In a fresh process: all folders but that of the command line, and the modules that users build on."""
     folders = {path.parent.name for path in Path(saliency_ext.__file__).parent.glob("*/__init__.py")} - {"commands"}
     wanted = sorted({*saliency_ext.__all__, *folders, "protocols", "finite"})
-    found = subprocess.run([sys.executable, "-c", _NAMES, *wanted], capture_output=True, text=True)
-    assert (found.returncode, found.stdout.split()) == (0, wanted), found.stderr
+    result = subprocess.run([sys.executable, "-c", _NAMES, *wanted], capture_output=True, text=True)
+    assert (result.returncode, result.stdout.split()) == (0, wanted), result.stderr
 
 
 _NAMES = """

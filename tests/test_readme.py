@@ -66,7 +66,7 @@ UNTOLD = {
     "attribution": "Control Method MaskMethod SampledGradientMethod NoiseFloor OptimisedMasks SegmentMean RandomControl Centre "
     "Edge GreyLevel RandomWeights as_method",
     "metrics": "Case CurveMetric Metric MetricResult PRESETS preset AverageGain AverageIncrease",
-    "comparison": "MEASURES NEUTRALITY Agreement Finding Findings Guarded LearnedImage Matrix Neutrality Similarities Trace "
+    "comparison": "MEASURES NEUTRALITY Agreement Finding Findings Guarded NeutralImage Matrix Neutrality Similarities Trace "
     "guarded more_stable",
 }
 

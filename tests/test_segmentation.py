@@ -125,9 +125,9 @@ def test_given_labels_are_compacted_in_order(values):
     for n, image in enumerate(labels):
         numbers = {label: k for k, label in enumerate(sorted(set(image.flatten().tolist()) - {-1}))} | {-1: -1}
         expected[n] = torch.tensor([numbers[label] for label in image.flatten().tolist()]).view(2, 3)
-    found = given(labels)
-    assert torch.equal(found, expected) and found.data_ptr() != labels.data_ptr()
-    assert torch.equal(given(found), found)
+    result = given(labels)
+    assert torch.equal(result, expected) and result.data_ptr() != labels.data_ptr()
+    assert torch.equal(given(result), result)
 
 
 def test_given_keeps_what_is_compact_and_accepts_int32_and_nothing():

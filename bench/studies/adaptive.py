@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saliency_ext.probing import AdaptiveSteps, EqualFractions
+from saliency_ext.perturbation import AdaptiveSteps, EqualFractions
 from saliency_ext.testbed.scenes import SIDE
 
 from ..report import write_json
-from .full_curves import GRID, PILOT, SCENES, Curves, asked
+from .full_curves import GRID, PILOT, SCENES, Curves, requested
 
 TOLERANCES = (0.01, 0.005)
 _PIXELS = SIDE * SIDE
@@ -36,26 +36,26 @@ def measured(curves: dict[str, Curves]) -> list[dict[str, Any]]:
 def _row(tolerance: float, method: str, curve: str, stack: Tensor) -> dict[str, Any]:
     """One value made of K curves (N, K, G + 1): the last minus those before."""
     shares = torch.tensor(EqualFractions(GRID).counts(_PIXELS)).double() / _PIXELS
-    found = AdaptiveSteps(tolerance, GRID).on(stack, shares)
+    result = AdaptiveSteps(tolerance, GRID).on(stack, shares)
     truth = torch.trapezoid(stack, shares)
     signs = torch.tensor([-1.0, 1.0][-stack.shape[1] :], dtype=torch.float64)
-    error = ((found.areas - truth) * signs).sum(1).abs()
+    error = ((result.areas - truth) * signs).sum(1).abs()
     monotone = _monotone(stack)
     over = error > tolerance + _ROUNDING
     return {
         "tolerance": tolerance,
         "method": method,
         "curve": curve,
-        "points_per_curve": float(found.evaluated.double().mean() / stack.shape[1]),
-        "times_fewer": float((GRID + 1) * stack.shape[1] / found.evaluated.double().mean()),
+        "points_per_curve": float(result.evaluated.double().mean() / stack.shape[1]),
+        "times_fewer": float((GRID + 1) * stack.shape[1] / result.evaluated.double().mean()),
         "monotone": _share(monotone),
-        "certified": _share(found.certified),
+        "certified": _share(result.certified),
         "violated": _share(over),
         "violated_monotone": _share(over[monotone]),
         "violated_not_monotone": _share(over[~monotone]),
-        "violated_certified": _share(over[found.certified]),
+        "violated_certified": _share(over[result.certified]),
         "largest_error": float(error.max()),
-        "bias_of_the_mean": float(((found.areas - truth) * signs).sum(1).mean()),
+        "bias_of_the_mean": float(((result.areas - truth) * signs).sum(1).mean()),
     }
 
 
@@ -71,7 +71,7 @@ def _share(flags: Tensor) -> float | None:
 
 def main() -> None:
     """Runs the study, prints the rows, writes the JSON."""
-    curves, out = asked(__doc__, "adaptive")
+    curves, out = requested(__doc__, "adaptive")
     rows = measured(curves)
     for row in rows:
         print(row)

@@ -49,16 +49,16 @@ def row(name: str, model: nn.Module, size: Size) -> dict[str, Any]:
     """What is chosen in a network, and whether Grad-CAM works there."""
     drawn = draw_zero_weights(model)
     inputs = torch.randn(2, *size, generator=torch.Generator().manual_seed(0))
-    found: dict[str, Any] = {"network": name, "input": list(size), "drawn": drawn}
+    result: dict[str, Any] = {"network": name, "input": list(size), "drawn": drawn}
     cam = GradCAM(model.eval(), relu=False)
     try:
         maps = cam(inputs, 0)
     except (TypeError, ValueError, RuntimeError) as error:
-        return found | {"refusal": f"{type(error).__name__}: {error}"}
+        return result | {"refusal": f"{type(error).__name__}: {error}"}
     target = cam.target
     if target is None:
         raise RuntimeError("row: expected a target after a call")
-    return found | {
+    return result | {
         "layer": target.layer_name,
         "grid": str(target.grid),
         "choice": target.choice,
@@ -174,14 +174,14 @@ def run(libraries: list[str], seconds: float, only: list[str] | None, content: d
             if only is not None and name not in only:
                 continue
             with multiprocessing.get_context("fork").Pool(1) as process:  # memory is given back
-                found, reason = process.apply(tried, (library, name, seconds))
+                result, reason = process.apply(tried, (library, name, seconds))
             rows.pop(name, None)
             left_out.pop(name, None)
-            if found is None:
+            if result is None:
                 left_out[name] = reason
             else:
-                rows[name] = found
-            print(library, name, reason or found, flush=True)
+                rows[name] = result
+            print(library, name, reason or result, flush=True)
         ordered = [rows[name] for name in names if name in rows]
         version = importlib.metadata.version(library)
         content["libraries"][library] = {"version": version, "rows": ordered, "left out": left_out}

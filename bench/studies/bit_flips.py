@@ -23,12 +23,12 @@ from typing import Any
 import torch
 
 from saliency_ext.attribution import Gradient
-from saliency_ext.evaluation import rank_methods
-from saliency_ext.evaluation.saved import read_results
-from saliency_ext.evaluation.study import Study
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion, Fidelity
-from saliency_ext.probing import EqualFractions
+from saliency_ext.perturbation import EqualFractions
+from saliency_ext.ranking import rank_methods
+from saliency_ext.study.reader import read_results
+from saliency_ext.study.study import Study
 
 WRONG = ("silent", "unnamed")
 _FOLLOWS = {"results.parquet": "summary.json", "summary.json": "results.parquet"}  # the one vouches for the other
@@ -72,7 +72,7 @@ def ranking(out: Path) -> Any:
 
 def flipped(run: Callable[[Path], Any], last: str, flips: int, seed: int = 0) -> Counter[str]:
     """What became of so many flips; `last` is removed before every second one, as if the run had been stopped there."""
-    draw, found = random.Random(seed), Counter[str]()
+    draw, result = random.Random(seed), Counter[str]()
     with tempfile.TemporaryDirectory() as home:
         whole, out = Path(home, "whole"), Path(home, "flipped")
         good = run(whole)
@@ -85,8 +85,8 @@ def flipped(run: Callable[[Path], Any], last: str, flips: int, seed: int = 0) ->
             content = bytearray(path.read_bytes())
             content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
             path.write_bytes(content)
-            found[outcome(run, out, path, good)] += 1
-    return found
+            result[outcome(run, out, path, good)] += 1
+    return result
 
 
 def outcome(run: Callable[[Path], Any], out: Path, path: Path, good: Any) -> str:
@@ -94,11 +94,11 @@ def outcome(run: Callable[[Path], Any], out: Path, path: Path, good: Any) -> str
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            found = run(out)
+            result = run(out)
         except Exception as error:
             return "refused" if path.name in str(error) else "unnamed"
     text = " ".join(str(each.message) for each in said)
-    if found != good:
+    if result != good:
         return "unnamed" if text else "silent"
     named = path.name in text or path.with_suffix(".parquet").name in text or _FOLLOWS.get(path.name, "?") in text
     return "mended" if named else "unnamed" if text else "without effect"
@@ -119,9 +119,9 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(1)
     wrong = 0
     for name, (run, last) in RUNS.items():
-        found = flipped(run, last, options.flips // len(RUNS), options.seed)
-        wrong += sum(found[each] for each in WRONG)
-        print(f"{name}: {sum(found.values())} flips: {', '.join(f'{count} {what}' for what, count in sorted(found.items()))}")
+        result = flipped(run, last, options.flips // len(RUNS), options.seed)
+        wrong += sum(result[each] for each in WRONG)
+        print(f"{name}: {sum(result.values())} flips: {', '.join(f'{count} {what}' for what, count in sorted(result.items()))}")
     print(f"silent or unnamed: {wrong}")
     return min(wrong, 1)
 

@@ -35,15 +35,15 @@ def main(words: list[str] | None = None) -> int:
     ):
         if options.only not in (None, question):
             continue
-        asked = ["study", question, "--limit", str(images), "--masks", "150", *more]
+        requested = ["study", question, "--limit", str(images), "--masks", "150", *more]
         with tempfile.TemporaryDirectory() as folder:
             wall, work = time.monotonic(), time.process_time()
-            if command([*asked, "--out", folder]):
+            if command([*requested, "--out", folder]):
                 return 1
             findings = json.loads((Path(folder) / "findings.json").read_text())
         seconds = {"seconds": round(time.monotonic() - wall), "processor_seconds": round(time.process_time() - work)}
         made = {name: content["meta"][name] for name in ("date", "commit")}
-        content["studies"][question] = made | {"command": "saliency-ext " + " ".join(asked), **seconds, **findings}
+        content["studies"][question] = made | {"command": "saliency-ext " + " ".join(requested), **seconds, **findings}
         write_json(options.out, content)
     return 0
 

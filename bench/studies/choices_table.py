@@ -58,12 +58,12 @@ def _neutrality(study: dict[str, Any]) -> list[list[str]]:
 
 def _maps(study: dict[str, Any]) -> list[list[str]]:
     kinds = ("between infills", "noise floor", "chance")
-    found = []
+    result = []
     for each in study["findings"]:
         if each["question"].startswith("Do maps of "):
             method = each["question"].removeprefix("Do maps of ").partition(" ")[0]
-            found.append([method, *(_cell(each["numbers"][f"spearman, {kind}"]) for kind in kinds)])
-    return found
+            result.append([method, *(_cell(each["numbers"][f"spearman, {kind}"]) for kind in kinds)])
+    return result
 
 
 def _orders(study: dict[str, Any]) -> list[list[str]]:
@@ -98,8 +98,8 @@ def _step_sizes(study: dict[str, Any]) -> list[list[str]]:
 
 def _numbers(study: dict[str, Any], words: str) -> dict[str, Any]:
     """The numbers of the finding whose question has these words."""
-    found: dict[str, Any] = next(each["numbers"] for each in study["findings"] if words in each["question"])
-    return found
+    result: dict[str, Any] = next(each["numbers"] for each in study["findings"] if words in each["question"])
+    return result
 
 
 def _last_number(variant: str) -> float:

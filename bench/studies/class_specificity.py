@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from saliency_ext.attribution import LIME, RISE, XRAI, ExpectedGradients, IntegratedGradients, KernelSHAP
 from saliency_ext.attribution.base import Method
-from saliency_ext.attribution.catalogue import METHODS, MethodChoices, make_methods
+from saliency_ext.attribution.registry import METHODS, MethodChoices, make_methods
 from saliency_ext.attribution.smooth_grad import SmoothGrad, SmoothGradSquared, VarGrad
-from saliency_ext.evaluation.intervals import summarise
 from saliency_ext.infill import DatasetMean
 from saliency_ext.metrics import PointingGame
 from saliency_ext.segmentation import slic
+from saliency_ext.stats.intervals import summarise
 from saliency_ext.testbed.load import load_net
-from saliency_ext.testbed.recipe import Recipe
+from saliency_ext.testbed.scene_config import SceneConfig
 from saliency_ext.testbed.scenes import Scenes, make_scenes
 from saliency_ext.testbed.truth import other_region, own_region
 
@@ -35,47 +35,47 @@ from ..report import write_json
 
 RESULTS = Path(__file__).parent.parent / "results"
 _CHUNK = 16  # scenes explained together
-_BANK = 32  # training scenes for expected gradients
+_REFERENCE_IMAGES = 32  # training scenes for expected gradients
 _SEGMENTER = partial(slic, segments=25)
 
 # Methods of many forwards: fewer of them than by default, and fewer scenes. What is changed is in the JSON.
 DEAR: dict[str, tuple[dict[str, Any], Callable[..., Method]]] = {
-    "score_cam": ({}, lambda model, bank: make_methods(["score_cam"], model, MethodChoices())["score_cam"]),
-    "integrated_gradients": ({"steps": 16}, lambda model, bank, **o: IntegratedGradients(model, DatasetMean(), **o)),
-    "smooth_grad": ({"samples": 16}, lambda model, bank, **o: SmoothGrad(model, **o)),
-    "smooth_grad_squared": ({"samples": 16}, lambda model, bank, **o: SmoothGradSquared(model, **o)),
-    "var_grad": ({"samples": 16}, lambda model, bank, **o: VarGrad(model, **o)),
-    "expected_gradients": ({"samples": 32}, lambda model, bank, **o: ExpectedGradients(model, bank, **o)),
-    "xrai": ({"min_size": 40, "min_gain": 10, "dilation": 2.0}, lambda model, bank, **o: XRAI(model, **o)),
-    "occlusion": ({}, lambda model, bank: make_methods(["occlusion"], model, MethodChoices())["occlusion"]),
-    "rise": ({"masks": 300, "weighting": "regressed"}, lambda model, bank, **o: RISE(model, DatasetMean(), **o)),
-    "lime": ({"samples": 256}, lambda model, bank, **o: LIME(model, DatasetMean(), _SEGMENTER, **o)),
-    "kernel_shap": ({"samples": 256}, lambda model, bank, **o: KernelSHAP(model, DatasetMean(), _SEGMENTER, **o)),
+    "score_cam": ({}, lambda model, reference_images: make_methods(["score_cam"], model, MethodChoices())["score_cam"]),
+    "integrated_gradients": ({"steps": 16}, lambda model, reference_images, **o: IntegratedGradients(model, DatasetMean(), **o)),
+    "smooth_grad": ({"samples": 16}, lambda model, reference_images, **o: SmoothGrad(model, **o)),
+    "smooth_grad_squared": ({"samples": 16}, lambda model, reference_images, **o: SmoothGradSquared(model, **o)),
+    "var_grad": ({"samples": 16}, lambda model, reference_images, **o: VarGrad(model, **o)),
+    "expected_gradients": ({"samples": 32}, lambda model, reference_images, **o: ExpectedGradients(model, reference_images, **o)),
+    "xrai": ({"min_size": 40, "min_gain": 10, "dilation": 2.0}, lambda model, reference_images, **o: XRAI(model, **o)),
+    "occlusion": ({}, lambda model, reference_images: make_methods(["occlusion"], model, MethodChoices())["occlusion"]),
+    "rise": ({"masks": 300, "weighting": "regressed"}, lambda model, reference_images, **o: RISE(model, DatasetMean(), **o)),
+    "lime": ({"samples": 256}, lambda model, reference_images, **o: LIME(model, DatasetMean(), _SEGMENTER, **o)),
+    "kernel_shap": ({"samples": 256}, lambda model, reference_images, **o: KernelSHAP(model, DatasetMean(), _SEGMENTER, **o)),
 }
 
 
 def methods(model: nn.Module) -> dict[str, tuple[Method, dict[str, Any]]]:
     """Name -> method, and what differs from its defaults; the cheap ones first."""
-    bank = make_scenes("train", _BANK).inputs
+    reference_images = make_scenes("train", _REFERENCE_IMAGES).inputs
     cheap = [name for name in METHODS if name not in DEAR]
     made = make_methods([*cheap, "grad_cam_random_weights"], model, MethodChoices())
-    found: dict[str, tuple[Method, dict[str, Any]]] = {name: (method, {}) for name, method in made.items()}
-    return found | {name: (make(model, bank, **options), options) for name, (options, make) in DEAR.items()}
+    result: dict[str, tuple[Method, dict[str, Any]]] = {name: (method, {}) for name, method in made.items()}
+    return result | {name: (make(model, reference_images, **options), options) for name, (options, make) in DEAR.items()}
 
 
 def pointing(method: Method, scenes: Scenes) -> Tensor:
     """(N, 2) own minus other for the class of each object, NaN where the map is constant."""
-    found = []
+    result = []
     for first in range(0, len(scenes), _CHUNK):
         part, ids = scenes[first : first + _CHUNK], torch.arange(first, min(first + _CHUNK, len(scenes)))
         maps = method(part.inputs, part.entities, sample_ids=ids)
         columns = []
         for k in (0, 1):
-            asked = part.entities[:, k]
-            own, other = own_region(part, asked, "box"), other_region(part, asked, "box")
+            requested = part.entities[:, k]
+            own, other = own_region(part, requested, "box"), other_region(part, requested, "box")
             columns.append(PointingGame().score(maps[:, k], own, other))
-        found.append(torch.stack(columns, 1))
-    return torch.cat(found).double()
+        result.append(torch.stack(columns, 1))
+    return torch.cat(result).double()
 
 
 def summary(values: Tensor) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=RESULTS / "class_specificity.json")
     options = parser.parse_args(words)
     model = load_net()
-    scenes = make_scenes("test", max(options.scenes, options.dear), recipe=Recipe(objects=2))
+    scenes = make_scenes("test", max(options.scenes, options.dear), scene_config=SceneConfig(objects=2))
     chance = [float(own_region(scenes, scenes.entities[:, k], "box").float().mean()) for k in (0, 1)]
     content: dict[str, Any] = {
         "meta": metadata("cpu", quick=False),

@@ -21,7 +21,7 @@ from saliency_ext import evaluate
 from saliency_ext.attribution import GradCAM, InputXGradient, IntegratedGradients
 from saliency_ext.infill import DatasetMean
 from saliency_ext.metrics import Fidelity
-from saliency_ext.probing import Engine, EqualFractions
+from saliency_ext.perturbation import Engine, EqualFractions
 from saliency_ext.testbed.load import load_net
 from saliency_ext.testbed.scenes import make_scenes
 
@@ -66,8 +66,8 @@ def collect(folder: Path, names: list[str], scenes: int = SCENES, last_first: bo
                 continue
             part = make_scenes("test", torch.arange(start, min(start + BLOCK, scenes)))
             ids = torch.arange(start, start + len(part))
-            found = evaluate(folded, part.inputs, part.labels, {name: method}, [metric()], engine=engine, sample_ids=ids)
-            curves = found[name, "fidelity"].curves
+            result = evaluate(folded, part.inputs, part.labels, {name: method}, [metric()], engine=engine, sample_ids=ids)
+            curves = result[name, "fidelity"].curves
             half = place.with_suffix(f".{os.getpid()}")
             with half.open("wb") as file:
                 np.savez(file, mif=curves["mif"].numpy(), lif=curves["lif"].numpy())
@@ -82,7 +82,7 @@ def read(folder: Path, name: str, scenes: int = SCENES) -> Curves:
     return Curves(mif[:scenes], lif[:scenes])
 
 
-def asked(text: str, name: str) -> tuple[dict[str, Curves], Path]:
+def requested(text: str, name: str) -> tuple[dict[str, Curves], Path]:
     """What a study of whole curves was told: the curves, walked where they are missing, and where its JSON goes."""
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of the curves")

@@ -1,4 +1,4 @@
-"""How often the rule of `evaluation.intervals` calls equal maps unequal, how often it finds a difference, by number of images.
+"""How often the rule of `stats.intervals` calls equal maps unequal, how often it finds a difference, by number of images.
 
 python -m bench.studies.intervals          # simulates, writes bench/results/intervals.json and the tables of the docs
 python -m bench.studies.intervals --table  # the tables alone, from the committed JSON
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saliency_ext.evaluation.intervals import bootstrap_means, share_interval, summarise
+from saliency_ext.stats.intervals import bootstrap_means, share_interval, summarise
 
 from ..readme import RESULTS, ROOT, between
 from ..report import write_json
@@ -72,8 +72,8 @@ SHARES = (0.05, 0.1, 0.3, 0.5)
 
 def rule(values: Tensor) -> tuple[float, float]:
     """What the library says of differences."""
-    found = summarise(values, len(values))
-    return found.low, found.high
+    result = summarise(values, len(values))
+    return result.low, result.high
 
 
 def percentile(values: Tensor) -> tuple[float, float]:
@@ -87,8 +87,8 @@ def frequencies(
 ) -> list[float]:
     """How often an interval lies above 0, and below it."""
     made = torch.Generator().manual_seed(seed)
-    found = torch.tensor([ends(draw(images, made)) for _ in range(simulations)])
-    return [float((found[:, 0] > 0).double().mean()), float((found[:, 1] < 0).double().mean())]
+    result = torch.tensor([ends(draw(images, made)) for _ in range(simulations)])
+    return [float((result[:, 0] > 0).double().mean()), float((result[:, 1] < 0).double().mean())]
 
 
 def measured(simulations: int, seed: int) -> dict[str, Any]:

@@ -14,16 +14,16 @@ import torch
 from saliency_ext import evaluate
 from saliency_ext.attribution import GradCAM, IntrinsicMask
 from saliency_ext.metrics import PointingGame
-from saliency_ext.metrics.own_minus_other import OwnMinusOther
+from saliency_ext.metrics.target_minus_distractor import TargetMinusDistractor
 from saliency_ext.testbed.load import load_net
-from saliency_ext.testbed.recipe import Recipe
+from saliency_ext.testbed.scene_config import SceneConfig
 from saliency_ext.testbed.scenes import make_scenes
 from saliency_ext.testbed.truth import other_region, own_region
 
 from ..report import write_json
 from .soundness_tv import interval
 
-STEPS, BANK = 60, 64
+STEPS, REFERENCE_IMAGES = 60, 64
 CHANGES: dict[str, dict[str, Any]] = {
     "default": {},
     "200 steps": {"steps": 200},
@@ -44,18 +44,21 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=16)
     options = parser.parse_args()
     net, started = load_net("residual"), time.process_time()
-    scenes = make_scenes("test", torch.arange(options.images), recipe=Recipe(objects=2))
-    bank = make_scenes("train", BANK).inputs
+    scenes = make_scenes("test", torch.arange(options.images), scene_config=SceneConfig(objects=2))
+    reference_images = make_scenes("train", REFERENCE_IMAGES).inputs
     own, other = (region(scenes, scenes.labels, "box") for region in (own_region, other_region))
-    metric = OwnMinusOther(PointingGame(), other)
+    metric = TargetMinusDistractor(PointingGame(), other)
     methods = {"grad_cam": GradCAM(net)}
-    methods |= {f"intrinsic, {name}": IntrinsicMask(net, bank, **({"steps": STEPS} | change)) for name, change in CHANGES.items()}
+    methods |= {
+        f"intrinsic, {name}": IntrinsicMask(net, reference_images, **({"steps": STEPS} | change))
+        for name, change in CHANGES.items()
+    }
     rows = {}
     for name, method in methods.items():
         result = evaluate(net, scenes.inputs, scenes.labels, {name: method}, [metric], truth=own)[name, metric.info.name]
         rows[name] = interval(result.values.tolist())
         print(f"{name}: {rows[name]['mean']:.3f} [{rows[name]['low']:.3f}, {rows[name]['high']:.3f}]", flush=True)
-    chosen = {"images": options.images, "steps": STEPS, "bank": BANK, "changes": CHANGES}
+    chosen = {"images": options.images, "steps": STEPS, "reference_images": REFERENCE_IMAGES, "changes": CHANGES}
     write_json(options.out, {"parameters": chosen, "rows": rows, "cpu_seconds": time.process_time() - started})
 
 

@@ -27,10 +27,10 @@ from torch import Tensor
 
 from saliency_ext.attribution import GradCAM, InputXGradient, IntegratedGradients, LayerCAM
 from saliency_ext.disambiguation import PairFinder, PairResult, preset, proof_json, read_proof, verify
-from saliency_ext.evaluation.describe import tensor_digest
-from saliency_ext.evaluation.intervals import share_interval
+from saliency_ext.fingerprinting import tensor_digest
 from saliency_ext.infill import Blur, DatasetMean, GaussianNoise, ImageExtreme
 from saliency_ext.segmentation import grid
+from saliency_ext.stats.intervals import share_interval
 from saliency_ext.testbed.load import load_net
 from saliency_ext.testbed.slices import RELATIONS, Slice, make_slice
 
@@ -55,7 +55,9 @@ class Remembered:
         keys = [(tensor_digest(image), label) for image, label in zip(inputs, classes.tolist(), strict=True)]
         new = torch.tensor([number for number, key in enumerate(keys) if key not in self.maps], dtype=torch.int64)
         if len(new):
-            self.maps |= {keys[at]: found for at, found in zip(new.tolist(), self.method(inputs[new], classes[new]), strict=True)}
+            self.maps |= {
+                keys[at]: result for at, result in zip(new.tolist(), self.method(inputs[new], classes[new]), strict=True)
+            }
         return torch.stack([self.maps[key] for key in keys])
 
 
@@ -91,21 +93,21 @@ def measured(model: Any, part: Slice, rules: str, attribution: Any, infill: str)
         "minimise": False,
     }
     finder = PairFinder(model, INFILLS[infill], partial(grid, cells=CELLS), attribution=attribution, others=others, **choices)
-    found = [pairs[0] for pairs in finder(part.scenes.inputs, part.pair)]
-    said = [pair.verdict if pair.status == "ok" else pair.status for pair in found]
+    result = [pairs[0] for pairs in finder(part.scenes.inputs, part.pair)]
+    said = [pair.verdict if pair.status == "ok" else pair.status for pair in result]
     truth = [RELATIONS[relation] for relation in part.relation.tolist()]
     right = sum(TRUE[true] == verdict for true, verdict in zip(truth, said, strict=True))
     judged = [(true, verdict) for true, verdict in zip(truth, said, strict=True) if verdict != "pair_undefined"]
-    strict = [_at(pair, 80.0) if pair.status == "ok" else pair.status for pair in found]
+    strict = [_at(pair, 80.0) if pair.status == "ok" else pair.status for pair in result]
     right_judged = sum(TRUE[true] == verdict for true, verdict in judged)
-    proofs = [(index, proof) for index, pair in enumerate(found) for proof in pair.proofs]
+    proofs = [(index, proof) for index, pair in enumerate(result) for proof in pair.proofs]
     valid = sum(verify(model, part.scenes.inputs[index], read_proof(proof_json(proof))).valid for index, proof in proofs)
     return {
         "slice": part.name,
-        "pairs": len(found),
-        "accuracy": right / len(found),
-        "interval": wilson(right, len(found)),
-        "accuracy_at_80": sum(TRUE[true] == verdict for true, verdict in zip(truth, strict, strict=True)) / len(found),
+        "pairs": len(result),
+        "accuracy": right / len(result),
+        "interval": wilson(right, len(result)),
+        "accuracy_at_80": sum(TRUE[true] == verdict for true, verdict in zip(truth, strict, strict=True)) / len(result),
         "judged": len(judged),
         "accuracy_judged": right_judged / max(len(judged), 1),
         "verdicts": {
@@ -116,7 +118,7 @@ def measured(model: Any, part: Slice, rules: str, attribution: Any, infill: str)
         "proofs_robust": sum(proof.robust for _, proof in proofs),
         "second_infill": others[0].name,
         "area": sum(sum(proof.areas) for _, proof in proofs) / max(len(proofs), 1),
-        "masked_inputs_per_pair": finder.masked_inputs / len(found),
+        "masked_inputs_per_pair": finder.masked_inputs / len(result),
     }
 
 
@@ -135,8 +137,8 @@ def study(pairs: dict[str, int], report: Callable[[str], None], path: Path | Non
     for name, count in pairs.items():
         part = make_slice(name, "test", count)
         for rules, method, infill in settings():
-            found = measured(model, part, rules, attributions[method], infill)
-            content["rows"].append({"rules": rules, "method": method, "infill": infill} | found)
+            result = measured(model, part, rules, attributions[method], infill)
+            content["rows"].append({"rules": rules, "method": method, "infill": infill} | result)
             report(line(content["rows"][-1]))
         content["complete"] = name == list(pairs)[-1]
         content["processor_seconds"] = time.process_time() - started
@@ -150,7 +152,7 @@ def sharing(model: Any, attribution: Any) -> dict[str, Any]:
     inputs = make_slice("easy", "test", 4).scenes.inputs
     rules = replace(preset("default")["rules"], floor=0.0, area_limit=1.0)
 
-    def asked(images: Tensor, labels: Any) -> tuple[list[PairResult], int]:
+    def requested(images: Tensor, labels: Any) -> tuple[list[PairResult], int]:
         finder = PairFinder(
             model, INFILLS["mean"], partial(grid, cells=CELLS), attribution=attribution, rules=rules, minimise=False
         )
@@ -158,8 +160,8 @@ def sharing(model: Any, attribution: Any) -> dict[str, Any]:
 
     ratios, same = [], True
     for image in inputs:
-        whole, together = asked(image[None], "top-5")
-        alone = [asked(image[None], torch.tensor([pair.labels])) for pair in whole]
+        whole, together = requested(image[None], "top-5")
+        alone = [requested(image[None], torch.tensor([pair.labels])) for pair in whole]
         ratios.append(together / (sum(cost for _, cost in alone) / len(alone)))
         same &= all(one[0].verdict == pair.verdict for (one, _), pair in zip(alone, whole, strict=True))
     return {"ratio_to_one_pair": ratios, "verdicts_equal": same}

@@ -30,11 +30,11 @@ from torch import Tensor
 
 from saliency_ext import evaluate
 from saliency_ext.attribution import LIME, Gradient, KernelSHAP, SmoothGrad
-from saliency_ext.evaluation.intervals import Summary
 from saliency_ext.infill import Blur, DatasetMean
 from saliency_ext.metrics import Fidelity
-from saliency_ext.probing import Engine, EqualFractions
+from saliency_ext.perturbation import Engine, EqualFractions
 from saliency_ext.segmentation import segment_counts, slic
+from saliency_ext.stats.intervals import Summary
 
 from ..readme import RESULTS, ROOT, between
 from ..report import write_json
@@ -197,7 +197,7 @@ def study(site: Path | None, pictures: int, samples: int, steps: int) -> dict[st
     model = network(site)
     chosen = surest(model, inputs[: len(windows)], pictures)
     counts = {when: segment_counts(segmenter(inputs[chosen])) for when, segmenter in SEGMENTERS.items()}
-    content["chosen"] = {"pictures": len(chosen)} | {when: segments(found) for when, found in counts.items()}
+    content["chosen"] = {"pictures": len(chosen)} | {when: segments(result) for when, result in counts.items()}
     content["rows"] = measured(model, inputs[chosen], samples, steps)
     return content | {"processor_seconds": time.process_time()}
 
@@ -213,8 +213,8 @@ def table(content: dict[str, Any]) -> str:
         "|---" * (len(COLUMNS) + 1) + "|",
     ]
     for when, title in (("before", "25 segments, compactness 1"), ("now", "its defaults")):
-        found = content["segments"][when]
-        lines.append(f"| {title} | {' | '.join(f'{found[key]:g}' for key in COLUMNS)} |")
+        result = content["segments"][when]
+        lines.append(f"| {title} | {' | '.join(f'{result[key]:g}' for key in COLUMNS)} |")
     lines += [
         "",
         f"Fidelity (larger is better, 0 is chance) of the {chosen['pictures']} of these pictures that EfficientNet-Lite0 is "

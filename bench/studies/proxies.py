@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from saliency_ext.attribution import GradCAM
-from saliency_ext.evaluation import Proxy, controlled_mean, controlled_means
+from saliency_ext.evaluation import Proxy, controlled_means
 from saliency_ext.infill import DatasetMean
 from saliency_ext.metrics import Fidelity
-from saliency_ext.probing import EqualFractions, StratifiedSteps
+from saliency_ext.perturbation import EqualFractions, StratifiedSteps
+from saliency_ext.stats import controlled_mean
 from saliency_ext.testbed.load import load_net
 from saliency_ext.testbed.scenes import SIDE, make_scenes
 
 from ..report import write_json
-from .full_curves import GRID, PILOT, SCENES, Curves, asked
+from .full_curves import GRID, PILOT, SCENES, Curves, requested
 
 IMAGES, RESEEDS, STRATA, COARSE = 300, 1000, 8, (2, 5, 10)
 MODEL_SCENES, MODEL_IMAGES, MODEL_STEPS = 64, 32, 4
@@ -50,15 +51,15 @@ def measured(curves: dict[str, Curves]) -> list[dict[str, Any]]:
 
 def _held(values: Tensor, proxies: Tensor) -> dict[str, float]:
     """Means over random choices of IMAGES images."""
-    found = []
+    result = []
     for seed in range(RESEEDS):
         picks = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed))[:IMAGES]
-        found.append(controlled_mean(values[picks], picks, proxies))
-    means, truth = torch.tensor([each.mean for each in found]).double(), float(values.mean())
+        result.append(controlled_mean(values[picks], picks, proxies))
+    means, truth = torch.tensor([each.mean for each in result]).double(), float(values.mean())
     return {
-        "correlation": sum(each.correlation for each in found) / RESEEDS,
-        "gain": sum(each.gain for each in found) / RESEEDS,
-        "coverage": sum(each.low <= truth <= each.high for each in found) / RESEEDS,
+        "correlation": sum(each.correlation for each in result) / RESEEDS,
+        "gain": sum(each.gain for each in result) / RESEEDS,
+        "coverage": sum(each.low <= truth <= each.high for each in result) / RESEEDS,
         "standard_error": float(means.std()),
         "bias_in_standard_errors": float((means.mean() - truth) / means.std()),
     }
@@ -73,14 +74,14 @@ def models() -> list[dict[str, Any]]:
     proxies = {"half the side": Proxy(shrink=2), "bfloat16": Proxy(forward=half, dtype=torch.bfloat16)}
     rows = []
     for name, proxy in proxies.items():
-        found = controlled_means(net, scenes.inputs, scenes.labels, maps, metric, proxy, images=MODEL_IMAGES)["grad_cam"]
-        rows.append({"proxy": name, "correlation": found.correlation, "gain": found.gain, "used": found.used})
+        result = controlled_means(net, scenes.inputs, scenes.labels, maps, metric, proxy, images=MODEL_IMAGES)["grad_cam"]
+        rows.append({"proxy": name, "correlation": result.correlation, "gain": result.gain, "used": result.used})
     return rows
 
 
 def main() -> None:
     """Runs the study, prints the rows, writes the JSON."""
-    curves, out = asked(__doc__, "proxies")
+    curves, out = requested(__doc__, "proxies")
     rows = measured(curves)
     others = models()
     for row in (*rows, *others):

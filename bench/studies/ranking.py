@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saliency_ext.evaluation.chunks import random_order
-from saliency_ext.evaluation.picking import random_draws
-from saliency_ext.evaluation.sequences import BettingSequence
-from saliency_ext.probing import EqualFractions, StratifiedSteps
+from saliency_ext.evaluation._input_chunks import random_order
+from saliency_ext.evaluation._subsampling import random_draws
+from saliency_ext.perturbation import EqualFractions, StratifiedSteps
+from saliency_ext.stats.confidence_sequence import BettingSequence
 from saliency_ext.testbed.scenes import SIDE
 
 from ..report import write_json
-from .full_curves import GRID, PILOT, SCENES, Curves, asked
+from .full_curves import GRID, PILOT, SCENES, Curves, requested
 
 ALPHA, ORDERS, ROUND, STRATA, MARGIN = 0.05, 2000, 16, 8, 0.02
 _PIXELS = SIDE * SIDE
@@ -60,83 +60,87 @@ class Looks:
         rows = []
         for order, picks in enumerate(self.picks):
             # A look is a draw of its own, also at an image that was seen before: it has its own number.
-            looks = self.ids + self.images * (order + self.orders * copy)
-            points = torch.searchsorted(self._counts, self._steps.drawn(_PIXELS, looks))
+            observations = self.ids + self.images * (order + self.orders * copy)
+            points = torch.searchsorted(self._counts, self._steps.drawn(_PIXELS, observations))
             rows.append(self._steps.area(self.scores[name][picks].gather(1, points), _PIXELS).float())
         return torch.stack(rows)
 
 
-def decided(differences: Tensor, looks: "Looks", alpha: float, margin: float = 0.0) -> dict[str, Tensor]:
+def decided(differences: Tensor, observations: "Looks", alpha: float, margin: float = 0.0) -> dict[str, Tensor]:
     """(orders,) int64, the look at which the mean difference was known to be above 0, below 0, or within the margin; else NEVER.
 
     Nothing is learned any more once one of them is known: the ranking has let the pair go.
     """
-    reach = margin / (2 * looks.width)
+    reach = margin / (2 * observations.width)
     sequence = BettingSequence(
-        torch.tensor(sorted({0.5 - reach, 0.5, 0.5 + reach})).double(), len(differences), looks.population, alpha
+        torch.tensor(sorted({0.5 - reach, 0.5, 0.5 + reach})).double(), len(differences), observations.population, alpha
     )
-    found = {name: torch.full((len(differences),), NEVER) for name in ("above", "below", "alike")}
+    result = {name: torch.full((len(differences),), NEVER) for name in ("above", "below", "alike")}
     centre = len(sequence.candidates) // 2
     open_ = torch.ones(len(differences), dtype=torch.bool)
     for look, values in enumerate(differences.double().T, 1):
-        sequence.update((values / (2 * looks.width) + 0.5).clamp(0, 1))
+        sequence.update((values / (2 * observations.width) + 0.5).clamp(0, 1))
         alike = sequence.above[:, 0] & sequence.below[:, -1] if margin else torch.zeros(len(differences), dtype=torch.bool)
         for name, now in (("above", sequence.above[:, centre]), ("below", sequence.below[:, centre]), ("alike", alike)):
-            found[name] = torch.where(now & open_, look, found[name])
-        open_ = torch.stack(list(found.values())).amin(0) == NEVER
+            result[name] = torch.where(now & open_, look, result[name])
+        open_ = torch.stack(list(result.values())).amin(0) == NEVER
         if look % 64 == 0 and not open_.any():
             break
-    return found
+    return result
 
 
-def pair_row(first: str, second: str, seen: dict[str, Tensor], looks: Looks, margin: float) -> dict[str, Any]:
+def pair_row(first: str, second: str, seen: dict[str, Tensor], observations: Looks, margin: float) -> dict[str, Any]:
     """A pair by itself."""
     differences = seen[first] - seen[second]
-    true = looks.areas[first] - looks.areas[second]
-    found = decided(differences, looks, ALPHA, margin)
-    wrong = found["below"] if true.mean() > 0 else found["above"]
-    apart = torch.minimum(found["above"], found["below"])
-    stop = torch.minimum(apart, found["alike"])
-    images = _rounded(stop, looks.images)
-    used = images.double() * (2 * looks.inner + _ENDS)
-    full = looks.images * (2 * _INNER["grid"] * _CURVES[looks.metric] + _ENDS)
+    true = observations.areas[first] - observations.areas[second]
+    result = decided(differences, observations, ALPHA, margin)
+    wrong = result["below"] if true.mean() > 0 else result["above"]
+    apart = torch.minimum(result["above"], result["below"])
+    stop = torch.minimum(apart, result["alike"])
+    images = _rounded(stop, observations.images)
+    used = images.double() * (2 * observations.inner + _ENDS)
+    full = observations.images * (2 * _INNER["grid"] * _CURVES[observations.metric] + _ENDS)
     return {
-        "metric": looks.metric,
-        "scheme": looks.scheme,
+        "metric": observations.metric,
+        "scheme": observations.scheme,
         "first": first,
         "second": second,
         "margin": margin,
         "gap": float(true.mean()),
         "gap_in_deviations": float(true.mean().abs() / true.std()),
         "wrong": _share(wrong < NEVER),
-        "told_apart": _share(apart < NEVER),
-        "alike": _share(found["alike"] < NEVER),
+        "distinguishable": _share(apart < NEVER),
+        "alike": _share(result["alike"] < NEVER),
         "images_median": float(images.double().median()),
         "images_95": float(images.double().quantile(0.95)),
         "times_fewer_masked_inputs": float(full / used.median()),
     }
 
 
-def tournament(seen: dict[str, Tensor], looks: Looks) -> dict[str, Any]:
+def comparisons(seen: dict[str, Tensor], observations: Looks) -> dict[str, Any]:
     """All pairs at once: how often any verdict is wrong, and what it takes."""
     pairs = list(combinations(seen, 2))
-    wrong, last, open_pairs = torch.zeros(looks.orders, dtype=torch.bool), dict.fromkeys(seen, torch.zeros(looks.orders)), 0
+    wrong, last, open_pairs = (
+        torch.zeros(observations.orders, dtype=torch.bool),
+        dict.fromkeys(seen, torch.zeros(observations.orders)),
+        0,
+    )
     for first, second in pairs:
-        found = decided(seen[first] - seen[second], looks, ALPHA / len(pairs))
-        true = float((looks.areas[first] - looks.areas[second]).mean())
-        wrong |= (found["below"] if true > 0 else found["above"]) < NEVER
-        stop = torch.minimum(found["above"], found["below"])
+        result = decided(seen[first] - seen[second], observations, ALPHA / len(pairs))
+        true = float((observations.areas[first] - observations.areas[second]).mean())
+        wrong |= (result["below"] if true > 0 else result["above"]) < NEVER
+        stop = torch.minimum(result["above"], result["below"])
         open_pairs += int((stop == NEVER).sum())
-        images = _rounded(stop, looks.images)
+        images = _rounded(stop, observations.images)
         last = {name: torch.maximum(own, images) if name in (first, second) else own for name, own in last.items()}
-    used = looks.inner * torch.stack(list(last.values())).sum(0) + _ENDS * torch.stack(list(last.values())).amax(0)
-    full = looks.images * (_INNER["grid"] * _CURVES[looks.metric] * len(seen) + _ENDS)
+    used = observations.inner * torch.stack(list(last.values())).sum(0) + _ENDS * torch.stack(list(last.values())).amax(0)
+    full = observations.images * (_INNER["grid"] * _CURVES[observations.metric] * len(seen) + _ENDS)
     return {
-        "metric": looks.metric,
-        "scheme": looks.scheme,
+        "metric": observations.metric,
+        "scheme": observations.scheme,
         "pairs": len(pairs),
         "any_wrong": _share(wrong),
-        "pairs_left_open": open_pairs / (len(pairs) * looks.orders),
+        "pairs_left_open": open_pairs / (len(pairs) * observations.orders),
         "times_fewer_masked_inputs": float(full / used.double().median()),
     }
 
@@ -153,17 +157,17 @@ def equals(curves: dict[str, Curves], orders: int) -> list[dict[str, Any]]:
         (grid, f"{first} and {second}, moved to the same mean", centred),
     )
     rows = []
-    for looks, text, differences in cases:
+    for observations, text, differences in cases:
         # The last look of a whole pass knows the mean to rounding, and rounding is no verdict.
-        found = decided(differences[:, : looks.images - 1], looks, ALPHA)
-        share = _share(torch.minimum(found["above"], found["below"]) < NEVER)
-        rows.append({"scheme": looks.scheme, "case": text, "told_apart": share})
+        result = decided(differences[:, : observations.images - 1], observations, ALPHA)
+        share = _share(torch.minimum(result["above"], result["below"]) < NEVER)
+        rows.append({"scheme": observations.scheme, "case": text, "distinguishable": share})
     return rows
 
 
-def _rounded(looks: Tensor, images: int) -> Tensor:
+def _rounded(observations: Tensor, images: int) -> Tensor:
     """Images evaluated when it is decided at that look: whole rounds, and at most all."""
-    return torch.minimum(-(-looks // ROUND) * ROUND, torch.tensor(images))
+    return torch.minimum(-(-observations // ROUND) * ROUND, torch.tensor(images))
 
 
 def _share(flags: Tensor) -> float:
@@ -175,20 +179,20 @@ def measured(curves: dict[str, Curves], orders: int = ORDERS) -> dict[str, Any]:
     pairs: list[dict[str, Any]] = []
     tournaments = []
     for metric, scheme in product(_WIDTH, _INNER):
-        looks = Looks(curves, metric, scheme, orders)
-        seen = {name: looks.seen(name) for name in curves}
-        tournaments.append(tournament(seen, looks))
+        observations = Looks(curves, metric, scheme, orders)
+        seen = {name: observations.seen(name) for name in curves}
+        tournaments.append(comparisons(seen, observations))
         for first, second in combinations(curves, 2):
             margins = (0.0, MARGIN) if scheme == "drawn" else (0.0,)
-            pairs += [pair_row(first, second, seen, looks, margin) for margin in margins]
+            pairs += [pair_row(first, second, seen, observations, margin) for margin in margins]
     return {"pairs": pairs, "tournaments": tournaments, "equal": equals(curves, orders)}
 
 
 def main() -> None:
     """Runs the study, prints the rows, writes the JSON."""
-    curves, out = asked(__doc__, "ranking")
-    found = measured(curves)
-    for row in (*found["pairs"], *found["tournaments"], *found["equal"]):
+    curves, out = requested(__doc__, "ranking")
+    result = measured(curves)
+    for row in (*result["pairs"], *result["tournaments"], *result["equal"]):
         print(row)
     chosen = {
         "scenes": SCENES,
@@ -199,7 +203,7 @@ def main() -> None:
         "strata": STRATA,
         "margin": MARGIN,
     }
-    write_json(out, {"parameters": chosen, **found})
+    write_json(out, {"parameters": chosen, **result})
 
 
 if __name__ == "__main__":

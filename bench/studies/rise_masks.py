@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saliency_ext.attribution.rise_accumulate import MaskSums
-from saliency_ext.attribution.rise_estimate import Estimator, MapEstimator
-from saliency_ext.attribution.rise_masks import MaskSampler
-from saliency_ext.attribution.rise_regression import RegressionEstimator
+from saliency_ext.attribution._rise_accumulate import MaskSums
+from saliency_ext.attribution._rise_estimate import Estimator, MapEstimator
+from saliency_ext.attribution._rise_masks import MaskSampler
+from saliency_ext.attribution._rise_regression import RegressionEstimator
 from saliency_ext.infill import DatasetMean
-from saliency_ext.metrics.rank_correlation import rank_correlation
-from saliency_ext.probing import Engine, GridMasks, Plan
+from saliency_ext.metrics._rank_correlation import rank_correlation
+from saliency_ext.perturbation import Engine, GridMasks, Plan
 from saliency_ext.testbed.load import load_net
-from saliency_ext.testbed.recipe import Recipe
+from saliency_ext.testbed.scene_config import SceneConfig
 from saliency_ext.testbed.scenes import SIDE, make_scenes
 
 from ..machine import metadata
@@ -47,7 +47,7 @@ def pool(engine: Engine, image: Tensor, target: Tensor, sampling: str, seed: int
     """Masks and what the model says of the image seen through them."""
     grids, shifts = MaskSampler((GRID, GRID), (SIDE, SIDE), KEEP, seed, sampling).draw(count)
     plan = Plan()
-    keys = plan.ask(GridMasks(grids, shifts, BORDER), DatasetMean())[0]
+    keys = plan.request(GridMasks(grids, shifts, BORDER), DatasetMean())[0]
     return grids, shifts, engine.run(plan, image, target).score(keys, "probability")[0]
 
 
@@ -70,24 +70,24 @@ def runs_of(pools: dict[str, list[Pool]], sampling: str, size: int) -> list[tupl
 
 def measure(scenes: int) -> dict[str, dict[str, dict[int, list[list[float]]]]]:
     """Correlations: reference -> variant -> masks -> scene -> run."""
-    data = make_scenes("test", scenes, recipe=Recipe(objects=2))
+    data = make_scenes("test", scenes, scene_config=SceneConfig(objects=2))
     engine = Engine(load_net(), max_batch=64)
-    found: dict[str, dict[str, dict[int, list[list[float]]]]] = {name: {} for name in ("plain", "centred")}
+    result: dict[str, dict[str, dict[int, list[list[float]]]]] = {name: {} for name in ("plain", "centred")}
     for n in range(scenes):
         started = time.monotonic()
         image, target = data.inputs[n : n + 1], data.labels[n : n + 1, None]
         long = pool(engine, image, target, "random", 1000, ANCHOR * TIMES)
-        references = {name: saliency(long, name) for name in found}
+        references = {name: saliency(long, name) for name in result}
         pools = {sampling: [pool(engine, image, target, sampling, 1, POOL)] for sampling in ("random", "antithetic")}
         pools["sobol"] = [pool(engine, image, target, "sobol", 10 + k, SIZES[-1]) for k in range(SOBOL_RUNS)]
         for weighting, sampling in VARIANTS:
             for size in SIZES + (LONGER if sampling == "random" and weighting != "regressed" else ()):
                 maps = [saliency(masks, weighting, first, size) for masks, first in runs_of(pools, sampling, size)]
                 for name, reference in references.items():
-                    row = found[name].setdefault(f"{weighting}, {sampling}", {}).setdefault(size, [])
+                    row = result[name].setdefault(f"{weighting}, {sampling}", {}).setdefault(size, [])
                     row.append([float(rank_correlation(each[None], reference[None])) for each in maps])
         print(f"scene {n + 1} of {scenes}: {time.monotonic() - started:.0f} s", flush=True)
-    return found
+    return result
 
 
 def masks_needed(curve: dict[int, float], wanted: float) -> float:
@@ -145,7 +145,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--scenes", type=int, default=4)
     parser.add_argument("--out", type=Path, default=RESULTS / "rise_masks.json")
     options = parser.parse_args(words)
-    found = measure(options.scenes)
+    result = measure(options.scenes)
     content: dict[str, Any] = {
         "meta": metadata("cpu", quick=False),
         "question": f"masks for the Spearman correlation to {ANCHOR * TIMES} other masks that plain RISE has with {ANCHOR}",
@@ -153,8 +153,8 @@ def main(words: list[str] | None = None) -> int:
         "score": "probability of the labelled class",
         "grid": GRID,
         "keep": KEEP,
-        "references": {name: summary(correlations) for name, correlations in found.items()},
-        "correlations": found,
+        "references": {name: summary(correlations) for name, correlations in result.items()},
+        "correlations": result,
     }
     write_json(options.out, content)
     for reference, rows in content["references"].items():

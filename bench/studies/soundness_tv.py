@@ -16,9 +16,9 @@ from torch import Tensor
 
 from saliency_ext import TargetMaps, evaluate
 from saliency_ext.attribution import GreyLevel, IntrinsicMask, RandomControl
-from saliency_ext.attribution.catalogue import MethodChoices, make_methods
-from saliency_ext.evaluation.intervals import summarise
+from saliency_ext.attribution.registry import MethodChoices, make_methods
 from saliency_ext.metrics.presets import PRESETS
+from saliency_ext.stats.intervals import summarise
 from saliency_ext.testbed.load import load_net
 from saliency_ext.testbed.scenes import Scenes, make_scenes
 from saliency_ext.testbed.truth import other_region, own_region
@@ -47,13 +47,13 @@ def chosen_scenes(count: int, seed: int) -> Scenes:
 
 def contestants(model: Any, seed: int, steps: int, infills: int) -> dict[str, Maps]:
     """Name -> maps (N, L, H, W) of images, one for each label."""
-    bank = make_scenes("train", 200, seed=seed).inputs
+    reference_images = make_scenes("train", 200, seed=seed).inputs
     made: dict[str, Any] = {}
     for loss in LOSSES:
         for scale in SCALES:
             for name, variation in VARIATIONS.items():
                 options = {"steps": steps, "infills": infills, "labels": LABELS, "seed": seed, "max_batch": 32}
-                method = IntrinsicMask(model, bank, loss=loss, scale=scale, variation=variation, **options)
+                method = IntrinsicMask(model, reference_images, loss=loss, scale=scale, variation=variation, **options)
                 made[f"intrinsic {loss} scale {scale} variation {name}"] = method
     made |= make_methods(OTHERS, model, MethodChoices())
     made |= {"control: random": RandomControl(seed), "control: grey level": GreyLevel()}
@@ -63,14 +63,14 @@ def contestants(model: Any, seed: int, steps: int, infills: int) -> dict[str, Ma
 
 def pointing(maps: Tensor, scenes: Scenes) -> list[float]:
     """For both objects of each scene: the peak of its label's map on its box (1), on the other's (-1), elsewhere (0)."""
-    found = []
+    result = []
     for which in (0, 1):
         classes = scenes.entities[:, which]
         at = (classes[:, None] == torch.tensor(LABELS)).int().argmax(1)
         peaks = maps[torch.arange(len(maps)), at].flatten(1).argmax(1)[:, None]
         own, other = (region(scenes, classes, "box").flatten(1).gather(1, peaks)[:, 0] for region in (own_region, other_region))
-        found += (own.int() - other.int()).double().tolist()
-    return found
+        result += (own.int() - other.int()).double().tolist()
+    return result
 
 
 def judged(model: Any, maps: Tensor, scenes: Scenes) -> dict[str, list[float]]:
@@ -89,14 +89,14 @@ def judged(model: Any, maps: Tensor, scenes: Scenes) -> dict[str, list[float]]:
         "beta_wrong_mean": sound.extras["beta_wrong_mean"].tolist(),
         "g_wrong_mean": sound.extras["g_wrong_mean"].tolist(),
         "collapsed_share_of_absent": ((blank & absent).sum(1) / absent.sum(1)).tolist(),
-        "own_minus_other": pointing(maps, scenes),
+        "target_minus_distractor": pointing(maps, scenes),
     }
 
 
 def interval(values: list[float]) -> dict[str, float]:
     """Mean with its 95 % interval over images, as every evaluation gives it."""
-    found = summarise(torch.tensor(values, dtype=torch.float64), len(values))
-    return {"mean": found.mean, "low": found.low, "high": found.high, "count": found.images}
+    result = summarise(torch.tensor(values, dtype=torch.float64), len(values))
+    return {"mean": result.mean, "low": result.low, "high": result.high, "count": result.images}
 
 
 def dominated(rows: dict[str, dict[str, dict[str, float]]]) -> dict[str, list[str]]:

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saliency_ext.evaluation.intervals import bootstrap_means, interval
-from saliency_ext.probing import EqualFractions, StratifiedSteps, learn_strata
+from saliency_ext.perturbation import EqualFractions, StratifiedSteps, learn_strata
+from saliency_ext.stats.intervals import bootstrap_means, interval
 from saliency_ext.testbed.scenes import SIDE
 
 from ..report import write_json
-from .full_curves import GRID, PILOT, SCENES, Curves, asked
+from .full_curves import GRID, PILOT, SCENES, Curves, requested
 
 STRATA, COARSE, IMAGES, RESEEDS, COVERAGE_RESEEDS = 8, 10, 300, 1000, 4000
 _PIXELS = SIDE * SIDE
@@ -101,8 +101,8 @@ def _rows(
 
 def main() -> None:
     """Runs the study, prints the rows, writes the JSON."""
-    curves, out = asked(__doc__, "stratified")
-    found = measured(curves)
+    curves, out = requested(__doc__, "stratified")
+    result = measured(curves)
     chosen = {
         "scenes": SCENES,
         "methods": list(curves),
@@ -112,12 +112,12 @@ def main() -> None:
         "images": IMAGES,
         "reseeds": RESEEDS,
     }
-    for row in found["rows"]:
+    for row in result["rows"]:
         print(
             f"{row['strata']:8} {row['method']:22} {row['curve']:9} noise {row['noise_ratio']:.3f} bias "
             f"{row['bias_in_standard_errors']:+.3f} coverage {row['coverage']:.3f} coarse {row['coarse_bias']:+.4f}"
         )
-    write_json(out, {"parameters": chosen | {"coverage_reseeds": COVERAGE_RESEEDS, "coarse": COARSE}, **found})
+    write_json(out, {"parameters": chosen | {"coverage_reseeds": COVERAGE_RESEEDS, "coarse": COARSE}, **result})
 
 
 if __name__ == "__main__":

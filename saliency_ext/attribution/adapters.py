@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, dtype_name, require_choice, require_tensor
-from ..models.modules import modules_behind
+from ..models._modules import modules_behind
 from ..protocols import Forward, MethodInfo
+from ._preserve_model_state import preserved
 from .base import CHANNELS, Method, reduce_channels
-from .preserve import preserved
 
 _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -72,8 +72,8 @@ def as_method(
         require_choice(function, "channels", channels, CHANNELS)
     called = name if name is not None else getattr(thing, "__name__", type(thing).__name__)
     explain = (lambda inputs, classes: attribute(inputs, target=classes)) if callable(attribute) else thing
-    found = model if model is not None else _model_behind(thing)
-    return ForeignMethod(explain, called, channels, found, wants_gradients=callable(attribute), max_batch=max_batch)
+    result = model if model is not None else _model_behind(thing)
+    return ForeignMethod(explain, called, channels, result, wants_gradients=callable(attribute), max_batch=max_batch)
 
 
 class ForeignMethod(Method):
@@ -108,7 +108,9 @@ class ForeignMethod(Method):
 
     def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
         parts = zip(torch.split(inputs, self.max_batch), torch.split(classes, self.max_batch), strict=True)
-        return torch.cat([torch.stack([self._maps(images, each) for each in asked.unbind(1)], 1) for images, asked in parts])
+        return torch.cat(
+            [torch.stack([self._maps(images, each) for each in requested.unbind(1)], 1) for images, requested in parts]
+        )
 
     def _maps(self, images: Tensor, classes: Tensor) -> Tensor:
         """(n, H, W) for one target of each image."""
@@ -151,5 +153,5 @@ def _no_model(name: str, inputs: Tensor) -> Tensor:
 def _model_behind(thing: Any) -> Forward | None:
     """The model of an object, or of the object that a method belongs to, if it can be found."""
     owners = (thing, getattr(thing, "__self__", None))
-    found = [getattr(owner, attribute, None) for owner in owners for attribute in ("forward_func", "model")]
-    return next((each for each in found if callable(each)), None)
+    result = [getattr(owner, attribute, None) for owner in owners for attribute in ("forward_func", "model")]
+    return next((each for each in result if callable(each)), None)

@@ -17,12 +17,12 @@ from ..checks import (
     require_shape,
     require_tensor,
 )
-from ..finite import finite_rows, with_zeros
-from ..models.modes import without_autocast
+from ..models.eval_mode import without_autocast
 from ..models.precision import full_dtype
-from ..models.targets import Target, asked_classes
+from ..models.targets import Target, requested_classes
+from ..nonfinite import finite_rows, with_zeros
 from ..ops.rank import checked_sample_ids
-from ..probing import Engine
+from ..perturbation import Engine
 from ..protocols import Forward, MethodInfo
 
 CHANNELS = ("sum", "abs_sum", "max", "max_abs")
@@ -91,7 +91,7 @@ class Method(ABC):
         # Zeros in place of an image that is not finite, so that it cannot reach the others.
         shown = with_zeros(images.detach(), good).to(self._dtype(images))
         with without_autocast():
-            classes = asked_classes(target, len(images), lambda: self._engine(pad=False).logits(shown)).to(images.device)
+            classes = requested_classes(target, len(images), lambda: self._engine(pad=False).logits(shown)).to(images.device)
             if classes.numel() and int(classes.min()) < 0:
                 bad_value(name, "target", ">= 0", int(classes.min()))
             several = classes.ndim == 2

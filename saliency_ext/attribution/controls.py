@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .. import streams
+from .. import rng_streams
 from ..checks import require_integer, require_ndim, require_tensor
-from ..models.targets import Target, asked_classes
+from ..models.targets import Target, requested_classes
 from ..ops import philox_uniform
 from ..protocols import MethodInfo
 from .base import Method
@@ -33,9 +33,9 @@ class Control(Method):
             name = type(self).__name__
             images = require_tensor(name, "inputs", inputs)
             require_ndim(name, "inputs", images, "(N, C, H, W)")
-            asked = target.removeprefix("top-")
-            equal = images.new_zeros(len(images), int(asked) if asked.isdecimal() else 1)
-            target = asked_classes(target, len(images), lambda: equal)
+            requested = target.removeprefix("top-")
+            equal = images.new_zeros(len(images), int(requested) if requested.isdecimal() else 1)
+            target = requested_classes(target, len(images), lambda: equal)
         return super().__call__(inputs, target, sample_ids=sample_ids)
 
     def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class RandomControl(Control):
         self.seed = require_integer("RandomControl", "seed", seed, 0, 2**63 - 1)
 
     def _map(self, inputs: Tensor, sample_ids: Tensor) -> Tensor:
-        noise = philox_uniform((1, *inputs.shape[2:]), sample_ids, seed=self.seed, stream=streams.CONTROL)
+        noise = philox_uniform((1, *inputs.shape[2:]), sample_ids, seed=self.seed, stream=rng_streams.CONTROL)
         return noise[:, 0].to(inputs.dtype)
 
 

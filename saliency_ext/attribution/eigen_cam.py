@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type
-from ..finite import finite_rows, with_zeros
 from ..models.layers import Layer, TargetLayer
 from ..models.tokens import Grid
+from ..nonfinite import finite_rows, with_zeros
 from ..protocols import Forward, MethodInfo
-from .cam import CamMethod
+from ._cam import CamMethod
 
 _EVEN = 1e-6  # below this share of its possible value, a sum over channels decides no sign
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .. import streams
+from .. import rng_streams
 from ..checks import require_integer
 from ..infill import OtherImage
 from ..ops import philox_uniform
@@ -44,8 +44,8 @@ class ExpectedGradients(SampledGradientMethod):
     Example:
         >>> import torch
         >>> linear = lambda x: (x * torch.tensor([1.0, -2.0])).sum((1, 2, 3))[:, None]
-        >>> bank = torch.tensor([[[[0.0, 1.0]]]])
-        >>> ExpectedGradients(linear, bank, samples=8)(torch.tensor([[[[3.0, 2.0]]]]), 0)
+        >>> reference_images = torch.tensor([[[[0.0, 1.0]]]])
+        >>> ExpectedGradients(linear, reference_images, samples=8)(torch.tensor([[[[3.0, 2.0]]]]), 0)
         tensor([[[ 3., -2.]]])
 
     References:
@@ -58,7 +58,7 @@ class ExpectedGradients(SampledGradientMethod):
     def __init__(
         self,
         model: Forward,
-        bank: Tensor,
+        reference_images: Tensor,
         *,
         samples: int = 200,
         seed: int = 0,
@@ -68,7 +68,7 @@ class ExpectedGradients(SampledGradientMethod):
     ) -> None:
         super().__init__(model, channels=channels, score=score, max_batch=max_batch)
         require_integer(type(self).__name__, "samples", samples, 1, MOST_SAMPLES)
-        self.references = OtherImage(bank, seed)
+        self.references = OtherImage(reference_images, seed)
         self.samples = samples
 
     def _attribution(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class ExpectedGradients(SampledGradientMethod):
     def _pairs(self, inputs: Tensor, sample_ids: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Per sample: x - x_k, and the point between them. Words 0 and 1 of a draw choose the image, word 2 is alpha."""
         for k in range(self.samples):
-            stream = streams.REFERENCE + k
+            stream = rng_streams.REFERENCE + k
             reference = self.references.fill(inputs, sample_ids, stream)
             words = philox_uniform((1, 1, 3), sample_ids, seed=self.references.seed, stream=stream)
             yield inputs - reference, torch.lerp(reference, inputs, words[..., 2:].to(inputs.dtype))

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer, require_number
 from ..models.gradients import differentiable, leaf
-from ..models.outputs import model_logits
+from ..models.logits import model_logits
 from ..ops import gaussian_blur, smooth_maximum, topk_mask
 from ..protocols import Forward, MethodInfo
-from .blur_pyramid import BlurPyramid, Fade
-from .mask_descent import model_gradient
+from ._blur_pyramid import BlurPyramid, Fade
+from ._mask_descent import model_gradient
 from .mask_method import MaskMethod, Objective, OptimisedMasks, outcome
 
 MODES = ("preserve", "delete", "dual")
@@ -183,10 +183,10 @@ class ExtremalPerturbation(MaskMethod):
             def loss(logits: Tensor, sign: float = sign) -> Tensor:
                 return -sign * self._scores(logits, problem.classes).view(len(masks), -1).sum(1)
 
-            def ask(inputs: Tensor) -> Tensor:
+            def request(inputs: Tensor) -> Tensor:
                 return model_logits(self.model, inputs.clone())
 
-            losses, gradient = model_gradient(type(self).__name__, ask, images, problem.classes, loss, check)
+            losses, gradient = model_gradient(type(self).__name__, request, images, problem.classes, loss, check)
             if mirror:
                 gradient = gradient.flip(-1)
             slopes += sign * (gradient * by_mask).sum(1).view(masks.shape)
@@ -194,8 +194,8 @@ class ExtremalPerturbation(MaskMethod):
         return total, slopes
 
     def _scores(self, logits: Tensor, classes: Tensor) -> Tensor:
-        asked = classes.repeat_interleave(len(self.areas))[:, None]
-        own = logits.gather(1, asked)[:, 0]
+        requested = classes.repeat_interleave(len(self.areas))[:, None]
+        own = logits.gather(1, requested)[:, 0]
         if self.reward == "logit" or logits.shape[1] == 1:
             return own
-        return own - logits.scatter(1, asked, float("-inf")).amax(1)
+        return own - logits.scatter(1, requested, float("-inf")).amax(1)

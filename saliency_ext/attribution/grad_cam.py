@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value, require_choice
+from ..models._gap_head import gap_head, head_gradients
 from ..models.layers import Layer, TargetLayer
-from ..models.pooled_head import head_gradients, pooled_head
 from ..models.tokens import Grid
 from ..protocols import Forward, MethodInfo
-from .cam import GradientCam, weighted_sum
+from ._cam import GradientCam, weighted_sum
 
 CLOSED_FORMS = ("auto", "always", "never")
 
@@ -98,7 +98,7 @@ class GradCAM(GradientCam):
 
     def _closed(self, maps: Tensor, logits: Tensor, classes: Tensor) -> Tensor | None:
         """Weights (n, T, C) in closed form, or None where the logits do not fit."""
-        head = pooled_head(self.model, maps, logits)
+        head = gap_head(self.model, maps, logits)
         return None if head is None else head_gradients(head, classes.to(maps.device), maps.shape[2] * maps.shape[3])
 
     def _proving(self, inputs: Tensor, classes: Tensor, target: TargetLayer) -> Tensor:

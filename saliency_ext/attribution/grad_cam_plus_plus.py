@@ -8,7 +8,7 @@ from torch import Tensor
 from ..models.layers import Layer
 from ..models.tokens import Grid
 from ..protocols import Forward, MethodInfo
-from .cam import GradientCam, weighted_sum
+from ._cam import GradientCam, weighted_sum
 
 
 class GradCAMPlusPlus(GradientCam):

@@ -41,7 +41,7 @@ class GradientMethod(Method):
         """Gradients (N, T, C, H, W), in forwards of at most max_batch images."""
         name = type(self).__name__
         parts = zip(torch.split(inputs, self.max_batch), torch.split(classes, self.max_batch), strict=True)
-        return torch.cat([input_gradients(name, self.model, images, asked, self.score)[1] for images, asked in parts])
+        return torch.cat([input_gradients(name, self.model, images, requested, self.score)[1] for images, requested in parts])
 
     def _reduced(self, attribution: Tensor) -> Tensor:
         return reduce_channels(type(self).__name__, attribution, self.channels)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer, require_tensor
 from ..models.targets import Target
-from ..ops.arguments import rendering
+from ..ops._arguments import rendering
 from ..protocols import Forward, Infill, MaskedInfill, MethodInfo
 from .sampled_gradients import SampledGradientMethod
 
@@ -98,9 +98,9 @@ class IntegratedGradients(SampledGradientMethod):
             Costs one point more per baseline draw, and one for the image.
         """
         gaps: list[Tensor] = []
-        asking = copy.copy(self)
-        asking._gaps = gaps
-        saliency = asking(inputs, target, sample_ids=sample_ids)
+        requesting = copy.copy(self)
+        requesting._gaps = gaps
+        saliency = requesting(inputs, target, sample_ids=sample_ids)
         shape = saliency.shape[:-2]
         return saliency, torch.cat(gaps).to(saliency.dtype).view(shape) if gaps else saliency.new_zeros(shape)
 

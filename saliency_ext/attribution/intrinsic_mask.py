@@ -6,15 +6,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .. import streams
+from .. import rng_streams
 from ..checks import bad_value, require_choice, require_integer, require_number
 from ..infill import OtherImage
 from ..models import evaluation_mode
-from ..models.outputs import model_logits
+from ..models.logits import model_logits
 from ..models.targets import check_classes
 from ..ops import MaskRule, Resizing
 from ..protocols import Forward, MethodInfo
-from .mask_descent import Draws, descend
+from ._mask_descent import Draws, descend
 from .mask_method import MaskMethod, Objective, OptimisedMasks, outcome
 
 LOSSES = ("prob_ce", "nll", "abs")
@@ -81,7 +81,7 @@ class IntrinsicMask(MaskMethod):
     def __init__(
         self,
         model: Forward,
-        bank: Tensor,
+        reference_images: Tensor,
         *,
         steps: int = 500,
         infills: int = 4,
@@ -98,7 +98,7 @@ class IntrinsicMask(MaskMethod):
     ) -> None:
         super().__init__(model, max_batch=max_batch)
         name = type(self).__name__
-        self.references = OtherImage(bank, seed)
+        self.references = OtherImage(reference_images, seed)
         self.steps = require_integer(name, "steps", steps, 1, 2**26)
         self.infills = require_integer(name, "infills", infills, 1, 2**16)
         self.scale = require_integer(name, "scale", scale, 1, 2**31 - 1)
@@ -115,7 +115,7 @@ class IntrinsicMask(MaskMethod):
             bad_value(name, "labels", "to be distinct classes, at least one", self.labels)
 
     @classmethod
-    def preset(cls, name: str, model: Forward, bank: Tensor, **changes: Any) -> "IntrinsicMask":
+    def preset(cls, name: str, model: Forward, reference_images: Tensor, **changes: Any) -> "IntrinsicMask":
         """The choices of the published code, by name; `changes` are arguments of `IntrinsicMask` that differ from them.
 
         "gupta2022": its ImageNet script: 2000 steps, 10 infills, 4 pixels per cell, sums weighted 2e-5 (area) and 0.01
@@ -123,7 +123,7 @@ class IntrinsicMask(MaskMethod):
         comparison of its study. Random numbers are ours, not those of the code.
         """
         require_choice("IntrinsicMask.preset", "name", name, tuple(PRESETS))
-        return cls(model, bank, **(PRESETS[name] | changes))
+        return cls(model, reference_images, **(PRESETS[name] | changes))
 
     @property
     def inputs_per_row(self) -> int:
@@ -134,9 +134,14 @@ class IntrinsicMask(MaskMethod):
         images, (height, width) = problem.images, problem.images.shape[2:]
         name, rows = type(self).__name__, len(problem.images)
         wanted = self._position(problem.classes)
-        bank = self.references.bank.to(images)
-        if bank.shape[1:] != images.shape[1:]:
-            bad_value(name, "bank", f"of the inputs' shape (M, {', '.join(map(str, images.shape[1:]))})", tuple(bank.shape))
+        reference_images = self.references.reference_images.to(images)
+        if reference_images.shape[1:] != images.shape[1:]:
+            bad_value(
+                name,
+                "reference_images",
+                f"of the inputs' shape (M, {', '.join(map(str, images.shape[1:]))})",
+                tuple(reference_images.shape),
+            )
         scale = 1.0 if self.reduction == "sum" else 1.0 / (height * width)
         rule = MaskRule(area=self.area * scale, variation=self.variation * scale, rate=self.rate)
         resizing = Resizing.bilinear((height, width), self.scale, dtype=images.dtype, device=images.device)
@@ -144,11 +149,11 @@ class IntrinsicMask(MaskMethod):
             name,
             self.model,
             images,
-            bank,
+            reference_images,
             problem.classes,
             images.new_zeros(rows, self.planes, resizing.down.shape[0], resizing.across.shape[0]),
             (height, width),
-            places=self._places(problem.sample_ids, len(bank)),
+            places=self._places(problem.sample_ids, len(reference_images)),
             loss=self._loss(problem, wanted),
             resizing=resizing,
             rule=rule,
@@ -176,7 +181,7 @@ class IntrinsicMask(MaskMethod):
             zero = torch.zeros_like(chosen)
             return torch.stack([rows.expand_as(chosen), chosen, zero, zero], -1)
 
-        return Draws(sample_ids, 2, self.infills, self.seed, streams.MASK_INFILL, made)
+        return Draws(sample_ids, 2, self.infills, self.seed, rng_streams.MASK_INFILL, made)
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         chosen = logits if self.labels is None else logits[..., list(self.labels)]

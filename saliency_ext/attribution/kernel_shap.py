@@ -9,8 +9,8 @@ from torch import Tensor
 from ..checks import bad_value, require_integer
 from ..protocols import Forward, Infill, MethodInfo
 from ..segmentation import Segmenter
-from .least_squares import ridge_solution
-from .segment_method import Group, SegmentMethod
+from ._least_squares import ridge_solution
+from ._segment_method import Group, SegmentMethod
 
 
 class KernelSHAP(SegmentMethod):
@@ -108,18 +108,18 @@ class KernelSHAP(SegmentMethod):
     def _all_there_are(self, count: int) -> bool:
         return count <= self.exact_up_to
 
-    def _asked(self, group: Group) -> Tensor:
+    def _requested(self, group: Group) -> Tensor:
         device, images = group.inputs.device, len(group.inputs)
         exact = self._all_there_are(group.count)
-        asked = all_coalitions(group.count).to(device).expand(images, -1, -1) if exact else self._drawn(group)
+        requested = all_coalitions(group.count).to(device).expand(images, -1, -1) if exact else self._drawn(group)
         ends = torch.tensor([False, True], device=device)[:, None].expand(images, self.lead, group.count)
-        return torch.cat([ends, asked], 1)
+        return torch.cat([ends, requested], 1)
 
     def _fitted(self, coalitions: Tensor, scores: Tensor) -> Tensor:
-        asked, count = coalitions[self.lead :], coalitions.shape[1]
-        ones = torch.ones(len(asked), dtype=torch.float64)
-        weights = kernel_weights(count)[asked.sum(1) - 1] if self._all_there_are(count) else ones
-        return constrained_values(asked, scores, weights)
+        requested, count = coalitions[self.lead :], coalitions.shape[1]
+        ones = torch.ones(len(requested), dtype=torch.float64)
+        weights = kernel_weights(count)[requested.sum(1) - 1] if self._all_there_are(count) else ones
+        return constrained_values(requested, scores, weights)
 
     def _drawn(self, group: Group) -> Tensor:
         """(N, samples, K): subsets, each followed by its complement."""

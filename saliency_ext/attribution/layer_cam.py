@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..protocols import MethodInfo
-from .cam import GradientCam
+from ._cam import GradientCam
 
 
 class LayerCAM(GradientCam):

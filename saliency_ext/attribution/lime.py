@@ -8,8 +8,8 @@ from torch import Tensor
 from ..checks import require_choice, require_number
 from ..protocols import Forward, Infill, MethodInfo
 from ..segmentation import Segmenter
-from .least_squares import ridge_solution
-from .segment_method import Group, SegmentMethod
+from ._least_squares import ridge_solution
+from ._segment_method import Group, SegmentMethod
 
 KERNELS = ("cosine", "none")
 
@@ -98,7 +98,7 @@ class LIME(SegmentMethod):
         require_choice("LIME", "kernel", kernel, KERNELS)
         self.kernel = kernel
 
-    def _asked(self, group: Group) -> Tensor:
+    def _requested(self, group: Group) -> Tensor:
         coalitions = torch.cat([numbers < 0.5 for numbers in self._uniform(group, self.samples, group.count)], 1)
         coalitions[:, 0] = True
         return coalitions

@@ -44,8 +44,8 @@ class OptimisedMasks:
         def named(codes: Any) -> Any:
             return [named(code) for code in codes] if isinstance(codes, list) else STATUSES[codes]
 
-        found: list[Any] = named(self.status.tolist())
-        return found
+        result: list[Any] = named(self.status.tolist())
+        return result
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,15 @@ class MaskMethod(Method):
 
     def masks(self, inputs: Tensor, target: Target, *, sample_ids: Tensor | None = None) -> OptimisedMasks:
         """The maps, with what is known of their optimisation. Arguments: as in a call."""
-        found: list[OptimisedMasks] = []
+        result: list[OptimisedMasks] = []
         recording = copy.copy(self)
-        recording._record = found.append
+        recording._record = result.append
         saliency = recording(inputs, target, sample_ids=sample_ids)
         lead = saliency.shape[:-2]
-        if not found:
+        if not result:
             codes = torch.zeros(lead, dtype=torch.int64)
             return OptimisedMasks(saliency, codes, codes.double(), codes.double(), torch.zeros(*lead, 1, dtype=torch.float64))
-        (whole,) = found
+        (whole,) = result
         parts = {field.name: getattr(whole, field.name) for field in fields(whole)}
         return OptimisedMasks(**{name: part.view(*lead, *part.shape[1:]) for name, part in parts.items()})
 

@@ -7,15 +7,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from .. import streams
+from .. import rng_streams
 from ..checks import bad_type, bad_value, require_choice, require_integer, require_number
 from ..infill import Blur
 from ..models import evaluation_mode
-from ..models.outputs import model_logits
+from ..models.logits import model_logits
 from ..models.score import SCORES, target_scores
 from ..ops import MaskRule, Resizing, gaussian_blur, philox_normal
 from ..protocols import Forward, Infill, MethodInfo
-from .mask_descent import Draws, descend
+from ._mask_descent import Draws, descend
 from .mask_method import MaskMethod, Objective, OptimisedMasks, outcome
 
 MODES = ("deletion", "preservation")
@@ -172,7 +172,7 @@ class MeaningfulPerturbation(MaskMethod):
             return -sign * target_scores(name, logits, problem.classes[:, None], self.score)[:, 0]
 
         def noise(step: int) -> Tensor:
-            drawn = philox_normal(tuple(images.shape[1:]), ids, seed=self.seed, stream=streams.MASK_NOISE + step)
+            drawn = philox_normal(tuple(images.shape[1:]), ids, seed=self.seed, stream=rng_streams.MASK_NOISE + step)
             return drawn.to(images) * self.noise
 
         run = descend(
@@ -205,7 +205,7 @@ class MeaningfulPerturbation(MaskMethod):
             own = rows.expand_as(down)
             return torch.stack([own, own, down, across], -1)
 
-        return Draws(sample_ids, 2, 1, self.seed, streams.MASK_JITTER, made)
+        return Draws(sample_ids, 2, 1, self.seed, rng_streams.MASK_JITTER, made)
 
     def _disc(self, problem: Objective, infill: Tensor, cells: tuple[int, int]) -> Tensor:
         """Cells (R, 1, h, w) of the smallest disc whose deletion leaves 1 % of the score; the largest where none does."""

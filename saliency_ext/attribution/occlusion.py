@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_integer
-from ..probing import BoxMasks
+from ..perturbation import BoxMasks
 from ..protocols import Forward, Infill, MethodInfo
-from .probed import ProbedMethod, separable_sum
+from ._perturbation_method import PerturbationMethod, separable_sum
 
 Size = int | tuple[int, int] | None
 
 
-class Occlusion(ProbedMethod):
+class Occlusion(PerturbationMethod):
     """Saliency as the mean fall of the score over the windows that cover a pixel [Zeiler 2014, Sec. 4.2].
 
     saliency(u) = mean over windows R with u in R of f(inputs) - f(inputs with the pixels of R replaced by infill).
@@ -70,7 +70,7 @@ class Occlusion(ProbedMethod):
         boxes = torch.stack([corner.expand(rows, columns) for corner in corners], -1).view(-1, 4)
         boxes = torch.cat([boxes.new_zeros(1, 4), boxes]).to(inputs.device)  # an empty window: the clean image
         engine = self._engine()
-        parts = [self._answers(engine, BoxMasks(boxes[part]), inputs, classes, sample_ids) for part in self._blocks(len(boxes))]
+        parts = [self._outputs(engine, BoxMasks(boxes[part]), inputs, classes, sample_ids) for part in self._blocks(len(boxes))]
         scores = torch.cat(parts, 2)
         falls = (scores[..., :1] - scores[..., 1:]).view(*classes.shape, rows, columns)
         down, across = (_inside(*edges, size) for edges, size in zip(ends, inputs.shape[2:], strict=True))

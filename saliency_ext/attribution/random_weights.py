@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from ..checks import bad_type, bad_value, require_integer
-from ..models.redrawn import redraw_parameter
+from ..models._reinitialised_weights import redraw_parameter
 from ..protocols import MethodInfo
 from .adapters import as_method
 from .base import Method
@@ -63,7 +63,7 @@ class RandomWeights(Method):
             bad_type(name, "model", "to be a torch.nn.Module", type(model).__name__, "only a module has parameters to draw")
         require_integer(name, "seed", seed, 0, 2**63 - 1)
         self.seed = seed
-        randomised = redrawn_copy(model, seed)
+        randomised = reinitialised_copy(model, seed)
         self.method = as_method(method_factory(randomised))
         if getattr(self.method, "model", None) is model:
             bad_value(name, "method_factory", "to use the model that it is called with", "a method on the given model")
@@ -75,7 +75,7 @@ class RandomWeights(Method):
         return self.method(inputs, classes, sample_ids=sample_ids)
 
 
-def redrawn_copy(model: Module, seed: int) -> Module:
+def reinitialised_copy(model: Module, seed: int) -> Module:
     """A frozen copy in evaluation mode with parameters drawn anew, as `RandomWeights` describes."""
     with torch.inference_mode(False), torch.no_grad():
         # Weights that a hook recomputes in each forward (pruning, weight norm) may belong to a graph, and are copied without it.

@@ -11,14 +11,14 @@ from torch import Tensor
 from ..checks import bad_type, bad_value, require_choice, require_integer
 from ..infill import DatasetMean
 from ..models.targets import Target
-from ..probing import GridMasks
+from ..perturbation import GridMasks
 from ..protocols import Forward, Infill, MethodInfo
-from .growing import EVERY, GROUPS, checked_tolerance, grown, relative_noise
-from .probed import ProbedMethod
-from .rise_accumulate import MaskSums
-from .rise_estimate import WEIGHTINGS, Estimator, MapEstimator
-from .rise_masks import SAMPLINGS, MaskSampler
-from .rise_regression import RegressionEstimator
+from ._adaptive_budget import EVERY, GROUPS, checked_tolerance, grown, relative_noise
+from ._perturbation_method import PerturbationMethod
+from ._rise_accumulate import MaskSums
+from ._rise_estimate import WEIGHTINGS, Estimator, MapEstimator
+from ._rise_masks import SAMPLINGS, MaskSampler
+from ._rise_regression import RegressionEstimator
 
 REGRESSED = "regressed"
 
@@ -48,7 +48,7 @@ class NoiseFloor:
     masks: Tensor
 
 
-class RISE(ProbedMethod):
+class RISE(PerturbationMethod):
     """Saliency as the mean score of random masked inputs that show the pixel [Petsiuk 2018, Eq. 6].
 
     With masks M_i in [0, 1], f_i = f(M_i * inputs + (1 - M_i) * infill), i = 1 .. n:
@@ -193,16 +193,16 @@ class RISE(ProbedMethod):
 
         engine = self._engine()
 
-        def ask(rows: Tensor, part: slice) -> Tensor:
+        def request(rows: Tensor, part: slice) -> Tensor:
             chosen = rows.to(inputs.device)
             masks = GridMasks(grids[part].to(inputs.device), shifts[part].to(inputs.device), self.border)
-            return self._answers(engine, masks, inputs[chosen], classes[chosen], sample_ids[chosen])
+            return self._outputs(engine, masks, inputs[chosen], classes[chosen], sample_ids[chosen])
 
         def noise(_: int, seen: Tensor) -> float:
             return estimator.relative_noise(seen, GROUPS, every)
 
         blocks = self._blocks(self.masks, None if self.tolerance is None else EVERY)
-        scores, used = grown(classes.shape, self.masks, self.tolerance, blocks, ask, noise)
+        scores, used = grown(classes.shape, self.masks, self.tolerance, blocks, request, noise)
         own = [row[:count] for row, count in zip(scores.flatten(0, 1), used.flatten().tolist(), strict=True)]
         if self._record is not None:
             self._record(estimator, own)

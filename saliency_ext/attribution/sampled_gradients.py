@@ -41,7 +41,7 @@ class SampledGradientMethod(GradientMethod):
 
     def _visit(self, group: Sequence[tuple[Tag, Tensor]], classes: Tensor) -> Iterator[tuple[Tag, Tensor, Tensor]]:
         """One forward for the group; its gradients are let go before those of the next."""
-        visited, asked = torch.cat([point for _, point in group]), classes.repeat(len(group), 1)
-        scores, gradients = input_gradients(type(self).__name__, self.model, visited, asked, self.score)
+        visited, requested = torch.cat([point for _, point in group]), classes.repeat(len(group), 1)
+        scores, gradients = input_gradients(type(self).__name__, self.model, visited, requested, self.score)
         tags = (tag for tag, _ in group)
         yield from zip(tags, torch.split(scores, len(classes)), torch.split(gradients, len(classes)), strict=True)

@@ -9,11 +9,11 @@ from torch import Tensor
 from ..checks import bad_type, require_choice, require_integer
 from ..models.layers import Layer, TargetLayer
 from ..models.tokens import Grid
-from ..probing import DenseMasks, Plan
-from ..probing.answers import SCORES
+from ..perturbation import DenseMasks, Plan
+from ..perturbation.outputs import SCORES
 from ..protocols import Forward, Infill, MaskedInfill, MethodInfo
-from .cam import CamMethod, weighted_sum
-from .channel_masks import ChannelMasks
+from ._cam import CamMethod, weighted_sum
+from ._channel_masks import ChannelMasks
 
 WEIGHTS = ("softmax", "increase", "score")
 
@@ -105,12 +105,14 @@ class ScoreCAM(CamMethod):
     def _weights(self, masks: ChannelMasks, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
         """(n, T, S) float64."""
         plan = Plan()
-        seen = plan.ask(masks, self.infill)
-        nothing = plan.ask(DenseMasks(inputs.new_zeros(1, *inputs.shape[2:])), self.infill) if self.weights == "increase" else []
-        answers = self._engine().run(plan, inputs, classes, sample_ids=sample_ids)
+        seen = plan.request(masks, self.infill)
+        nothing = (
+            plan.request(DenseMasks(inputs.new_zeros(1, *inputs.shape[2:])), self.infill) if self.weights == "increase" else []
+        )
+        outputs = self._engine().run(plan, inputs, classes, sample_ids=sample_ids)
 
         def scores(draws: Sequence[Sequence[Hashable]]) -> Tensor:
-            columns = [answers.mean_score(draws, self.score, t) for t in range(classes.shape[1])]
+            columns = [outputs.mean_score(draws, self.score, t) for t in range(classes.shape[1])]
             return torch.stack(columns, 1).to(inputs.device)
 
         weights = scores(seen)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .. import streams
+from .. import rng_streams
 from ..checks import require_integer, require_number
 from ..ops import philox_normal
 from ..protocols import Forward, MethodInfo
@@ -52,7 +52,7 @@ class NoisyGradientMethod(SampledGradientMethod):
 
         def copies() -> Iterator[tuple[int, Tensor]]:
             for k in range(self.samples):
-                noise = philox_normal(inputs.shape[1:], sample_ids, seed=self.seed, stream=streams.INPUT_NOISE + k)
+                noise = philox_normal(inputs.shape[1:], sample_ids, seed=self.seed, stream=rng_streams.INPUT_NOISE + k)
                 yield k + 1, torch.addcmul(inputs, sigma, noise.to(inputs.dtype))
 
         for k, _, gradients in self._gradients_at(copies(), classes):

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value, require_integer, require_number
-from ..finite import finite_rows, with_zeros
 from ..infill.image_extreme import ImageExtreme
+from ..nonfinite import finite_rows, with_zeros
 from ..protocols import Explainer, Forward, MethodInfo
 from ..segmentation import felzenszwalb
+from ._region_growing import dilated_segments, grow_regions
 from .adapters import as_method
 from .base import Method
 from .integrated_gradients import IntegratedGradients
-from .region_growing import dilated_segments, grow_regions
 
 PUBLISHED_SCALES = (50.0, 100.0, 150.0, 250.0, 500.0, 1200.0)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import saliency_ext
 
-from .outcome import FAILED, Outcome, refuse
+from ._command_result import FAILED, CommandResult, refuse
 
 
-def run(options: argparse.Namespace) -> Outcome:
+def run(options: argparse.Namespace) -> CommandResult:
     """Runs `python -m bench` with the words that follow, in the checkout."""
     checkout = Path(saliency_ext.__file__).resolve().parents[1]
     if not (checkout / "bench" / "__main__.py").is_file():
@@ -19,4 +19,4 @@ def run(options: argparse.Namespace) -> Outcome:
             FAILED,
         )
     done = subprocess.run([sys.executable, "-m", "bench", *options.words], cwd=checkout, check=False)
-    return Outcome("", done.returncode)
+    return CommandResult("", done.returncode)

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import torch
 
-from ..evaluation.fingerprint import differences, listed
-from ..evaluation.intervals import Summary, summarise
 from ..evaluation.results import Results
-from ..evaluation.saved import read_results, read_run, read_table
 from ..metrics.result import MetricResult
 from ..report.data import CONTROL
-from .condition import TOO_FEW, Row, failures, parse_condition
-from .outcome import CONDITION, DONE, MISSING, CommandError, Outcome, refuse
+from ..stats.intervals import Summary, summarise
+from ..study._fingerprint import differences, listed
+from ..study.reader import read_results, read_run, read_table
+from ._command_result import CONDITION, DONE, MISSING, CommandError, CommandResult, refuse
+from ._condition import TOO_FEW, ComparisonRow, failures, parse_condition
 
 
-def run(options: argparse.Namespace) -> Outcome:
+def run(options: argparse.Namespace) -> CommandResult:
     """Compares two finished runs, image by image where they have the same images."""
     conditions = [parse_condition(text) for text in options.fail_if or ()]
     first, second = (_Run.read(folder) for folder in (options.first, options.second))
@@ -28,9 +28,9 @@ def run(options: argparse.Namespace) -> Outcome:
     lines = [_heading(first, second, both), "", _table(rows)]
     lines += _only(first, second)
     failed, missing = failures(conditions, rows)
-    for heading, found in (("Failed:", failed), ("Values are missing, so this cannot be judged:", missing)):
-        lines += ["", heading, *(f"  {line}" for line in found)] if found else []
-    return Outcome("\n".join(lines), CONDITION if failed else MISSING if missing else DONE)
+    for heading, result in (("Failed:", failed), ("Values are missing, so this cannot be judged:", missing)):
+        lines += ["", heading, *(f"  {line}" for line in result)] if result else []
+    return CommandResult("\n".join(lines), CONDITION if failed else MISSING if missing else DONE)
 
 
 def _only(first: "_Run", second: "_Run") -> list[str]:
@@ -80,14 +80,14 @@ def _row(
     second: MetricResult,
     both: tuple[torch.Tensor, torch.Tensor],
     control: bool,
-) -> Row:
+) -> ComparisonRow:
     a, b = first.values[both[0]], second.values[both[1]]
     valid = first.valid[both[0]] & second.valid[both[1]]
     change = summarise((b - a)[valid], len(a))
     means = [float(values[valid].mean()) if bool(valid.any()) else float("nan") for values in (a, b)]
     numbers = {"first": means[0], "second": means[1], "change": change.mean, "change_low": change.low, "change_high": change.high}
     lost = int((first.valid[both[0]] & ~second.valid[both[1]]).sum())
-    return Row(name, metric, numbers, _verdict(change, first.info.sign), control, lost)
+    return ComparisonRow(name, metric, numbers, _verdict(change, first.info.sign), control, lost)
 
 
 def _verdict(change: Summary, sign: int) -> str:
@@ -112,14 +112,14 @@ def _heading(first: _Run, second: _Run, both: tuple[torch.Tensor, torch.Tensor])
 
 def _stop(run: _Run) -> str:
     """What a reader must know of a run that stopped early; "" of any other."""
-    found = run.results.stopped
-    if found is None or not found.early:
+    result = run.results.stopped
+    if result is None or not result.early:
         return ""
-    text = f"{run.folder} stopped after {found.images} of {found.population} images, a random sample of them."
-    return text if found.metric is None else f"{text} Its values decided when: intervals do not allow for that."
+    text = f"{run.folder} stopped after {result.images} of {result.population} images, a random sample of them."
+    return text if result.metric is None else f"{text} Its values decided when: intervals do not allow for that."
 
 
-def _table(rows: list[Row]) -> str:
+def _table(rows: list[ComparisonRow]) -> str:
     wide = max(len(row.map) for row in rows), max(len(row.metric) for row in rows)
     lines = [
         f"{'map':<{wide[0]}}  {'metric':<{wide[1]}}  {'first':>8}  {'second':>8}  {'change':>8}  {'95 % interval':<20}  verdict"

@@ -5,41 +5,41 @@ from pathlib import Path
 
 import torch
 
+from .._atomic_io import write_whole
 from ..disambiguation import PairFinder, Proof, SegmentAnything, preset, read_proof, verify, write_proof
-from ..evaluation.files import write_whole
 from ..report import PairExample, write_pairs
-from ..report.pairs import region_picture, statements, strength
-from ..report.pictures import legible, png
-from ..report.sheet import with_texts, wrapped
-from .asked import asked_model
-from .choices import INFILLS, make_infill
+from ..report._contact_sheet import with_texts, wrapped
+from ..report._pairs import region_picture, statements, strength
+from ..report._pictures import legible, png
+from ._checked_model import checked_model
+from ._choices import INFILLS, make_infill
+from ._command_result import CONDITION, CommandResult, refuse
+from ._models import CommandModel
+from ._output_paths import folder_place, writing
+from ._preprocessing import seen
+from ._segmenters import requested_segments
+from ._shared_options import BATCH
 from .evaluate import label
 from .explain import read_image
-from .models import LoadedModel
-from .outcome import CONDITION, Outcome, refuse
-from .preprocessing import seen
-from .segmenters import asked_segments
-from .shared import BATCH
-from .written import folder_place, writing
 
 PAGE = "index.html"
 _GAP, _LINE = 8, 20  # pixels between the pictures of a proof, and of a line of text below
 
 
-def run(options: argparse.Namespace) -> Outcome:
+def run(options: argparse.Namespace) -> CommandResult:
     """Writes a proof and a picture for each pair that is settled and a page of all, and prints a table."""
-    model = asked_model(options)
+    model = checked_model(options)
     name, inputs = read_image(options.image, model, options.seed)
     infills = [make_infill(each, model.preprocessing, options.seed) for each in dict.fromkeys([options.infill, *options.others])]
     choices = preset(options.rules) | {"infill": infills[0], "others": infills[1:]}
     images = inputs[None].to(model.device)
-    segments, segmenter = asked_segments(options, model)
+    segments, segmenter = requested_segments(options, model)
     out = folder_place("--out", options.out)
     try:
         finder = PairFinder(model.forward, segmenter=segmenter, max_batch=options.max_batch or BATCH, **choices)
         # Of masks the atoms are bounded by dropping masks, not by merging atoms: every mask stays a union of segments.
-        found = segmenter.partition(images, min_pixels=finder.min_pixels) if isinstance(segmenter, SegmentAnything) else None
-        pairs = finder(images, f"top-{options.top}", segments=found)[0]
+        result = segmenter.partition(images, min_pixels=finder.min_pixels) if isinstance(segmenter, SegmentAnything) else None
+        pairs = finder(images, f"top-{options.top}", segments=result)[0]
         names = {each: label(model, each) for pair in pairs for each in pair.labels}
         example = PairExample(name, seen(inputs, model.preprocessing), pairs, names)
         with writing("disambiguate"):
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> Outcome:
         refuse(f"disambiguate: {error}")
     lines = [f"{name}: {len(pairs)} pairs of the top {options.top} labels", *_table(example, files), ""]
     lines.append(f"{finder.masked_inputs} masked inputs in {finder.counters.forwards} forwards, and those of the attribution.")
-    return Outcome("\n".join([*lines, f"Report: {page.resolve()}"]))
+    return CommandResult("\n".join([*lines, f"Report: {page.resolve()}"]))
 
 
 def _write(example: PairExample, proof: Proof, out: Path) -> Path:
@@ -58,7 +58,7 @@ def _write(example: PairExample, proof: Proof, out: Path) -> Path:
     return write_proof(proof, out / f"{stem}.json")
 
 
-def _facts(options: argparse.Namespace, model: LoadedModel, segments: str) -> dict[str, str]:
+def _facts(options: argparse.Namespace, model: CommandModel, segments: str) -> dict[str, str]:
     return {
         "model": model.spec,
         "prepared": str(model.preprocessing),
@@ -70,13 +70,13 @@ def _facts(options: argparse.Namespace, model: LoadedModel, segments: str) -> di
     }
 
 
-def verify_proof(options: argparse.Namespace) -> Outcome:
+def verify_proof(options: argparse.Namespace) -> CommandResult:
     """Checks a proof; exit status 1 where it does not hold."""
-    model = asked_model(options)
+    model = checked_model(options)
     _, inputs = read_image(options.image, model, options.seed)
     try:
         proof = read_proof(Path(options.proof))
-        found = verify(model.forward, inputs.to(model.device), proof)
+        result = verify(model.forward, inputs.to(model.device), proof)
     except (OSError, TypeError, ValueError) as error:
         otherwise = f", or of this one prepared otherwise than here, {model.preprocessing}: say --size, --mean, --std"
         refuse(f"verify: {error}{otherwise if 'expected image' in str(error) else ''}")
@@ -84,9 +84,9 @@ def verify_proof(options: argparse.Namespace) -> Outcome:
     what = {"distinct": "are two things", "shared": "are one thing"}[proof.kind]
     under = ", ".join(each.infill.name for each in proof.shown)
     terms = f"delta {proof.delta:g} %, by redacting at most {100 * proof.area_limit:g} % of it"
-    head = f"{'valid' if found.valid else 'NOT valid'}: to this model {labels} {what} in this picture ({terms})"
-    tail = f"checked under {under} in {found.forwards} forward pass(es)" + ("; robust" if proof.robust and found.valid else "")
-    return Outcome("\n".join([head, *found.reasons, tail]), 0 if found.valid else CONDITION)
+    head = f"{'valid' if result.valid else 'NOT valid'}: to this model {labels} {what} in this picture ({terms})"
+    tail = f"checked under {under} in {result.forwards} forward pass(es)" + ("; robust" if proof.robust and result.valid else "")
+    return CommandResult("\n".join([head, *result.reasons, tail]), 0 if result.valid else CONDITION)
 
 
 def picture(example: PairExample, proof: Proof) -> torch.Tensor:
@@ -102,7 +102,7 @@ def picture(example: PairExample, proof: Proof) -> torch.Tensor:
 
 def _table(example: PairExample, files: dict[int, Path]) -> list[str]:
     """Settled pairs with what shows it, then the undecided ones; those that were not judged share a line."""
-    settled: list[str] = []
+    converged: list[str] = []
     open_: list[str] = []
     idle: dict[str, list[str]] = {}
     for pair in example.pairs:
@@ -112,6 +112,10 @@ def _table(example: PairExample, files: dict[int, Path]) -> list[str]:
         elif not pair.proofs:
             open_.append(f"  {names}: undecided; {pair.reason}")
         for proof in pair.proofs:
-            settled.append(f"  {names}: {proof.kind} at {proof.delta:g} %, {strength(proof)}")
-            settled += [f"      {line}" for line in (*statements(example, proof), str(files[id(proof)]))]
-    return [*settled, *open_, *(line for reason, names in idle.items() for line in (f"  {reason}:", f"      {'; '.join(names)}"))]
+            converged.append(f"  {names}: {proof.kind} at {proof.delta:g} %, {strength(proof)}")
+            converged += [f"      {line}" for line in (*statements(example, proof), str(files[id(proof)]))]
+    return [
+        *converged,
+        *open_,
+        *(line for reason, names in idle.items() for line in (f"  {reason}:", f"      {'; '.join(names)}")),
+    ]

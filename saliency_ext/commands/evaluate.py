@@ -11,35 +11,35 @@ import torch
 
 from ..attribution import Method
 from ..evaluation.results import Results
-from ..evaluation.study import Study
 from ..report import Example
+from ..report._verdict import told, verdict
 from ..report.from_study import PAGE, study_data
-from ..report.verdict import told, verdict
 from ..report.write import write_page
-from .asked import asked_model
-from .choices import chosen_metrics, make_infill
-from .data import Data, load_data
-from .extras import RUN, require_packages
-from .extras import TESTBED as TESTBED_PACKAGES
-from .methods import Sampling, chosen_methods
-from .models import TESTBED, LoadedModel
-from .outcome import FAILED, INTERRUPTED, USAGE, CommandError, Outcome, in_one_line, raised_in, refuse
-from .preprocessing import seen
-from .progress import ProgressLine
-from .shared import BATCH, Shared
-from .stopping import stop_rule
-from .torchrun import place_among_all
-from .written import reason, writing
+from ..study.study import Study
+from ._checked_model import checked_model
+from ._choices import chosen_metrics, make_infill
+from ._command_result import FAILED, INTERRUPTED, USAGE, CommandError, CommandResult, in_one_line, raised_in, refuse
+from ._data import Data, load_data
+from ._methods import Sampling, chosen_methods
+from ._models import TESTBED, CommandModel
+from ._output_paths import reason, writing
+from ._preprocessing import seen
+from ._progress import ProgressLine
+from ._required_packages import RUN, require_packages
+from ._required_packages import TESTBED as TESTBED_PACKAGES
+from ._shared_options import BATCH, SharedOptions
+from ._stopping import stop_rule
+from ._torchrun import place_among_all
 
 
-def run(options: argparse.Namespace) -> Outcome:
+def run(options: argparse.Namespace) -> CommandResult:
     """Runs the study, or goes on with it, and writes the report."""
     require_packages("evaluate", (*RUN, *TESTBED_PACKAGES) if options.model.startswith(TESTBED) else RUN)
-    model = asked_model(options)
+    model = checked_model(options)
     data = load_data(options.data, model, limit=options.limit, target=options.target, seed=options.seed)
     infill = make_infill(options.infill, model.preprocessing, options.seed)
-    shared = Shared(infill, options.steps, options.score, options.seed, options.max_batch or BATCH)
-    sampling = Sampling(options.samples, data.bank)
+    shared = SharedOptions(infill, options.steps, options.score, options.seed, options.max_batch or BATCH)
+    sampling = Sampling(options.samples, data.reference_images)
     methods = chosen_methods(options.methods, model, shared, controls=not options.no_controls, sampling=sampling)
     metrics = chosen_metrics(options.metrics, data, model.preprocessing, shared)
     place = place_among_all()
@@ -47,17 +47,17 @@ def run(options: argparse.Namespace) -> Outcome:
     line = ProgressLine(sys.stderr) if first and not options.quiet else None
     results = _studied(options, model, data, methods, metrics, line, place)
     if not first:
-        return Outcome("")
+        return CommandResult("")
     examples = _examples(options.pictures, model, data, methods)
     shown = study_data(options.out, facts=_facts(options, model, data), examples=examples)
     with writing("evaluate", f"The results are kept in {options.out}. {_again('mend that, then ')}"):
         page = write_page(shown, Path(options.out) / PAGE)
-    return Outcome(f"{results}\n\n{told(verdict(shown))}\n\nReport: {page.resolve()}")
+    return CommandResult(f"{results}\n\n{told(verdict(shown))}\n\nReport: {page.resolve()}")
 
 
 def _studied(
     options: argparse.Namespace,
-    model: LoadedModel,
+    model: CommandModel,
     data: Data,
     methods: Mapping[str, Method],
     metrics: list[Any],
@@ -119,12 +119,12 @@ def _again(first: str) -> str:
     return f"To go on, {first}give the same command again with --resume: finished chunks are not evaluated again."
 
 
-def _examples(count: int, model: LoadedModel, data: Data, methods: Mapping[str, Method]) -> list[Example]:
+def _examples(count: int, model: CommandModel, data: Data, methods: Mapping[str, Method]) -> list[Example]:
     """The first images that can be read, with every map; a map that fails is left out."""
-    found: list[Example] = []
+    result: list[Example] = []
     place = model.device
     for index in range(len(data.samples)):
-        if len(found) == count:
+        if len(result) == count:
             break
         try:
             item = data.samples[index]
@@ -144,16 +144,16 @@ def _examples(count: int, model: LoadedModel, data: Data, methods: Mapping[str, 
                     continue
         said = "" if predicted == target else f"; the model says {label(model, predicted)}"
         caption = f"{data.names[index]}. Explained: {label(model, target)}{said}"
-        found.append(Example(caption, seen(item["image"], model.preprocessing), maps))
-    return found
+        result.append(Example(caption, seen(item["image"], model.preprocessing), maps))
+    return result
 
 
-def label(model: LoadedModel, number: int) -> str:
+def label(model: CommandModel, number: int) -> str:
     """A class by its name, or its number."""
     return model.labels[number] if model.labels and number < len(model.labels) else f"class {number}"
 
 
-def _facts(options: argparse.Namespace, model: LoadedModel, data: Data) -> dict[str, str]:
+def _facts(options: argparse.Namespace, model: CommandModel, data: Data) -> dict[str, str]:
     return {
         "model": model.spec,
         "images": data.about,
@@ -173,9 +173,9 @@ def memory(text: str) -> int:
     units = {"K": 2**10, "M": 2**20, "G": 2**30}
     number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
     try:
-        found = int(float(number) * unit)
+        result = int(float(number) * unit)
     except (ValueError, OverflowError):
-        found = 0
-    if found < 1:
+        result = 0
+    if result < 1:
         refuse(f"--memory-budget: expected bytes, such as 512M or 2G, got {text!r}")
-    return found
+    return result

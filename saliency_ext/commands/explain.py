@@ -6,34 +6,34 @@ from pathlib import Path
 
 import torch
 
-from ..evaluation.files import write_whole
+from .._atomic_io import write_whole
 from ..report import Example
-from ..report.sheet import contact_sheet
-from ..testbed.recipe import Recipe
+from ..report._contact_sheet import contact_sheet
+from ..testbed.scene_config import SceneConfig
 from ..testbed.scenes import make_scenes
-from .asked import asked_model
-from .choices import make_infill
-from .data import BANK, picture_bank
+from ._checked_model import checked_model
+from ._choices import make_infill
+from ._command_result import FAILED, CommandResult, class_index, in_one_line, refuse
+from ._data import REFERENCE_IMAGES, picture_reference_images
+from ._methods import METHODS, Sampling, chosen_methods
+from ._models import TESTBED, CommandModel
+from ._output_paths import file_place, writing
+from ._preprocessing import read_inputs, seen
+from ._required_packages import TESTBED as TESTBED_PACKAGES
+from ._required_packages import require_packages
+from ._shared_options import BATCH, SharedOptions
 from .evaluate import label
-from .extras import TESTBED as TESTBED_PACKAGES
-from .extras import require_packages
-from .methods import METHODS, Sampling, chosen_methods
-from .models import TESTBED, LoadedModel
-from .outcome import FAILED, Outcome, class_index, in_one_line, refuse
-from .preprocessing import read_inputs, seen
-from .shared import BATCH, Shared
-from .written import file_place, writing
 
 
-def run(options: argparse.Namespace) -> Outcome:
+def run(options: argparse.Namespace) -> CommandResult:
     """Writes the picture."""
     require_packages("explain", ("PIL", *TESTBED_PACKAGES) if options.model.startswith(TESTBED) else ("PIL",))
     out = file_place("--out", options.out)
-    model = asked_model(options)
+    model = checked_model(options)
     name, inputs = read_image(options.image, model, options.seed)
     infill = make_infill(options.infill, model.preprocessing, options.seed)
-    shared = Shared(infill, 20, "probability", options.seed, options.max_batch or BATCH)
-    sampling = Sampling(options.samples, lambda: _bank(options.data, model, options.seed))
+    shared = SharedOptions(infill, 20, "probability", options.seed, options.max_batch or BATCH)
+    sampling = Sampling(options.samples, lambda: _reference_images(options.data, model, options.seed))
     methods = chosen_methods(options.methods, model, shared, controls=False, sampling=sampling)
     images = inputs[None].to(model.device)
     with torch.no_grad():
@@ -56,29 +56,29 @@ def run(options: argparse.Namespace) -> Outcome:
     caption = f"{name}: {label(model, target)}, probability {probabilities[target]:.2f}"
     with writing("explain"):
         write_whole(out, contact_sheet(Example(caption, seen(inputs, model.preprocessing), maps)))
-    return Outcome(f"{caption}\nPrepared: {model.preprocessing}\nMaps of {', '.join(maps)}: {out.resolve()}")
+    return CommandResult(f"{caption}\nPrepared: {model.preprocessing}\nMaps of {', '.join(maps)}: {out.resolve()}")
 
 
-def read_image(path: str | None, model: LoadedModel, seed: int) -> tuple[str, torch.Tensor]:
+def read_image(path: str | None, model: CommandModel, seed: int) -> tuple[str, torch.Tensor]:
     """Name and inputs (3, H, W)."""
     if path is None:
         if not model.spec.startswith(TESTBED):
             refuse("IMAGE: expected the file of an image for a model of your own, got none")
-        return "a testbed scene", make_scenes("test", 1, seed=seed, recipe=Recipe(objects=2)).inputs[0]
+        return "a testbed scene", make_scenes("test", 1, seed=seed, scene_config=SceneConfig(objects=2)).inputs[0]
     try:
         return Path(path).name, read_inputs(path, model.preprocessing)
     except Exception as error:  # Pillow raises many kinds for a file that is no picture
         refuse(f"IMAGE: cannot read {path!r} as a picture: {error}")
 
 
-def _bank(folder: str | None, model: LoadedModel, seed: int) -> torch.Tensor | None:
+def _reference_images(folder: str | None, model: CommandModel, seed: int) -> torch.Tensor | None:
     """Images that stand for the data: a folder's, or training scenes."""
     if folder is not None:
-        return picture_bank(Path(folder).expanduser(), model.preprocessing)
-    return make_scenes("train", BANK, seed=seed).inputs if model.spec.startswith(TESTBED) else None
+        return picture_reference_images(Path(folder).expanduser(), model.preprocessing)
+    return make_scenes("train", REFERENCE_IMAGES, seed=seed).inputs if model.spec.startswith(TESTBED) else None
 
 
-def _target(text: str, probabilities: torch.Tensor, model: LoadedModel) -> int:
+def _target(text: str, probabilities: torch.Tensor, model: CommandModel) -> int:
     if text == "predicted":
         return int(probabilities.argmax())
     if (number := class_index(text, len(probabilities))) is not None:

@@ -3,16 +3,16 @@
 import argparse
 from collections.abc import Iterable
 
-from ..metrics.catalogue import METRICS
 from ..metrics.presets import PRESETS
-from .choices import INFILLS, PRESET, TRUTH
-from .methods import ALL, METHODS
-from .outcome import Outcome
+from ..metrics.registry import METRICS
+from ._choices import INFILLS, PRESET, TRUTH
+from ._command_result import CommandResult
+from ._methods import ALL, METHODS
 
 _NEEDS = {"truth": " (needs known truth)", "method": " (asks the method again)", "": ""}
 
 
-def run(options: argparse.Namespace) -> Outcome:
+def run(options: argparse.Namespace) -> CommandResult:
     """The names, with a line each."""
     methods = ((name, entry.info.cost, entry.summary) for name, entry in METHODS.items())
     metrics = ((name, entry.role, _sentence(entry.meaning) + _NEEDS[entry.needs]) for name, entry in METRICS.items())
@@ -25,16 +25,16 @@ def run(options: argparse.Namespace) -> Outcome:
         _part("INFILLS (--infill): what a removed pixel becomes", infills),
         f"{ALL} in --methods stands for every method, {TRUTH} in --metrics for every metric that needs known truth.\n"
         "NAME_random_weights is a method on a model with random weights.\n"
-        "NAME_own_minus_other is a metric with a truth, on the object that is asked about minus the other one.",
+        "NAME_target_minus_distractor is a metric with a truth, on the object that is asked about minus the other one.",
     ]
-    return Outcome("\n\n".join(parts))
+    return CommandResult("\n\n".join(parts))
 
 
 def _part(title: str, rows: Iterable[tuple[str, str, str]]) -> str:
-    found = list(rows)
-    wide = [max(len(row[column]) for row in found) for column in (0, 1)]
+    result = list(rows)
+    wide = [max(len(row[column]) for row in result) for column in (0, 1)]
     lines = [
-        "  ".join((f"  {name:<{wide[0]}}", *([f"{middle:<{wide[1]}}"] if wide[1] else []), text)) for name, middle, text in found
+        "  ".join((f"  {name:<{wide[0]}}", *([f"{middle:<{wide[1]}}"] if wide[1] else []), text)) for name, middle, text in result
     ]
     return "\n".join([title, *lines])
 

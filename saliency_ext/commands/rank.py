@@ -6,23 +6,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from .._atomic_io import write_whole
 from ..attribution import Method
-from ..evaluation import Ranking, rank_methods
-from ..evaluation.files import write_whole
-from ..evaluation.samples import Reader
-from ..evaluation.team import OtherProcessFailed
-from ..metrics.catalogue import METRICS
 from ..metrics.curve_metric import CurveMetric
-from ..probing import Engine, StratifiedSteps
-from .asked import asked_model
-from .choices import chosen_metrics, make_infill
-from .data import SCENES, Data, load_data
-from .methods import Sampling, chosen_methods
-from .models import LoadedModel
-from .outcome import EXIT_CODES, FAILED, INTERRUPTED, CommandError, Outcome, known, refuse
-from .shared import BATCH, Shared
-from .torchrun import process_group
-from .written import file_place, reason, writing
+from ..metrics.registry import METRICS
+from ..perturbation import Engine, StratifiedSteps
+from ..ranking import rank_methods
+from ..stats import Ranking
+from ..study._process_group import OtherProcessFailed
+from ..study.samples import SampleReader
+from ._checked_model import checked_model
+from ._choices import chosen_metrics, make_infill
+from ._command_result import EXIT_CODES, FAILED, INTERRUPTED, CommandError, CommandResult, known, refuse
+from ._data import SCENES, Data, load_data
+from ._methods import Sampling, chosen_methods
+from ._models import CommandModel
+from ._output_paths import file_place, reason, writing
+from ._shared_options import BATCH, SharedOptions
+from ._torchrun import process_group
 
 STRATA, GRID, COARSE, ROUND = 8, 100, 10, 16
 MANY = 400  # images from which steps are drawn; fewer are soon all looked at, and on a grid that ends every doubt
@@ -85,35 +86,37 @@ def add_rank(
     made.add_argument("--json", metavar="FILE", help="also write all verdicts there")
 
 
-def run(options: argparse.Namespace) -> Outcome:
+def run(options: argparse.Namespace) -> CommandResult:
     """Ranks, and says what it took."""
     known("--metric", [options.metric], METRICS)
-    model = asked_model(options)
+    model = checked_model(options)
     data = load_data(options.data, model, limit=options.limit, target=options.target, seed=options.seed)
     infill = make_infill(options.infill, model.preprocessing, options.seed)
     strata = _strata(options, len(data.samples))
     if options.steps is None:
         options.steps = GRID if strata else COARSE
-    shared = Shared(infill, options.steps, options.score, options.seed, options.max_batch or BATCH)
+    shared = SharedOptions(infill, options.steps, options.score, options.seed, options.max_batch or BATCH)
     (metric,) = chosen_metrics([options.metric], data, model.preprocessing, shared)
-    methods = chosen_methods(options.methods, model, shared, controls=False, sampling=Sampling(options.samples, data.bank))
+    methods = chosen_methods(
+        options.methods, model, shared, controls=False, sampling=Sampling(options.samples, data.reference_images)
+    )
     written = None if options.json is None else file_place("--json", options.json)
     with process_group() as first:
-        found = _ranked(options, model, data, methods, _drawn(metric, options, strata))
+        result = _ranked(options, model, data, methods, _drawn(metric, options, strata))
     if not first:
-        return Outcome("")
+        return CommandResult("")
     if written is not None:
-        content = json.dumps(asdict(found) | {"guarantee": found.guarantee}, indent=1) + "\n"
-        with writing("--json", f"The verdicts are:\n{found}"):
+        content = json.dumps(asdict(result) | {"guarantee": result.guarantee}, indent=1) + "\n"
+        with writing("--json", f"The verdicts are:\n{result}"):
             write_whole(written, content.encode())
-    return Outcome(f"{found}\n{_otherwise(strata, options.steps)}" if isinstance(metric, CurveMetric) else str(found))
+    return CommandResult(f"{result}\n{_otherwise(strata, options.steps)}" if isinstance(metric, CurveMetric) else str(result))
 
 
-def _ranked(options: argparse.Namespace, model: LoadedModel, data: Data, methods: Mapping[str, Method], metric: Any) -> Ranking:
+def _ranked(options: argparse.Namespace, model: CommandModel, data: Data, methods: Mapping[str, Method], metric: Any) -> Ranking:
     place = model.device
     engine = {} if options.max_batch is None else {"max_batch": options.max_batch}
     try:
-        batch = Reader(data.samples).read(0, len(data.samples))
+        batch = SampleReader(data.samples).read(0, len(data.samples))
         target = data.targets(batch)
         further: dict[str, Any] = {}
         if METRICS[options.metric].needs == "truth" and batch.truth is not None:

@@ -9,19 +9,19 @@ import torch
 
 from ..attribution import RISE, Method, Occlusion
 from ..comparison import Findings, hyperparameter_study, infill_study, learn_neutral_image
-from ..evaluation.samples import Batch, Reader
 from ..infill import OtherImage
 from ..protocols import Infill
 from ..report import write_findings
 from ..report.from_study import PAGE
-from .asked import asked_model
-from .choices import INFILLS, make_infill
-from .data import load_data
-from .methods import chosen_methods
-from .models import LoadedModel
-from .outcome import EXIT_CODES, FAILED, CommandError, Outcome, refuse
-from .shared import BATCH, Shared
-from .written import folder_place, reason, writing
+from ..study.samples import SampleBatch, SampleReader
+from ._checked_model import checked_model
+from ._choices import INFILLS, make_infill
+from ._command_result import EXIT_CODES, FAILED, CommandError, CommandResult, refuse
+from ._data import load_data
+from ._methods import chosen_methods
+from ._models import CommandModel
+from ._output_paths import folder_place, reason, writing
+from ._shared_options import BATCH, SharedOptions
 
 IMAGES, MASKS = 32, 400
 LEARNED = "learned"
@@ -43,13 +43,13 @@ again, and goes on with the scores where it was.
 {EXIT_CODES}"""
 
 
-def run(options: argparse.Namespace) -> Outcome:
+def run(options: argparse.Namespace) -> CommandResult:
     """Runs a study on the testbed or on the user's model and images."""
-    model = asked_model(options)
+    model = checked_model(options)
     data = load_data(options.data, model, limit=options.limit, target=options.target, seed=options.seed)
     out = folder_place("--out", options.out)
     try:
-        batch = Reader(data.samples).read(0, len(data.samples))
+        batch = SampleReader(data.samples).read(0, len(data.samples))
         findings = QUESTIONS[options.question](options, model, batch, data.targets(batch))
     except (TypeError, ValueError, ModuleNotFoundError) as error:
         refuse(f"study: {str(error).replace('run(force_new_run=True)', 'another --out')}")
@@ -59,23 +59,23 @@ def run(options: argparse.Namespace) -> Outcome:
         findings.write_tables(out)
         findings.write_json(out / JSON)
         page = write_findings(findings, out / PAGE)
-    return Outcome(f"{findings.told()}\n\nReport: {page.resolve()}")
+    return CommandResult(f"{findings.to_text()}\n\nReport: {page.resolve()}")
 
 
-def _infills(names: Sequence[str], options: argparse.Namespace, model: LoadedModel, batch: Batch) -> dict[str, Infill]:
-    found: dict[str, Infill] = {}
+def _infills(names: Sequence[str], options: argparse.Namespace, model: CommandModel, batch: SampleBatch) -> dict[str, Infill]:
+    result: dict[str, Infill] = {}
     for name in dict.fromkeys(names):
         if name == LEARNED:
             low, high = min(model.preprocessing.colour(0.0)), max(model.preprocessing.colour(1.0))
             start = torch.zeros_like(batch.inputs[0]).to(model.device)
             image = learn_neutral_image(model.forward, start, steps=200, low=low, high=high).image
-            found[name] = OtherImage(image[None], options.seed)
+            result[name] = OtherImage(image[None], options.seed)
         else:
-            found[name] = make_infill(name, model.preprocessing, options.seed)
-    return found
+            result[name] = make_infill(name, model.preprocessing, options.seed)
+    return result
 
 
-def _infill(options: argparse.Namespace, model: LoadedModel, batch: Batch, target: Any) -> Findings:
+def _infill(options: argparse.Namespace, model: CommandModel, batch: SampleBatch, target: Any) -> Findings:
     infills = _infills(options.infills, options, model, batch)
     size, forward = options.max_batch or BATCH, model.forward
     return infill_study(
@@ -93,7 +93,7 @@ def _infill(options: argparse.Namespace, model: LoadedModel, batch: Batch, targe
     )
 
 
-def _hyperparameters(options: argparse.Namespace, model: LoadedModel, batch: Batch, target: Any) -> Findings:
+def _hyperparameters(options: argparse.Namespace, model: CommandModel, batch: SampleBatch, target: Any) -> Findings:
     infill = _infills(options.infills[:1], options, model, batch)[options.infills[0]]
     size, side = options.max_batch or BATCH, min(batch.inputs.shape[2:])
 
@@ -128,13 +128,13 @@ def _hyperparameters(options: argparse.Namespace, model: LoadedModel, batch: Bat
 QUESTIONS: dict[str, Callable[..., Findings]] = {"infill": _infill, "hyperparameters": _hyperparameters}
 
 
-def _common(options: argparse.Namespace, model: LoadedModel, batch: Batch, target: Any) -> dict[str, Any]:
+def _common(options: argparse.Namespace, model: CommandModel, batch: SampleBatch, target: Any) -> dict[str, Any]:
     """What both studies are given."""
     size = options.max_batch or BATCH
     place = model.device
     known = [name for name in options.infills if name in INFILLS]
     infill = make_infill(known[0] if known else "mean", model.preprocessing, options.seed)
-    shared = Shared(infill, options.steps, options.score, options.seed, size)
+    shared = SharedOptions(infill, options.steps, options.score, options.seed, size)
     return {
         "model": model.forward,
         "inputs": batch.inputs.to(place),
@@ -147,7 +147,7 @@ def _common(options: argparse.Namespace, model: LoadedModel, batch: Batch, targe
     }
 
 
-def _facts(options: argparse.Namespace, model: LoadedModel, batch: Batch) -> dict[str, str]:
+def _facts(options: argparse.Namespace, model: CommandModel, batch: SampleBatch) -> dict[str, str]:
     lost = sum(bool(problem) for problem in batch.problems)
     return {
         "model": model.spec,

@@ -10,19 +10,19 @@ from typing import Any
 
 import torch
 
-from ..evaluation.files import write_whole
-from ..evaluation.kendall import agreement
+from .._atomic_io import write_whole
 from ..evaluation.results import Results
-from ..evaluation.saved import read_results, read_run
-from ..metrics.catalogue import OWN_MINUS_OTHER, role_of
-from ..report.standing import can_be_ranked
-from .outcome import CommandError, Outcome, refuse
-from .written import file_place, writing
+from ..metrics.registry import TARGET_MINUS_DISTRACTOR, role_of
+from ..report._ranking_significance import can_be_ranked
+from ..stats.kendall import agreement
+from ..study.reader import read_results, read_run
+from ._command_result import CommandError, CommandResult, refuse
+from ._output_paths import file_place, writing
 
 MARKS = ("<!-- truth:begin -->", "<!-- truth:end -->")
 
 
-def run(options: argparse.Namespace) -> Outcome:
+def run(options: argparse.Namespace) -> CommandResult:
     """Reads a finished run, prints its table, and writes JSON and a README's table if asked to."""
     try:
         results, record = read_results(options.run_folder), read_run(options.run_folder)
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> Outcome:
     if options.readme:
         _rewrite(Path(options.readme), content)
         written.append(f"Written: the table in {options.readme}")
-    return Outcome("\n".join([as_text(content), *(["", *written] if written else [])]))
+    return CommandResult("\n".join([as_text(content), *(["", *written] if written else [])]))
 
 
 def gathered(results: Results, record: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def gathered(results: Results, record: dict[str, Any]) -> dict[str, Any]:
     controls = [name for name in maps if record["about"]["methods"][name]["family"] == "control"]
     methods = [name for name in maps if name not in controls]
     made = record["fingerprint"]
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "library": made["library"],
         "model": made["model"],
         "images": made["data"]["samples"],
@@ -63,7 +63,7 @@ def gathered(results: Results, record: dict[str, Any]) -> dict[str, Any]:
         "steps": {name: made["metrics"][name].get("schedule", {}).get("steps") for name in orders},
         "draws": {name: count for name in methods if (count := _draws(made["methods"][name]))},
         "metrics": orders + truths,
-        "own_minus_other": [name for name in truths if metrics[name].name.endswith(OWN_MINUS_OTHER)],
+        "target_minus_distractor": [name for name in truths if metrics[name].name.endswith(TARGET_MINUS_DISTRACTOR)],
         "maps": {
             name: {"control": name in controls} | {metric: _summary(results, name, metric) for metric in orders + truths}
             for name in methods + controls
@@ -72,22 +72,22 @@ def gathered(results: Results, record: dict[str, Any]) -> dict[str, Any]:
             order: {truth: asdict(agreement(*_ranked(results, methods, order, truth))) for truth in truths} for order in orders
         },
     }
-    plain: dict[str, Any] = _without_nan(found)
+    plain: dict[str, Any] = _without_nan(result)
     return plain
 
 
 def _summary(results: Results, name: str, metric: str) -> dict[str, float]:
-    found = results.summary(name, metric)
-    return {"mean": found.mean, "low": found.low, "high": found.high, "images": found.images}
+    result = results.summary(name, metric)
+    return {"mean": result.mean, "low": result.low, "high": result.high, "images": result.images}
 
 
 def _ranked(results: Results, methods: list[str], *metrics: str) -> tuple[torch.Tensor, ...]:
     """Values (n, M) of the methods that have enough under all metrics, larger = better."""
-    found = {name: [results[name, metric] for metric in metrics] for name in methods}
-    enough = [name for name, rows in found.items() if all(map(can_be_ranked, rows))]
+    result = {name: [results[name, metric] for metric in metrics] for name in methods}
+    enough = [name for name, rows in result.items() if all(map(can_be_ranked, rows))]
     tables = []
     for place in range(len(metrics)):
-        columns = [found[name][place] for name in enough]
+        columns = [result[name][place] for name in enough]
         values = [torch.where(each.valid, each.values.double(), math.nan) * each.info.sign for each in columns]
         tables.append(torch.stack(values, 1) if values else torch.empty(0, 0))
     return tuple(tables)
@@ -126,14 +126,17 @@ def as_markdown(content: dict[str, Any]) -> str:
 
 def _map_rows(content: dict[str, Any]) -> list[list[str]]:
     rows = [["map", *(_heading(metric) for metric in content["metrics"])]]
-    for name, found in content["maps"].items():
-        cells = [_cell(found[metric], metric in content["own_minus_other"], content["images"]) for metric in content["metrics"]]
-        rows.append([f"{name} (control)" if found["control"] else name, *cells])
+    for name, result in content["maps"].items():
+        cells = [
+            _cell(result[metric], metric in content["target_minus_distractor"], content["images"])
+            for metric in content["metrics"]
+        ]
+        rows.append([f"{name} (control)" if result["control"] else name, *cells])
     return rows
 
 
 def _heading(metric: str) -> str:
-    return metric.replace(OWN_MINUS_OTHER, ": own - other").replace("_", " ")
+    return metric.replace(TARGET_MINUS_DISTRACTOR, ": own - other").replace("_", " ")
 
 
 def _cell(found: dict[str, Any], spread: bool, images: int) -> str:
@@ -147,10 +150,10 @@ def _cell(found: dict[str, Any], spread: bool, images: int) -> str:
 def _agreement_rows(content: dict[str, Any]) -> list[list[str]]:
     rows = [["rankings of the methods by", "and by", "Kendall's tau", "methods"]]
     for order, row in content["agreement"].items():
-        for truth, found in row.items():
-            text = "none" if found["tau"] is None else f"{found['tau']:+.2f}"
-            text += "" if found["low"] is None else f" [{found['low']:+.2f}, {found['high']:+.2f}]"
-            rows.append([_heading(order), _heading(truth), text, str(found["methods"])])
+        for truth, result in row.items():
+            text = "none" if result["tau"] is None else f"{result['tau']:+.2f}"
+            text += "" if result["low"] is None else f" [{result['low']:+.2f}, {result['high']:+.2f}]"
+            rows.append([_heading(order), _heading(truth), text, str(result["methods"])])
     return rows
 
 

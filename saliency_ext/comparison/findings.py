@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.files import parquet_bytes, write_whole
-from ..evaluation.intervals import Summary
-from ..evaluation.rows import pyarrow
+from .._atomic_io import parquet_bytes, pyarrow, write_whole
+from ..stats.intervals import Summary
 
 TOO_FEW = "too few images to tell"
 
@@ -27,7 +26,7 @@ class Matrix:
 
 
 @dataclass(frozen=True)
-class Trace:
+class CurveTrace:
     """Curves on shares of [0, 1]: name -> mean, low, high."""
 
     title: str
@@ -45,7 +44,7 @@ class Finding:
     verdict: str
     numbers: Mapping[str, float | Summary] = field(default_factory=dict)
     matrices: Sequence[Matrix] = ()
-    traces: Sequence[Trace] = ()
+    traces: Sequence[CurveTrace] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Findings:
     facts: Mapping[str, str]
     statuses: Sequence[tuple[str, str, int]] = ()
 
-    def told(self) -> str:
+    def to_text(self) -> str:
         """The verdicts as lines of text."""
         return "\n".join(f"{each.question} {each.verdict}" for each in self.findings)
 
@@ -108,11 +107,11 @@ class Findings:
         write_whole(Path(path), (json.dumps(self.to_dict(), indent=1) + "\n").encode())
 
 
-def said(value: float | Summary, digits: int = 2) -> str:
+def format_value(value: float | Summary, digits: int = 2) -> str:
     """A number, or a mean with its interval, as in a sentence.
 
     Example:
-        >>> said(Summary(0.5, 0.25, 0.75, 10, 0)), said(Summary(0.5, float("nan"), float("nan"), 1, 0))
+        >>> format_value(Summary(0.5, 0.25, 0.75, 10, 0)), format_value(Summary(0.5, float("nan"), float("nan"), 1, 0))
         ('0.50 [0.25, 0.75]', '0.50 (no interval: too few images)')
     """
     mean = value.mean if isinstance(value, Summary) else value
@@ -126,11 +125,11 @@ def said(value: float | Summary, digits: int = 2) -> str:
     return f"{text} [{value.low:.{digits}f}, {value.high:.{digits}f}]"
 
 
-def judged(summary: Summary, *, above: str, below: str, neither: str) -> str:
+def verdict_text(summary: Summary, *, above: str, below: str, neither: str) -> str:
     """Which words fit an interval: it lies above 0, below 0, or holds it; without an interval nothing can be told.
 
     Example:
-        >>> judged(Summary(0.5, 0.25, 0.75, 10, 0), above="better", below="worse", neither="not told apart")
+        >>> verdict_text(Summary(0.5, 0.25, 0.75, 10, 0), above="better", below="worse", neither="not distinguishable")
         'better'
     """
     if not math.isfinite(summary.low):

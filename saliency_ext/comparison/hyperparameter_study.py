@@ -9,16 +9,16 @@ from torch import Tensor
 
 from ..attribution.base import Method
 from ..checks import bad_value
-from ..evaluation.intervals import Summary, summarise
 from ..metrics import Fidelity
 from ..models.targets import Target
-from ..probing import EqualFractions
+from ..perturbation import EqualFractions
 from ..protocols import Forward, Infill
-from .agreement import rank_agreement
-from .findings import TOO_FEW, Finding, Findings, judged, said
-from .guarded import guarded
-from .infill_findings import square
-from .material import Material, score_rows, similarity_rows
+from ..stats.agreement import rank_agreement
+from ..stats.intervals import Summary, summarise
+from ._fault_tolerant_infill import fault_tolerant
+from ._infill_findings import square
+from ._study_inputs import StudyInputs, score_rows, similarity_rows
+from .findings import TOO_FEW, Finding, Findings, format_value, verdict_text
 from .similarity import Similarities, pairwise_similarity
 
 _SHOWN = ("spearman", "pearson", "iou_10")
@@ -63,50 +63,53 @@ def hyperparameter_study(
     steps = tuple(dict.fromkeys(steps))
     if not families or len(steps) < 2:
         bad_value("hyperparameter_study", "families and steps", "at least one family, and two numbers of steps", f"{steps}")
-    material = Material.of(model, inputs, target, None, max_batch)
+    study_inputs = StudyInputs.of(model, inputs, target, None, max_batch)
     maps: dict[str, Tensor] = {}
     findings: list[Finding] = []
     rows: list[dict[str, Any]] = []
     for name, variants in families.items():
-        own = {label: material.maps(f"{name}, {label}", method) for label, method in variants.items()}
+        own = {label: study_inputs.maps(f"{name}, {label}", method) for label, method in variants.items()}
         usual = next(iter(variants))
-        repeated = {usual: material.maps(f"{name}, another seed", (again or {})[name])} if name in (again or {}) else None
-        found = pairwise_similarity(own, again=repeated, measures=_SHOWN)
-        findings += [_choice(name, usual, choice, labels, found) for choice, labels in _choices(variants).items()]
-        findings[-1] = _with_matrix(findings[-1], name, found)
-        rows += similarity_rows(name, found)
+        repeated = {usual: study_inputs.maps(f"{name}, another seed", (again or {})[name])} if name in (again or {}) else None
+        result = pairwise_similarity(own, again=repeated, measures=_SHOWN)
+        findings += [_choice(name, usual, choice, labels, result) for choice, labels in _choices(variants).items()]
+        findings[-1] = _with_matrix(findings[-1], name, result)
+        rows += similarity_rows(name, result)
         maps |= {f"{name}, {label}": saliency for label, saliency in own.items()}
-    maps |= {name: material.maps(name, method) for name, method in (others or {}).items()}
-    guard = guarded(infill)
+    maps |= {name: study_inputs.maps(name, method) for name, method in (others or {}).items()}
+    guard = fault_tolerant(infill)
     settings = [f"{count} steps" for count in steps]
     metrics = {
         label: Fidelity(guard, EqualFractions(count), score=score, seed=seed)
         for label, count in zip(settings, steps, strict=True)
     }
-    scores = material.scores(maps, metrics, out)
+    scores = study_inputs.scores(maps, metrics, out)
     findings.append(_steps(scores, settings, list(maps)))
     tables = {"similarity": rows, "scores": score_rows(scores, settings, list(maps))}
-    return Findings("Do hyper-parameters matter?", findings, tables, dict(facts or {}), material.missing())
+    return Findings("Do hyper-parameters matter?", findings, tables, dict(facts or {}), study_inputs.missing())
 
 
 def _choices(variants: Mapping[str, Method]) -> dict[str, list[str]]:
     """Choice -> the variants that change it."""
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for label in list(variants)[1:]:
-        found.setdefault(label.partition(" = ")[0], []).append(label)
-    return found
+        result.setdefault(label.partition(" = ")[0], []).append(label)
+    return result
 
 
 def _choice(name: str, usual: str, choice: str, labels: list[str], found: Similarities) -> Finding:
     """One choice: each variant against the usual map."""
     near = {label: found.summary("spearman", [(usual, label)]) for label in labels}
     floor, chance = found.reference("spearman", "noise_floor"), found.reference("spearman", "chance", [usual])
-    listed = "; ".join(f"{said(value)} at {label}" for label, value in near.items())
+    listed = "; ".join(f"{format_value(value)} at {label}" for label, value in near.items())
     verdict = f"Rank correlation with the usual map ({usual}): {listed}."
     if math.isfinite(floor.mean):
-        verdict += f" Another seed: {said(floor)}; an unrelated image: {said(chance)}. {_beyond_noise(found, usual, labels)}"
+        verdict += (
+            f" Another seed: {format_value(floor)}; an unrelated image: {format_value(chance)}. "
+            f"{_beyond_noise(found, usual, labels)}"
+        )
     else:
-        verdict += f" An unrelated image: {said(chance)}; no noise floor was measured."
+        verdict += f" An unrelated image: {format_value(chance)}; no noise floor was measured."
     numbers: dict[str, float | Summary] = {**near, "another seed": floor, "an unrelated image": chance}
     return Finding(f"Does the choice of {choice} matter for {name}?", verdict, numbers)
 
@@ -115,14 +118,14 @@ def _beyond_noise(found: Similarities, usual: str, labels: list[str]) -> str:
     """Which variants are further from the usual map than another seed is, image by image."""
     here = found.names.index(usual)
     beyond, not_beyond = "beyond the noise of the seed", "not beyond it"
-    told: dict[str, list[str]] = {beyond: [], not_beyond: [], TOO_FEW: []}
+    to_text: dict[str, list[str]] = {beyond: [], not_beyond: [], TOO_FEW: []}
     for label in labels:
         gap = found.noise_floor["spearman"][here] - found.values["spearman"][here, found.names.index(label)]
         apart = summarise(gap[gap.isfinite()], len(gap))
-        told[judged(apart, above=beyond, below=not_beyond, neither=not_beyond)].append(label)
-    if told[not_beyond] == labels:
+        to_text[verdict_text(apart, above=beyond, below=not_beyond, neither=not_beyond)].append(label)
+    if to_text[not_beyond] == labels:
         return f"None is {beyond}."
-    return " ".join(f"{words.capitalize()}: {', '.join(of)}." for words, of in told.items() if of)
+    return " ".join(f"{words.capitalize()}: {', '.join(of)}." for words, of in to_text.items() if of)
 
 
 def _with_matrix(finding: Finding, name: str, found: Similarities) -> Finding:
@@ -134,18 +137,19 @@ def _with_matrix(finding: Finding, name: str, found: Similarities) -> Finding:
 
 
 def _steps(scores: Mapping[str, Tensor], settings: list[str], maps: list[str]) -> Finding:
-    found = {area: rank_agreement(table, settings, maps) for area, table in scores.items()}
-    fidelity = found["fidelity"]
+    result = {area: rank_agreement(table, settings, maps) for area, table in scores.items()}
+    fidelity = result["fidelity"]
     verdict = (
-        f"Rankings under two step sizes have a Kendall's tau of {said(fidelity.mean_tau)} (Fidelity) and "
-        f"{said(found['mif'].mean_tau)} (MIF); {said(fidelity.flips)} of the pairs of maps change their order under Fidelity, "
-        f"where other images would change {said(fidelity.flips_other_images)}."
+        f"Rankings under two step sizes have a Kendall's tau of {format_value(fidelity.mean_tau)} (Fidelity) and "
+        f"{format_value(result['mif'].mean_tau)} (MIF); {format_value(fidelity.flips)} "
+        f"of the pairs of maps change their order under Fidelity, "
+        f"where other images would change {format_value(fidelity.flips_other_images)}."
     )
     numbers: dict[str, float | Summary] = {}
-    for area, each in found.items():
+    for area, each in result.items():
         numbers |= {f"{area}, tau": each.mean_tau, f"{area}, flips": each.flips, f"{area}, decided flips": each.decided_flips}
     names = tuple(settings)
     matrices = [
-        square(f"Kendall's tau of the rankings under two step sizes: {area}", names, each.tau) for area, each in found.items()
+        square(f"Kendall's tau of the rankings under two step sizes: {area}", names, each.tau) for area, each in result.items()
     ]
     return Finding("Does the step size of the metric matter?", verdict, numbers, matrices)

@@ -10,16 +10,16 @@ from ..attribution.base import Method
 from ..checks import bad_value, require_integer
 from ..metrics import Fidelity
 from ..models.targets import Target
-from ..probing import Engine, EqualFractions
+from ..perturbation import Engine, EqualFractions
 from ..protocols import Forward, Infill
+from ._fault_tolerant_infill import fault_tolerant
+from ._hog import BLOCK, CELL
+from ._infill_findings import advantage_finding, maps_finding, neutral_finding, order_findings
+from ._ssim import usual_window
+from ._study_inputs import StudyInputs, score_rows, similarity_rows
 from .findings import Findings
-from .guarded import guarded
-from .hog import BLOCK, CELL
-from .infill_findings import advantage_finding, maps_finding, neutral_finding, order_findings
-from .material import Material, score_rows, similarity_rows
 from .neutrality import NEUTRALITY, neutrality
 from .similarity import Similarities, pairwise_similarity
-from .ssim import usual_window
 
 # Makes the method of a name with an infill and a seed.
 Generator = Callable[[Infill, int], Method]
@@ -75,29 +75,30 @@ def infill_study(
     if not generators:
         bad_value("infill_study", "generators", "at least one method that has an infill", "none")
     require_integer("infill_study", "steps", steps, 1, 2**16)
-    safe = {name: guarded(infill) for name, infill in infills.items()}
-    material = Material.of(model, inputs, target, truth, max_batch)
+    safe = {name: fault_tolerant(infill) for name, infill in infills.items()}
+    study_inputs = StudyInputs.of(model, inputs, target, truth, max_batch)
     engine = Engine(model, max_batch=max_batch)
-    neutral = neutrality(model, inputs, material.target, safe, truth=truth, steps=steps, seed=seed, engine=engine)
+    neutral = neutrality(model, inputs, study_inputs.target, safe, truth=truth, steps=steps, seed=seed, engine=engine)
     for name, statuses in zip(neutral.names, neutral.status, strict=True):
-        material.statuses.update((f"infill {name}", status) for status in statuses)
+        study_inputs.statuses.update((f"infill {name}", status) for status in statuses)
 
     groups: dict[str, Similarities] = {}
     maps: dict[str, Tensor] = {}
     for name, make in generators.items():
-        own = {label: material.maps(f"{name}@{label}", make(infill, seed)) for label, infill in safe.items()}
+        own = {label: study_inputs.maps(f"{name}@{label}", make(infill, seed)) for label, infill in safe.items()}
         again = None
         if name in seeded:
             again = {
-                label: material.maps(f"{name}@{label}, another seed", make(infill, seed + 1)) for label, infill in safe.items()
+                label: study_inputs.maps(f"{name}@{label}, another seed", make(infill, seed + 1))
+                for label, infill in safe.items()
             }
         groups[name] = pairwise_similarity(own, again=again, measures=_measures(inputs))
         maps |= {f"{name}@{label}": saliency for label, saliency in own.items()}
-    maps |= {name: material.maps(name, method) for name, method in (others or {}).items()}
+    maps |= {name: study_inputs.maps(name, method) for name, method in (others or {}).items()}
     metrics = {name: Fidelity(infill, EqualFractions(steps), score=score, seed=seed) for name, infill in safe.items()}
-    scores = material.scores(maps, metrics, out)
+    scores = study_inputs.scores(maps, metrics, out)
 
-    findings = [neutral_finding(neutral), *(maps_finding(name, found) for name, found in groups.items())]
+    findings = [neutral_finding(neutral), *(maps_finding(name, result) for name, result in groups.items())]
     findings += order_findings(scores, list(safe), list(maps))
     findings += [advantage_finding(name, scores, list(safe), list(maps)) for name in generators]
     tables: dict[str, list[dict[str, Any]]] = {
@@ -107,11 +108,11 @@ def infill_study(
             for row, name in enumerate(neutral.names)
             for image, value in enumerate(neutral.values[measure][row].tolist())
         ],
-        "similarity": [row for name, found in groups.items() for row in similarity_rows(name, found)],
+        "similarity": [row for name, result in groups.items() for row in similarity_rows(name, result)],
         "scores": score_rows(scores, list(safe), list(maps)),
     }
-    told = {name: f"{what}; neutral: {neutral}" for name, (what, neutral) in NEUTRALITY.items()}
-    return Findings("Do infills matter?", findings, tables, {**(facts or {}), **told}, material.missing())
+    to_text = {name: f"{what}; neutral: {neutral}" for name, (what, neutral) in NEUTRALITY.items()}
+    return Findings("Do infills matter?", findings, tables, {**(facts or {}), **to_text}, study_inputs.missing())
 
 
 def _measures(inputs: Tensor) -> list[str]:

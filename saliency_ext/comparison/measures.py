@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from .. import ops
-from ..metrics.rank_correlation import centred_ranks
-from .hog import oriented_gradients
-from .ssim import all_ssim, each_ssim
+from ..metrics._rank_correlation import centred_ranks
+from ._hog import oriented_gradients
+from ._ssim import all_ssim, each_ssim
 
 _SHARES = {"iou_5": 0.05, "iou_10": 0.10, "iou_25": 0.25}
 # Name -> whether larger is more alike, and what it says.

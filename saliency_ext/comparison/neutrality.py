@@ -17,17 +17,17 @@ from ..checks import (
     require_shape,
     require_tensor,
 )
-from ..evaluation.intervals import Summary, summarise
-from ..finite import finite_rows, with_zeros
 from ..metrics.curve_metric import checked_infill
 from ..metrics.result import NONFINITE_INPUT, NONFINITE_SCORE, OK
 from ..models.targets import Target, resolve_target
+from ..nonfinite import finite_rows, with_zeros
 from ..ops.rank import checked_sample_ids
-from ..probing import DenseMasks, Engine, EqualFractions, Plan, RandomOrder, RankMasks
-from ..probing.curve import area_under
+from ..perturbation import DenseMasks, Engine, EqualFractions, Plan, RandomOrder, RankMasks
+from ..perturbation._curve_integration import area_under
 from ..protocols import Forward, Infill
-from .guarded import INFILL_FAILED, Guarded, GuardedMasked, guarded
-from .squares import away_from
+from ..stats.intervals import Summary, summarise
+from ._fault_tolerant_infill import INFILL_FAILED, FaultTolerantInfill, FaultTolerantMaskedInfill, fault_tolerant
+from ._random_squares import away_from
 
 _FUNCTION = "neutrality"
 _CHUNK = 32
@@ -115,8 +115,8 @@ def neutrality(
     Example:
         >>> from saliency_ext.infill import Constant
         >>> flat = lambda x: x.new_zeros(len(x), 4)
-        >>> found = neutrality(flat, torch.rand(2, 1, 8, 8), 0, {"grey": Constant(0.5)})
-        >>> [float(found.values[name][0, 0]) for name in ("N1", "N3", "N5", "N6")]
+        >>> result = neutrality(flat, torch.rand(2, 1, 8, 8), 0, {"grey": Constant(0.5)})
+        >>> [float(result.values[name][0, 0]) for name in ("N1", "N3", "N5", "N6")]
         [0.25, 1.0, 0.0, 0.0]
     """
     images = require_tensor(_FUNCTION, "inputs", inputs)
@@ -152,16 +152,16 @@ def neutrality(
         part = slice(start, start + _CHUNK)
         own = None if objects is None else objects[part]
         keep, fits = away_from(own, ids[part], (images.shape[2], images.shape[3]), area, squares, seed)
-        asked = _Asked(safe[part], ids[part].to(images.device), keep.to(safe), counts, seed)
+        requested = _Requested(safe[part], ids[part].to(images.device), keep.to(safe), counts, seed)
         clean = logits[part].softmax(1)
         for row, guard in enumerate(guards.values()):
-            alone, squared, curve = asked.of(guard, runner, logits.shape[1])
-            found = _measured(alone, squared, clean, classes[part], expected)
-            found["N7"] = area_under(curve, fractions, "trapezoid")
-            scored[row, part] = (found["N2"] + found["N6"] + found["N7"]).isfinite()
-            found["N6"] = torch.where(fits, found["N6"], torch.nan)
-            found["N8"] = _distance(safe[part], own, guard, asked.ids)
-            for measure, numbers in found.items():
+            alone, squared, curve = requested.of(guard, runner, logits.shape[1])
+            result = _measured(alone, squared, clean, classes[part], expected)
+            result["N7"] = area_under(curve, fractions, "trapezoid")
+            scored[row, part] = (result["N2"] + result["N6"] + result["N7"]).isfinite()
+            result["N6"] = torch.where(fits, result["N6"], torch.nan)
+            result["N8"] = _distance(safe[part], own, guard, requested.ids)
+            for measure, numbers in result.items():
                 values[measure][row, part] = numbers
             curves[row, part] = curve
     status = [_status(guard, ids.tolist(), good, scored[row]) for row, guard in enumerate(guards.values())]
@@ -172,7 +172,7 @@ def neutrality(
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Requested:
     """The probes of one chunk: the squares, and random pixels."""
 
     inputs: Tensor
@@ -181,17 +181,17 @@ class _Asked:
     counts: list[int]
     seed: int
 
-    def of(self, infill: Guarded, engine: Engine, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    def of(self, infill: FaultTolerantInfill, engine: Engine, classes: int) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of the infill alone (D, N, K), of the squares (D, N, R, K); the curve of the largest probability (N, S)."""
         order = RandomOrder((self.inputs.shape[2], self.inputs.shape[3]), self.ids, self.seed)
         plan = Plan()
-        squares = plan.ask(DenseMasks(self.keep), infill)
-        pixels = plan.ask(RankMasks(order, self.counts, keep="tail"), infill)
+        squares = plan.request(DenseMasks(self.keep), infill)
+        pixels = plan.request(RankMasks(order, self.counts, keep="tail"), infill)
         wanted = torch.arange(classes).expand(len(self.inputs), -1)
-        answers = engine.run(plan, self.inputs, wanted.contiguous().to(self.inputs.device), sample_ids=self.ids)
-        filled = torch.stack([answers.logits(keys, wanted) for keys in pixels])  # (D, N, S, K)
+        outputs = engine.run(plan, self.inputs, wanted.contiguous().to(self.inputs.device), sample_ids=self.ids)
+        filled = torch.stack([outputs.logits(keys, wanted) for keys in pixels])  # (D, N, S, K)
         curve = filled.softmax(3).amax(3).mean(0)
-        return filled[:, :, -1], torch.stack([answers.logits(keys, wanted) for keys in squares]), curve
+        return filled[:, :, -1], torch.stack([outputs.logits(keys, wanted) for keys in squares]), curve
 
 
 def _measured(alone: Tensor, squared: Tensor, clean: Tensor, classes: Tensor, prior: Tensor) -> dict[str, Tensor]:
@@ -211,13 +211,13 @@ def _measured(alone: Tensor, squared: Tensor, clean: Tensor, classes: Tensor, pr
     }
 
 
-def _distance(inputs: Tensor, truth: Tensor | None, infill: Guarded, ids: Tensor) -> Tensor:
+def _distance(inputs: Tensor, truth: Tensor | None, infill: FaultTolerantInfill, ids: Tensor) -> Tensor:
     """N8 (N,): NaN without an object. What an infill that reads the mask makes of the object is what it puts in its place."""
     if truth is None:
         return torch.full((len(inputs),), torch.nan, dtype=torch.float64)
     object_, drawn = truth.to(inputs.device)[None], []
     for draw in range(infill.draws):
-        if isinstance(infill, GuardedMasked):
+        if isinstance(infill, FaultTolerantMaskedInfill):
             filled = infill.fill_removed(inputs, object_, ids, draw)[0]
         else:
             filled = infill.fill(inputs, ids, draw)
@@ -235,15 +235,15 @@ def _prior(prior: Tensor | None, logits: Tensor) -> Tensor:
     return given
 
 
-def _guards(infills: Mapping[str, Infill]) -> dict[str, Guarded]:
+def _guards(infills: Mapping[str, Infill]) -> dict[str, FaultTolerantInfill]:
     if not isinstance(infills, Mapping) or not infills:
         bad_value(_FUNCTION, "infills", "a mapping with at least one infill", repr(infills))
-    return {name: guarded(checked_infill(_FUNCTION, infill)) for name, infill in infills.items()}
+    return {name: fault_tolerant(checked_infill(_FUNCTION, infill)) for name, infill in infills.items()}
 
 
-def _status(guard: Guarded, ids: list[int], good: Tensor, scored: Tensor) -> list[str]:
-    found = []
+def _status(guard: FaultTolerantInfill, ids: list[int], good: Tensor, scored: Tensor) -> list[str]:
+    result = []
     for index, name in enumerate(ids):
         broken = INFILL_FAILED if name in guard.failed else OK if scored[index] else NONFINITE_SCORE
-        found.append(broken if good[index] else NONFINITE_INPUT)
-    return found
+        result.append(broken if good[index] else NONFINITE_INPUT)
+    return result

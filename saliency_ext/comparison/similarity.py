@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_dtype, require_integer, require_ndim, require_tensor
-from ..evaluation.intervals import Summary, summarise
 from ..evaluation.maps import RESAMPLE, resampled
-from ..finite import finite_rows, with_zeros
-from ..metrics.levels import constant_rows
+from ..metrics._levels import constant_rows
 from ..metrics.result import DEGENERATE_MAP, NONFINITE_MAP, OK
-from .hog import BLOCK, CELL
+from ..nonfinite import finite_rows, with_zeros
+from ..stats.intervals import Summary, summarise
+from ._hog import BLOCK, CELL
+from ._ssim import usual_window
 from .measures import MEASURES, Options, Stack, all_pairs, each_pair, features
-from .ssim import usual_window
 
 DEFAULT_MEASURES = tuple(name for name in MEASURES if name != "ssim_abs")
 _FUNCTION = "pairwise_similarity"
@@ -108,8 +108,8 @@ def pairwise_similarity(
     Example:
         >>> import torch
         >>> first = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
-        >>> found = pairwise_similarity({"a": first, "b": -first, "flat": torch.ones(1, 2, 2)}, measures=["spearman", "iou_25"])
-        >>> found.values["spearman"][0, :, 0], found.values["iou_25"][0, :, 0], found.status[2]
+        >>> result = pairwise_similarity({"a": first, "b": -first, "flat": torch.ones(1, 2, 2)}, measures=["spearman", "iou_25"])
+        >>> result.values["spearman"][0, :, 0], result.values["iou_25"][0, :, 0], result.status[2]
         (tensor([ 1., -1., nan], dtype=torch.float64), tensor([1., 0., nan], dtype=torch.float64), ['degenerate_map'])
 
     References:
@@ -151,11 +151,11 @@ def pairwise_similarity(
             both = good[:here, :, None] & good[:here, None, :]
             values[measure][:, :, part] = all_pairs(measure, now, options).masked_fill(~both, torch.nan).permute(1, 2, 0)
             if count > 1:
-                found = each_pair(measure, now, following, options)
-                chance[measure][:, part] = found.masked_fill(~(good[:-1] & good[1:]), torch.nan).T
+                result = each_pair(measure, now, following, options)
+                chance[measure][:, part] = result.masked_fill(~(good[:-1] & good[1:]), torch.nan).T
             if seeded:
-                found = each_pair(measure, features(measure, mine), features(measure, other), options)
-                floor[measure][rows, part] = found.masked_fill(~(mine_good & other_good), torch.nan).T
+                result = each_pair(measure, features(measure, mine), features(measure, other), options)
+                floor[measure][rows, part] = result.masked_fill(~(mine_good & other_good), torch.nan).T
     labels = (OK, DEGENERATE_MAP, NONFINITE_MAP)
     return Similarities(names, values, floor, chance, [[labels[code] for code in row] for row in known.tolist()])
 
@@ -197,11 +197,11 @@ def _stack(
     maps: Mapping[str, Tensor], names: Sequence[str], part: Tensor, size: tuple[int, int], resample: str | None, options: Options
 ) -> tuple[Stack, Tensor, Tensor]:
     """Maps of some images; which can be compared (n, M); and 0, 1 or 2 (M, n) for fine, constant, not finite."""
-    found = []
+    result = []
     for name in names:
         values = maps[name].detach()[part.to(maps[name].device)].cpu()
-        found.append(resampled(values, size, str(resample)).double() if values.shape[1:] != size else values.double())
-    whole = torch.stack(found, 1) if found else torch.zeros(len(part), 0, *size, dtype=torch.float64)
+        result.append(resampled(values, size, str(resample)).double() if values.shape[1:] != size else values.double())
+    whole = torch.stack(result, 1) if result else torch.zeros(len(part), 0, *size, dtype=torch.float64)
     flat = whole.flatten(0, 1)
     finite = finite_rows(flat)
     safe = with_zeros(flat, finite)

@@ -4,8 +4,8 @@
 a rule that does not hold says what was seen. No data and no network are needed: small models and images are drawn here.
 """
 
-from .explainers import check_explainer
-from .metrics import check_metric
-from .table import Row, Table
+from ._conformance_table import ConformanceRow, ConformanceTable
+from ._explainer_rules import check_explainer
+from ._metric_rules import check_metric
 
-__all__ = ["Row", "Table", "check_explainer", "check_metric"]
+__all__ = ["ConformanceRow", "ConformanceTable", "check_explainer", "check_metric"]

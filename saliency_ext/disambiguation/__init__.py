@@ -6,7 +6,7 @@ found; `verify` checks a proof on the model in at most two forward passes, witho
 
 from .finder import PairFinder
 from .pair import PairResult
-from .proof import Proof, Shown
+from .proof import Evidence, Proof
 from .proof_file import proof_json, read_proof, write_proof
 from .rules import Rules, preset
 from .segment_anything import SegmentAnything
@@ -14,13 +14,13 @@ from .segments import Partition, mask_partition, partition
 from .verify import Verification, verify
 
 __all__ = [
+    "Evidence",
     "PairFinder",
     "PairResult",
     "Partition",
     "Proof",
     "Rules",
     "SegmentAnything",
-    "Shown",
     "Verification",
     "mask_partition",
     "partition",

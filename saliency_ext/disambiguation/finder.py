@@ -7,17 +7,17 @@ from torch import Tensor
 
 from ..attribution import IntegratedGradients, as_method
 from ..checks import bad_type, bad_value, require_dtype, require_integer, require_ndim, require_shape, require_tensor
-from ..finite import finite_rows, with_zeros
 from ..infill import ImageExtreme
-from ..models.targets import Target, asked_classes, check_classes
+from ..models.targets import Target, check_classes, requested_classes
+from ..nonfinite import finite_rows, with_zeros
 from ..ops.rank import checked_sample_ids
-from ..probing import Counters, Engine
+from ..perturbation import Counters, Engine
 from ..protocols import Explainer, Forward, Infill
 from ..segmentation import Segmenter, segment_sizes, segment_sums
-from .judging import judge
-from .pair import PairResult, Table
+from ._judging import judge
+from ._redaction import Centred, Redactions, clean_scores
+from .pair import PairResult, PairTable
 from .proof import fingerprint_of
-from .redaction import Centred, Redactions, clean_scores
 from .rules import Rules
 from .segments import MOST_SEGMENTS, Partition, partition
 
@@ -162,17 +162,17 @@ class PairFinder:
         good = finite_rows(images)
         images = with_zeros(images, good)
         logits = self._engine.logits(images)
-        classes = _checked_labels(asked_classes(labels, len(images), lambda: logits).to(images.device), logits.shape[1])
+        classes = _checked_labels(requested_classes(labels, len(images), lambda: logits).to(images.device), logits.shape[1])
         if segments is None:
             segments = partition(images, self.segmenter, most=self.most, min_pixels=self.min_pixels)
         require_shape(name, "segments.labels", segments.labels, "(N, H, W)", (len(images), *images.shape[2:]))
         clean = clean_scores(logits, classes)
         redactions = Redactions(self._engine, images, classes, ids, segments.labels.to(images.device), self.infill, clean)
-        table = Table(self.rules, classes.cpu(), clean, good.cpu())
+        table = PairTable(self.rules, classes.cpu(), clean, good.cpu())
         gains = self._gains(redactions, table.needed(), segments.counts)
         table.check_gains(gains)
         infills = [redactions, *(redactions.under(other) for other in self.others)]
-        found = judge(
+        result = judge(
             self.rules,
             infills,
             gains,
@@ -182,7 +182,7 @@ class PairFinder:
             shares=segment_sizes(segments.labels, gains.shape[2]).double() / max(segments.labels[0].numel(), 1),
             minimise=self.minimise,
         )
-        return table.results(found, infills, segments, fingerprint_of(self.model))
+        return table.results(result, infills, segments, fingerprint_of(self.model))
 
     def _gains(self, redactions: Redactions, needed: Tensor, counts: Tensor) -> Tensor:
         """Mean attribution of each segment for each label (N, T, M) float64; 0 for segments that an image does not have."""

@@ -7,10 +7,10 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from ..evaluation.describe import tensor_digest
-from .judging import BOTH, SHARED, UNDECIDED, Evidence, Pairs
-from .proof import Proof, Shown, masks_of
-from .redaction import Redactions
+from ..fingerprinting import tensor_digest
+from ._judging import BOTH, SHARED, UNDECIDED, PairEvidence, Pairs
+from ._redaction import Redactions
+from .proof import Evidence, Proof, masks_of
 from .rules import Rules
 from .segments import Partition
 
@@ -40,7 +40,7 @@ class PairResult:
     proofs: tuple[Proof, ...]
 
 
-class Table:
+class PairTable:
     """All pairs of the labels (N, T) of N images, and why some of them are not judged.
 
     Args:
@@ -80,7 +80,7 @@ class Table:
         return Pairs(*torch.tensor(rows, dtype=torch.int64).view(-1, 3).unbind(1))
 
     def results(
-        self, found: list[list[Evidence]], infills: Sequence[Redactions], partition: Partition, model: dict[str, str]
+        self, found: list[list[PairEvidence]], infills: Sequence[Redactions], partition: Partition, model: dict[str, str]
     ) -> list[list[PairResult]]:
         """Results for each image, from the evidence for each pair of `judged`."""
         evidence = iter(found)
@@ -105,7 +105,7 @@ class Table:
 
     def _proof(
         self,
-        evidence: Evidence,
+        evidence: PairEvidence,
         labels: tuple[int, int],
         clean: Tensor,
         image: int,
@@ -115,7 +115,7 @@ class Table:
         digest: str,
     ) -> Proof:
         shown = tuple(
-            Shown(each.infill, left)
+            Evidence(each.infill, left)
             for each, left, held in zip(infills, evidence.retention, evidence.held.tolist(), strict=True)
             if held
         )
@@ -126,7 +126,7 @@ class Table:
         return Proof(evidence.kind, labels, masks, evidence.delta, rules.score, rules.area_limit, shown, clean, *prints)
 
 
-def _reason(rules: Rules, proofs: Sequence[Proof], found: Sequence[Evidence]) -> str:
+def _reason(rules: Rules, proofs: Sequence[Proof], found: Sequence[PairEvidence]) -> str:
     if not proofs and found:
         least = min(found, key=lambda each: each.area)
         sets = "a common set that lowers both labels" if least.kind == SHARED else "separate sets that lower one label each"

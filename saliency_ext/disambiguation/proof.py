@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
+from .._digests import digest
 from ..checks import bad_value, require_choice, require_shape
-from ..evaluation.describe import Describer, module_digest
-from ..evaluation.digests import digest
+from ..fingerprinting import Fingerprinter, module_digest
 from ..protocols import Forward, Infill
-from .judging import DISTINCT, SHARED
+from ._judging import DISTINCT, SHARED
 from .rules import SCORES, check_area_limit, check_delta, measured
 
 KINDS = (DISTINCT, SHARED)
 
 
 @dataclass(frozen=True)
-class Shown:
+class Evidence:
     """What an infill leaves: infill, and retention (sets, 2 labels, 2 measures) float64, percent of probability and logit."""
 
     infill: Infill
@@ -46,7 +46,7 @@ class Proof:
     delta: float
     score: str
     area_limit: float
-    shown: tuple[Shown, ...]
+    shown: tuple[Evidence, ...]
     clean: Tensor
     sample_id: int
     model: dict[str, str]
@@ -103,7 +103,7 @@ def fingerprint_of(model: Forward) -> dict[str, str]:
 
     The digest of a function's code changes with the version of Python.
     """
-    described = module_digest(model) if isinstance(model, Module) else Describer(None, deep=False).describe(model)
+    described = module_digest(model) if isinstance(model, Module) else Fingerprinter(None, deep=False).describe(model)
     parts = described if isinstance(described, dict) else {"model": described}
     return {name: part if isinstance(part, str) else digest(json.dumps(part, sort_keys=True)) for name, part in parts.items()}
 

@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from .._atomic_io import write_whole
+from .._digests import digest
 from ..checks import bad_value
-from ..evaluation.digests import digest
-from ..evaluation.files import write_whole
-from .proof import Proof, Shown, mask_names
-from .proof_infill import check_describable, infill_from
+from ._proof_infill import check_describable, infill_from
+from .proof import Evidence, Proof, mask_names
 
 FORMAT, VERSION = "saliency_ext pair proof", 2
 LARGEST = 4 << 20  # bytes of a file
@@ -128,10 +128,10 @@ def _proof(content: dict[str, Any]) -> Proof:
     )
 
 
-def _shown(each: Any, sets: int, size: tuple[int, int]) -> Shown:
+def _shown(each: Any, sets: int, size: tuple[int, int]) -> Evidence:
     _keys("shown", each, {"infill", "parameters", "retention"})
     infill = infill_from("read_proof", _text("shown.infill", each["infill"]), each["parameters"], size)
-    return Shown(infill, _numbers("shown.retention", each["retention"], (sets, 2, 2)))
+    return Evidence(infill, _numbers("shown.retention", each["retention"], (sets, 2, 2)))
 
 
 def run_lengths(mask: Tensor) -> list[int]:
@@ -184,10 +184,10 @@ def _numbers(field: str, value: Any, shape: tuple[int, ...]) -> Tensor:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    result = dict(pairs)
+    if len(result) != len(pairs):
         _refuse("the text", "with each key once", "a key twice")
-    return found
+    return result
 
 
 def _no_constant(name: str) -> Any:

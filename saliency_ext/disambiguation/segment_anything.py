@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..checks import bad_type, bad_value, require_dtype, require_integer, require_ndim, require_number, require_tensor
-from ..models.modes import evaluation_mode
+from ..models.eval_mode import evaluation_mode
 from ..segmentation import atoms
 from .segments import MOST_SEGMENTS, Partition, mask_partition
 
@@ -107,9 +107,9 @@ class SegmentAnything:
         if inputs.shape[1] != 3:
             bad_value(name, "inputs", "of 3 channels, RGB", inputs.shape[1])
         with evaluation_mode(self.model):
-            found = [self._found(image) for image in inputs.detach()]
-        masks = inputs.new_zeros((len(found), max(map(len, found), default=0), *inputs.shape[2:]), dtype=torch.bool)
-        for row, own in zip(masks, found, strict=True):
+            result = [self._found(image) for image in inputs.detach()]
+        masks = inputs.new_zeros((len(result), max(map(len, result), default=0), *inputs.shape[2:]), dtype=torch.bool)
+        for row, own in zip(masks, result, strict=True):
             row[: len(own)] = own.to(inputs.device)
         return masks
 

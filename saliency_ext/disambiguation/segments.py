@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, require_dtype, require_integer, require_ndim, require_tensor
-from ..evaluation.describe import tensor_digest
+from ..fingerprinting import tensor_digest
 from ..segmentation import Segmenter, atoms, given, segment_counts, segment_sizes, segmenter_name, segments_of
 
 MOST_SEGMENTS = 256
@@ -66,8 +66,8 @@ def partition(inputs: Tensor, segmenter: Segmenter | Tensor, *, most: int = MOST
 
     Example:
         >>> import torch
-        >>> found = partition(torch.zeros(1, 1, 1, 5), torch.tensor([[[7, 7, 3, 9, 9]]]), most=2)
-        >>> found.labels, found.merged
+        >>> result = partition(torch.zeros(1, 1, 1, 5), torch.tensor([[[7, 7, 3, 9, 9]]]), most=2)
+        >>> result.labels, result.merged
         (tensor([[[0, 0, 0, 1, 1]]]), (1,))
     """
     function = "partition"

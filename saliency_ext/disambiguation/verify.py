@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_dtype, require_ndim, require_tensor
-from ..evaluation.describe import tensor_digest
-from ..probing import CoalitionMasks, Engine, Plan
+from ..fingerprinting import tensor_digest
+from ..perturbation import CoalitionMasks, Engine, Plan
 from ..protocols import Forward
-from .proof import Proof, Shown, fingerprint_of, mask_names, slacks
-from .redaction import Centred, retained
+from ._redaction import Centred, retained
+from .proof import Evidence, Proof, fingerprint_of, mask_names, slacks
 from .rules import ROUNDING
 
 TOLERANCE = 0.1  # percentage points, or a thousandth: between what a proof says and what another machine finds
@@ -23,7 +23,7 @@ class Verification:
 
     valid: bool
     reasons: tuple[str, ...]
-    shown: tuple[Shown, ...]
+    shown: tuple[Evidence, ...]
     forwards: int
 
 
@@ -76,28 +76,28 @@ def verify(model: Forward, image: Tensor, proof: Proof) -> Verification:
     _check_fingerprints(model, pixels, proof)
     plan, classes = Plan(), torch.tensor([proof.labels], device=pixels.device)
     masks = [_redacting(mask.to(pixels.device)) for mask in proof.masks]
-    clean_key = plan.ask(_redacting(torch.zeros_like(proof.masks[0]).to(pixels.device)), proof.shown[0].infill)[0]
-    keys = [[plan.ask(mask, each.infill) for mask in masks] for each in proof.shown]
-    asked = len(plan)
-    engine = Engine(Centred(model), max_batch=asked if asked <= _ONE_PASS else -(-asked // 2), pad=False)
+    clean_key = plan.request(_redacting(torch.zeros_like(proof.masks[0]).to(pixels.device)), proof.shown[0].infill)[0]
+    keys = [[plan.request(mask, each.infill) for mask in masks] for each in proof.shown]
+    requested = len(plan)
+    engine = Engine(Centred(model), max_batch=requested if requested <= _ONE_PASS else -(-requested // 2), pad=False)
     ids = torch.tensor([proof.sample_id], device=pixels.device)
-    answers = engine.run(plan, pixels[None], classes, sample_ids=ids)
+    outputs = engine.run(plan, pixels[None], classes, sample_ids=ids)
 
     def scores(draws: list[list[object]]) -> Tensor:
         """(2 labels, 2 measures)."""
         return torch.stack([
-            torch.stack([answers.mean_score(draws, kind, t)[0, 0] for kind in ("probability", "logit")]) for t in range(2)
+            torch.stack([outputs.mean_score(draws, kind, t)[0, 0] for kind in ("probability", "logit")]) for t in range(2)
         ])  # fmt: skip
 
     clean = scores([clean_key])
-    found = tuple(
-        Shown(each.infill, torch.stack([retained(scores(draws), clean) for draws in own]))
+    result = tuple(
+        Evidence(each.infill, torch.stack([retained(scores(draws), clean) for draws in own]))
         for each, own in zip(proof.shown, keys, strict=True)
     )
     reasons = _clean_reasons(proof, clean)
-    reasons += [reason for said, seen in zip(proof.shown, found, strict=True) for reason in _reasons(proof, said, seen)]
+    reasons += [reason for said, seen in zip(proof.shown, result, strict=True) for reason in _reasons(proof, said, seen)]
     reasons += _area_reasons(proof)
-    return Verification(not reasons, tuple(reasons), found, engine.counters.forwards)
+    return Verification(not reasons, tuple(reasons), result, engine.counters.forwards)
 
 
 def _check_fingerprints(model: Forward, image: Tensor, proof: Proof) -> None:
@@ -139,7 +139,7 @@ def _clean_reasons(proof: Proof, clean: Tensor) -> list[str]:
     ]
 
 
-def _reasons(proof: Proof, said: Shown, seen: Shown) -> list[str]:
+def _reasons(proof: Proof, said: Evidence, seen: Evidence) -> list[str]:
     """Why a proof does not hold under one infill."""
     under = f"under {said.infill.name}"
     reasons = []

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value
-from .intervals import bootstrap_means, interval
+from ..stats.intervals import bootstrap_means, interval
 from .results import Results
 
 

@@ -6,16 +6,16 @@ from typing import Any
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer
-from ..finite import finite_rows
-from ..metrics.contract import needs_truth, require_metric
+from ..metrics._contract import needs_truth, require_metric
 from ..metrics.result import MetricResult, concatenate
 from ..models.targets import Target
-from ..probing import Engine
+from ..nonfinite import finite_rows
+from ..perturbation import Engine
 from ..protocols import Forward
-from .chunks import check_images, chunks
-from .maps import Reading, Source, TargetMaps, sources
+from ._input_chunks import check_images, chunks
+from ._scoring import Scoring
+from .maps import MapOptions, MapSource, TargetMaps, sources
 from .results import Results
-from .scoring import Scoring
 
 _FUNCTION = "evaluate"
 
@@ -82,7 +82,7 @@ def evaluate(
     require_choice(_FUNCTION, "on_bad", on_bad, ("mark", "raise"))
     if chunk is not None:
         require_integer(_FUNCTION, "chunk", chunk, 1, 2**31 - 1)
-    found = sources(maps, Reading(channels, resample), forward)
+    found = sources(maps, MapOptions(channels, resample), forward)
     named = named_metrics(metrics)
     check_metrics(named, found, truth)
     if isinstance(inputs, Tensor):
@@ -101,7 +101,7 @@ def evaluate(
     return Results(made, runner.counters, methods={source.name: source.given.info for source in found if source.is_method})
 
 
-def _lengths(found: list[Source]) -> dict[str, int]:
+def _lengths(found: list[MapSource]) -> dict[str, int]:
     """How many images the given maps are of."""
     given = {source.name: source.given for source in found if not source.is_method}
     return {
@@ -113,7 +113,7 @@ def _many(maps: Tensor | TargetMaps) -> bool:
     return isinstance(maps, TargetMaps) or maps.ndim > 0
 
 
-def _check_sizes(inputs: Tensor, found: list[Source], on_bad: str) -> None:
+def _check_sizes(inputs: Tensor, found: list[MapSource], on_bad: str) -> None:
     """What can be refused before any work: the layout, one map for each image, values that are not finite."""
     if on_bad == "raise":
         _refuse_nonfinite("inputs", inputs, 0)
@@ -138,7 +138,7 @@ def _refuse_nonfinite(argument: str, values: Tensor, start: int) -> None:
         bad_value(_FUNCTION, argument, "finite values", f"NaN or Inf in sample(s) {where}", "or pass on_bad='mark'")
 
 
-def check_metrics(named: dict[str, Any], found: list[Source], truth: Tensor | None) -> None:
+def check_metrics(named: dict[str, Any], found: list[MapSource], truth: Tensor | None) -> None:
     """Refuses metrics that lack what they need: the truth, or the method itself."""
     for name, metric in named.items():
         for source in found:

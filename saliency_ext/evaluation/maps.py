@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..attribution._upsampling import upsampled
 from ..attribution.adapters import ForeignMethod, as_method
 from ..attribution.base import CHANNELS, Method, reduce_channels
-from ..attribution.upsampling import upsampled
 from ..checks import bad_type, bad_value, require_choice, require_dtype, require_shape, require_tensor
 from ..models.precision import FULL_PRECISION
 from ..protocols import Forward
-from .chunks import Chunk
+from ._input_chunks import Chunk
 
 _FUNCTION = "evaluate"
 _DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -36,7 +36,7 @@ class TargetMaps:
 
 
 @dataclass(frozen=True)
-class Reading:
+class MapOptions:
     """How maps that are not (N, H, W) are read: the reduction of channels, and how other resolutions are resampled."""
 
     channels: str | None = None
@@ -50,7 +50,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Mapped:
+class MapBatch:
     """Maps of one chunk: (n, H, W) or (n, L, H, W), and which images the method failed for (n,)."""
 
     saliency: Tensor
@@ -58,12 +58,12 @@ class Mapped:
 
 
 @dataclass(frozen=True)
-class Source:
+class MapSource:
     """Where the maps of one name come from."""
 
     name: str
     given: Any
-    reading: Reading
+    options: MapOptions
 
     @property
     def is_method(self) -> bool:
@@ -77,7 +77,7 @@ class Source:
         labels = self.given.labels
         return (labels.expand(len(chunk.inputs), -1) if labels.ndim == 1 else labels[chunk.images]).to(chunk.inputs.device)
 
-    def maps(self, chunk: Chunk, inputs: Tensor, target: Tensor, on_bad: str) -> Mapped:
+    def maps(self, chunk: Chunk, inputs: Tensor, target: Tensor, on_bad: str) -> MapBatch:
         """The maps of the target (n,); `inputs` are the chunk's, without NaN."""
         if self.is_method:
             return self.explained(chunk, inputs, target, on_bad)
@@ -86,11 +86,11 @@ class Source:
             return _whole(self.label_maps(chunk, inputs, target[:, None], column, on_bad).saliency[:, 0])
         return _whole(self._read(self.given[chunk.images], inputs))
 
-    def label_maps(self, chunk: Chunk, inputs: Tensor, labels: Tensor, columns: Tensor | None, on_bad: str) -> Mapped:
+    def label_maps(self, chunk: Chunk, inputs: Tensor, labels: Tensor, columns: Tensor | None, on_bad: str) -> MapBatch:
         """Maps (n, L, H, W) of labels (n, L); an image for which the method fails under one label has failed."""
         if self.is_method:
             each = [self.explained(chunk, inputs, labels[:, index], on_bad) for index in range(labels.shape[1])]
-            return Mapped(torch.stack([one.saliency for one in each], 1), torch.stack([one.failed for one in each]).any(0))
+            return MapBatch(torch.stack([one.saliency for one in each], 1), torch.stack([one.failed for one in each]).any(0))
         at = self._columns(chunk, labels) if columns is None else columns
         own = self.given.maps[chunk.images].to(inputs.device)
         flat = self._read(own.flatten(0, 1), inputs.repeat_interleave(own.shape[1], 0)).view(*own.shape[:2], *inputs.shape[2:])
@@ -100,11 +100,11 @@ class Source:
         own = self.labels(chunk)
         if own is None:
             bad_value(_FUNCTION, f"maps[{self.name!r}]", "to be TargetMaps", "a map of the target alone")
-        found = labels[:, :, None] == own[:, None]
-        if not found.any(2).all():
-            missing = sorted(set(labels[~found.any(2)].tolist()))
+        result = labels[:, :, None] == own[:, None]
+        if not result.any(2).all():
+            missing = sorted(set(labels[~result.any(2)].tolist()))
             bad_value(_FUNCTION, f"maps[{self.name!r}]", f"to hold a map for class(es) {missing}", f"labels {own[0].tolist()}")
-        return found.int().argmax(2)
+        return result.int().argmax(2)
 
     def check(self, values: Tensor, images: int, size: tuple[int, int]) -> None:
         """Refuses maps that are not one (H, W) per image, or could only be read so by a choice that was not stated."""
@@ -115,9 +115,9 @@ class Source:
             bad_value(_FUNCTION, argument, expected, got)
         if len(values) != images:
             bad_value(_FUNCTION, argument, expected, got, "one map for each image")
-        if values.ndim == 4 and values.shape[1] != 1 and self.reading.channels is None:
+        if values.ndim == 4 and values.shape[1] != 1 and self.options.channels is None:
             bad_value(_FUNCTION, argument, expected, got, "say channels='sum', 'abs_sum', 'max' or 'max_abs'")
-        if values.shape[-2:] != size and self.reading.resample is None:
+        if values.shape[-2:] != size and self.options.resample is None:
             bad_value(_FUNCTION, argument, expected, got, "say resample='nearest', 'bilinear' or 'area'")
 
     def _read(self, values: Tensor, inputs: Tensor) -> Tensor:
@@ -126,11 +126,11 @@ class Source:
         self.check(values, len(inputs), size)
         maps = values.detach().to(inputs.device)
         if maps.ndim == 4:
-            maps = maps[:, 0] if maps.shape[1] == 1 else reduce_channels(_FUNCTION, maps, str(self.reading.channels))
+            maps = maps[:, 0] if maps.shape[1] == 1 else reduce_channels(_FUNCTION, maps, str(self.options.channels))
         maps = maps if maps.dtype in FULL_PRECISION else maps.float()  # no metric is computed in half precision
-        return maps if maps.shape[1:] == size else resampled(maps, size, str(self.reading.resample))
+        return maps if maps.shape[1:] == size else resampled(maps, size, str(self.options.resample))
 
-    def explained(self, chunk: Chunk, inputs: Tensor, target: Tensor, on_bad: str) -> Mapped:
+    def explained(self, chunk: Chunk, inputs: Tensor, target: Tensor, on_bad: str) -> MapBatch:
         """Maps made by the method for the chunk's images, or others in their place; where it fails it is asked image by image."""
         try:
             made = self._made(inputs, target, chunk.sample_ids)
@@ -155,7 +155,7 @@ class Source:
             why = "; ".join(sorted(reasons))
             text = f"evaluate: method {self.name!r} failed for sample(s) {samples}, marked method_failed: {why}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
-        return Mapped(saliency, failed)
+        return MapBatch(saliency, failed)
 
     def _made(self, inputs: Tensor, target: Tensor, sample_ids: Tensor) -> Any:
         if isinstance(self.given, ForeignMethod):
@@ -163,7 +163,7 @@ class Source:
         return self.given(inputs, target, sample_ids=sample_ids)
 
 
-def sources(maps: Any, reading: Reading, forward: Forward | None = None) -> list[Source]:
+def sources(maps: Any, options: MapOptions, forward: Forward | None = None) -> list[MapSource]:
     """The maps by name, refused by name where they are neither tensors nor callable; plain functions preserve this forward."""
     named = dict(maps) if isinstance(maps, Mapping) else {"map": maps}
     if not named:
@@ -175,7 +175,7 @@ def sources(maps: Any, reading: Reading, forward: Forward | None = None) -> list
             if isinstance(given, type) or not (callable(given) or callable(getattr(given, "attribute", None))):
                 bad_type(_FUNCTION, f"maps[{name!r}]", "to be a tensor, TargetMaps, or a method", type(given).__name__)
             named[name] = given if isinstance(given, Method) else as_method(given, name=name, model=forward)
-    return [Source(name, given, reading) for name, given in named.items()]
+    return [MapSource(name, given, options) for name, given in named.items()]
 
 
 def check_target_maps(name: str, given: TargetMaps) -> None:
@@ -202,5 +202,5 @@ def resampled(maps: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     return functional.interpolate(wide[:, None], size, mode=mode)[:, 0]
 
 
-def _whole(saliency: Tensor) -> Mapped:
-    return Mapped(saliency, torch.zeros(len(saliency), dtype=torch.bool))
+def _whole(saliency: Tensor) -> MapBatch:
+    return MapBatch(saliency, torch.zeros(len(saliency), dtype=torch.bool))

@@ -10,12 +10,12 @@ from torch.nn.functional import avg_pool2d
 
 from ..checks import bad_type, bad_value, require_integer, require_ndim, require_shape, require_tensor
 from ..models.targets import Target, plain_target
-from ..probing import Engine
+from ..perturbation import Engine
 from ..protocols import Forward
-from .chunks import random_order
-from .control_variates import ControlledMean, controlled_mean
+from ..stats.control_variates import ControlledMean, controlled_mean
+from ._input_chunks import random_order
+from ._subsampling import picked_map, picked_options, picked_target
 from .evaluate import evaluate
-from .picking import picked_map, picked_options, picked_target
 
 _FUNCTION = "controlled_means"
 
@@ -87,12 +87,12 @@ def controlled_means(
         >>> from saliency_ext.infill import Constant
         >>> from saliency_ext.metrics import Deletion
         >>> from saliency_ext.ops import philox_uniform
-        >>> from saliency_ext.probing import EqualFractions
+        >>> from saliency_ext.perturbation import EqualFractions
         >>> images = philox_uniform((1, 4, 4), torch.arange(200), seed=0)
         >>> model = lambda x: torch.stack([x.flatten(1).sum(1), torch.zeros(len(x))], 1)
         >>> fine, coarse = (Deletion(Constant(0.0), EqualFractions(steps)) for steps in (16, 4))
-        >>> found = controlled_means(model, images, 0, {"itself": images[:, 0]}, fine, Proxy(coarse), images=40)
-        >>> found["itself"].used, found["itself"].gain > 10
+        >>> result = controlled_means(model, images, 0, {"itself": images[:, 0]}, fine, Proxy(coarse), images=40)
+        >>> result["itself"].used, result["itself"].gain > 10
         (True, True)
     """
     require_ndim(_FUNCTION, "inputs", require_tensor(_FUNCTION, "inputs", inputs), "(N, C, H, W)")

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import bad_value
-from ..metrics.catalogue import OWN_MINUS_OTHER
+from ..metrics.registry import TARGET_MINUS_DISTRACTOR
 from ..metrics.result import MetricResult
-from ..probing import Counters
+from ..perturbation import Counters
 from ..protocols import MethodInfo
-from .intervals import Summary, summarise, unpaired
-from .stopping import Stopped
+from ..stats.intervals import Summary, summarise, unpaired
+from .stop_report import StopReport
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Results:
         self,
         results: Mapping[tuple[str, str], MetricResult],
         counters: Counters,
-        stopped: Stopped | None = None,
+        stopped: StopReport | None = None,
         methods: Mapping[str, MethodInfo] | None = None,
     ) -> None:
         self._results = dict(results)
@@ -164,7 +164,7 @@ class Results:
 
 def summary_of(result: MetricResult) -> Summary:
     """Mean and interval of a result; of hits and misses, that of a share."""
-    difference = result.info.name.endswith(OWN_MINUS_OTHER)
+    difference = result.info.name.endswith(TARGET_MINUS_DISTRACTOR)
     return summarise(result.values[result.valid].double(), len(result.values), share=not difference)
 
 

@@ -49,5 +49,5 @@ class ImageExtreme(BaseInfill):
         if inputs.numel() == 0:
             return inputs.new_zeros(len(inputs), 1, 1, 1)
         values = inputs.flatten(1)
-        found = values.amin(1) if self.which == "min" else values.amax(1)
-        return found.view(-1, 1, 1, 1)
+        result = values.amin(1) if self.which == "min" else values.amax(1)
+        return result.view(-1, 1, 1, 1)

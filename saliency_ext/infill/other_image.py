@@ -39,29 +39,31 @@ class OtherImage(RandomInfill):
 
     Example:
         >>> import torch
-        >>> bank = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 1, 2, 2)
-        >>> OtherImage(bank, seed=0).fill(torch.zeros(8, 1, 2, 2), torch.arange(8))[:, 0, 0, 0]
+        >>> reference_images = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 1, 2, 2)
+        >>> OtherImage(reference_images, seed=0).fill(torch.zeros(8, 1, 2, 2), torch.arange(8))[:, 0, 0, 0]
         tensor([0., 2., 0., 2., 0., 1., 2., 0.])
     """
 
-    bank: Tensor = field(repr=False, compare=False)
+    reference_images: Tensor = field(repr=False, compare=False)
     seed: int
     draws: int = 1
     digest: str = field(init=False)
 
     def __post_init__(self) -> None:
-        bank = require_tensor("OtherImage", "bank", self.bank)
-        require_dtype("OtherImage", "bank", bank, (torch.float32, torch.float64), "convert with .float()")
-        require_ndim("OtherImage", "bank", bank, "(B, C, H, W)")
-        if len(bank) == 0:
-            bad_value("OtherImage", "bank", "to hold at least one image", "none")
-        bad = (~bank.detach().isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+        reference_images = require_tensor("OtherImage", "reference_images", self.reference_images)
+        require_dtype("OtherImage", "reference_images", reference_images, (torch.float32, torch.float64), "convert with .float()")
+        require_ndim("OtherImage", "reference_images", reference_images, "(B, C, H, W)")
+        if len(reference_images) == 0:
+            bad_value("OtherImage", "reference_images", "to hold at least one image", "none")
+        bad = (~reference_images.detach().isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
         if bad:
-            bad_value("OtherImage", "bank", "without NaN or infinity", f"some in image(s) {bad}", "leave these images out")
+            bad_value(
+                "OtherImage", "reference_images", "without NaN or infinity", f"some in image(s) {bad}", "leave these images out"
+            )
         self._check_randomness(self.seed, self.draws)
-        bank = bank.detach().clone(memory_format=torch.contiguous_format)
-        object.__setattr__(self, "bank", bank)
-        object.__setattr__(self, "digest", _digest(bank))
+        reference_images = reference_images.detach().clone(memory_format=torch.contiguous_format)
+        object.__setattr__(self, "reference_images", reference_images)
+        object.__setattr__(self, "digest", _digest(reference_images))
 
     @property
     def name(self) -> str:
@@ -71,25 +73,25 @@ class OtherImage(RandomInfill):
     @property
     def parameters(self) -> dict[str, object]:
         """Digest and size of the bank, seed and draws."""
-        return {"bank": self.digest, "images": len(self.bank), "seed": self.seed, "draws": self.draws}
+        return {"reference_images": self.digest, "images": len(self.reference_images), "seed": self.seed, "draws": self.draws}
 
     @property
     def key(self) -> Hashable:
         """Name, content of the bank, and seed: of a bank of one image, no seed."""
-        return ("other_image", self.digest, self.seed if len(self.bank) > 1 else "any")
+        return ("other_image", self.digest, self.seed if len(self.reference_images) > 1 else "any")
 
     def _fill(self, inputs: Tensor, sample_ids: Tensor, draw: int) -> Tensor:
-        require_shape("OtherImage", "inputs", inputs, "(N, C, H, W) of the bank", (len(inputs), *self.bank.shape[1:]))
+        require_shape("OtherImage", "inputs", inputs, "(N, C, H, W) of the bank", (len(inputs), *self.reference_images.shape[1:]))
         words = philox_uniform((1, 1, 2), sample_ids, seed=self.seed, stream=draw).view(-1, 2)
         upper, lower = (words * 2**24).long().unbind(1)
-        chosen = ((upper << 24) + lower) % len(self.bank)
-        return self.bank[chosen.to(self.bank.device)].to(device=inputs.device, dtype=inputs.dtype)
+        chosen = ((upper << 24) + lower) % len(self.reference_images)
+        return self.reference_images[chosen.to(self.reference_images.device)].to(device=inputs.device, dtype=inputs.dtype)
 
 
-def _digest(bank: Tensor) -> str:
+def _digest(reference_images: Tensor) -> str:
     """Of shape and values: equal for equal values, whatever their dtype, device or sign of zero."""
-    content = hashlib.sha256(repr(tuple(bank.shape)).encode())
-    for image in bank:
+    content = hashlib.sha256(repr(tuple(reference_images.shape)).encode())
+    for image in reference_images:
         values = image.cpu() + 0.0
         if values.dtype == torch.float64 and torch.equal(values.float().double(), values):
             values = values.float()

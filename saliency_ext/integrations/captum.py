@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..attribution import Method
 from ..checks import bad_type, bad_value, require_choice, require_shape, require_tensor
-from ..evaluation.describe import tensor_digest
+from ..fingerprinting import tensor_digest
 from ..infill import Constant
 from ..infill.base import BaseInfill
 from ..protocols import Infill

@@ -18,7 +18,7 @@ from ..evaluation.evaluate import named_metrics
 from ..evaluation.results import Results
 from ..models import evaluation_mode
 from ..models.precision import FULL_PRECISION
-from ..probing import Engine
+from ..perturbation import Engine
 from ..protocols import Forward
 
 _FUNCTION = "SaliencyCallback"
@@ -29,8 +29,8 @@ def callback_base() -> type:
     """The `Callback` of Lightning, or `object` where it cannot be imported."""
     for name in sorted(_PACKAGES, key=lambda name: name not in sys.modules):
         try:
-            found: type = import_module(name).Callback
-            return found
+            result: type = import_module(name).Callback
+            return result
         except Exception:  # missing, or what a broken installation raises
             continue
     return object

@@ -16,8 +16,8 @@ from ..evaluation import evaluate
 from ..evaluation.evaluate import named_metrics
 from ..metrics.presets import preset
 from ..metrics.result import MetricResult
-from ..probing import Engine
-from ..probing.answers import SCORES
+from ..perturbation import Engine
+from ..perturbation.outputs import SCORES
 
 Array = NDArray[Any]
 
@@ -105,7 +105,7 @@ class QuantusMetric:
         if again or a_batch is None:
             if explain_func is None:
                 bad_value("QuantusMetric", "explain_func", "a function", None, "the metric explains, or a_batch is None")
-            maps = _asking(model, explain_func, dict(explain_func_kwargs or {}), self.absolute)
+            maps = _requesting(model, explain_func, dict(explain_func_kwargs or {}), self.absolute)
         else:
             maps = _map("a_batch", a_batch, inputs, self.absolute)
         forward = _with_options(model, dict(model_predict_kwargs or {}))
@@ -190,12 +190,12 @@ class ExplainFunc:
         return np.asarray(maps[:, None].detach().cpu().float().numpy())
 
 
-def _asking(
+def _requesting(
     model: Any, explain: Callable[..., Any], options: dict[str, Any], absolute: bool
 ) -> Callable[[Tensor, Tensor], Tensor]:
     def explained(inputs: Tensor, classes: Tensor) -> Tensor:
-        found = explain(model=model, inputs=inputs.cpu().numpy(), targets=classes.cpu().numpy(), **options)
-        return _map("explain_func's result", found, inputs, absolute)
+        result = explain(model=model, inputs=inputs.cpu().numpy(), targets=classes.cpu().numpy(), **options)
+        return _map("explain_func's result", result, inputs, absolute)
 
     return explained
 

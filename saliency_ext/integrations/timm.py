@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any
 
 from ..models import PreprocessSpec
-from .loaded import Loaded, Processor, measured, unreadable
-from .partner import partner
+from ._loaded_model import LoadedModel, Processor, measured, unreadable
+from ._optional_dependency import optional_dependency
 
 _LEAST = (0, 9)
 
 
-def load(name: str) -> Loaded:
+def load(name: str) -> LoadedModel:
     """A model of timm with its pretrained weights, from its cache or, where it has none, from the network as timm does.
 
     Raises:
@@ -22,8 +22,8 @@ def load(name: str) -> Loaded:
         >>> load("vit_tiny_patch16_224")  # doctest: +SKIP
         Loaded(forward=VisionTransformer(...), preprocessing=PreprocessSpec(...), labels=None)
     """
-    model = partner("timm", _LEAST, "timm").create_model(name, pretrained=True).eval()
-    return Loaded(model, preprocess_spec(model), class_names(model))
+    model = optional_dependency("timm", _LEAST, "timm").create_model(name, pretrained=True).eval()
+    return LoadedModel(model, preprocess_spec(model), class_names(model))
 
 
 def preprocess_spec(config: Any) -> PreprocessSpec:
@@ -40,13 +40,13 @@ def preprocess_spec(config: Any) -> PreprocessSpec:
         >>> preprocess_spec({"input_size": (3, 224, 224), "crop_pct": 0.9})  # doctest: +SKIP
         PreprocessSpec(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), size=(224, 224), ...)
     """
-    found = getattr(config, "pretrained_cfg", config)
+    result = getattr(config, "pretrained_cfg", config)
     expected = "a data configuration or a model that has one,"
-    if not isinstance(found, Mapping):
+    if not isinstance(result, Mapping):
         unreadable("timm", config, expected)
     try:
-        partner("timm", _LEAST, "timm")
-        options = {"pretrained_cfg": dict(found)} if found is config else {"model": config}
+        optional_dependency("timm", _LEAST, "timm")
+        options = {"pretrained_cfg": dict(result)} if result is config else {"model": config}
         return measured(_processor(importlib.import_module("timm.data").resolve_data_config({}, **options)), "timm")
     except Exception as error:  # of many kinds: whatever timm and torchvision raise
         unreadable("timm", config, expected, error)

@@ -14,9 +14,9 @@ Example:
 """
 
 from .. import metrics
-from ..metrics import own_minus_other
-from .shared_pass import Evaluator
-from .torchmetrics_base import SaliencyMetric
+from ..metrics import target_minus_distractor
+from ._batched_evaluation import Evaluator
+from ._torchmetrics_base import SaliencyMetric
 
 
 class AverageDrop(SaliencyMetric):
@@ -115,10 +115,10 @@ class MoRF(SaliencyMetric):
     judge_class = metrics.MoRF
 
 
-class OwnMinusOther(SaliencyMetric):
-    """Mean of `metrics.own_minus_other.OwnMinusOther`."""
+class TargetMinusDistractor(SaliencyMetric):
+    """Mean of `metrics.target_minus_distractor.TargetMinusDistractor`."""
 
-    judge_class = own_minus_other.OwnMinusOther
+    judge_class = target_minus_distractor.TargetMinusDistractor
     higher_is_better = True  # so are all metrics that compare with a truth
 
 
@@ -201,7 +201,6 @@ __all__ = [
     "MaxSensitivity",
     "MoRF",
     "ModelRandomisation",
-    "OwnMinusOther",
     "PercentileGap",
     "PointingGame",
     "ROADCombined",
@@ -212,4 +211,5 @@ __all__ = [
     "Soundness",
     "Sparseness",
     "SymmetricRelevanceGain",
+    "TargetMinusDistractor",
 ]

@@ -5,13 +5,13 @@ from functools import partial
 from typing import Any
 
 from ..models import PreprocessSpec
-from .loaded import Loaded, Processor, measured, unreadable
-from .partner import partner
+from ._loaded_model import LoadedModel, Processor, measured, unreadable
+from ._optional_dependency import optional_dependency
 
 _LEAST = (0, 14)
 
 
-def load(name: str) -> Loaded:
+def load(name: str) -> LoadedModel:
     """A model of torchvision with its default weights, from its cache or, where it has none, from the network.
 
     Raises:
@@ -21,9 +21,9 @@ def load(name: str) -> Loaded:
         >>> load("resnet18")  # doctest: +SKIP
         Loaded(forward=ResNet(...), preprocessing=PreprocessSpec(...), labels=('tench', ...))
     """
-    models = partner("torchvision", _LEAST, "torchvision").models
+    models = optional_dependency("torchvision", _LEAST, "torchvision").models
     weights = models.get_model_weights(name).DEFAULT
-    return Loaded(models.get_model(name, weights=weights).eval(), preprocess_spec(weights), class_names(weights))
+    return LoadedModel(models.get_model(name, weights=weights).eval(), preprocess_spec(weights), class_names(weights))
 
 
 def preprocess_spec(weights: Any) -> PreprocessSpec:

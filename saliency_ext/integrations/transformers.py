@@ -12,8 +12,8 @@ from typing import Any
 
 from ..checks import bad_value
 from ..models import Classifier, PreprocessSpec
-from .loaded import ASSUMED, Loaded, Processor, measured, unreadable
-from .partner import partner
+from ._loaded_model import ASSUMED, LoadedModel, Processor, measured, unreadable
+from ._optional_dependency import optional_dependency
 
 _LEAST = (4, 40)
 _CONFIG = "config.json"
@@ -22,7 +22,7 @@ _TYPES = ("image_processor_type", "feature_extractor_type")
 _HALF = (0.5,) * 3
 
 
-def load(folder: str | Path) -> Loaded:
+def load(folder: str | Path) -> LoadedModel:
     """The classifier in a local folder that `save_pretrained` wrote; weights as safetensors, nothing is downloaded.
 
     Pictures are prepared by the folder's own image processor. Without one, the model's `image_size` (else 224), mean 0.5 and
@@ -39,11 +39,11 @@ def load(folder: str | Path) -> Loaded:
         FileNotFoundError: transformers.load: expected a folder with config.json, as save_pretrained writes it, got 'none'
     """
     place = _folder("transformers.load", folder)
-    library = partner("transformers", _LEAST, "transformers")
+    library = optional_dependency("transformers", _LEAST, "transformers")
     model = library.AutoModelForImageClassification.from_pretrained(
         place, local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
-    return Loaded(Classifier(model.eval()), folder_spec(place, model), class_names(model))
+    return LoadedModel(Classifier(model.eval()), folder_spec(place, model), class_names(model))
 
 
 def load_masks(folder: str | Path) -> Any:
@@ -54,8 +54,8 @@ def load_masks(folder: str | Path) -> Any:
             folder that holds another model.
     """
     place = _folder("transformers.load_masks", folder)
-    found = partner("transformers", _LEAST, "transformers").SamModel
-    return found.from_pretrained(place, local_files_only=True, use_safetensors=True).eval()
+    result = optional_dependency("transformers", _LEAST, "transformers").SamModel
+    return result.from_pretrained(place, local_files_only=True, use_safetensors=True).eval()
 
 
 def _folder(function: str, folder: str | Path) -> Path:
@@ -122,7 +122,7 @@ def _of_settings(settings: Mapping[str, Any]) -> Any:
 
 
 def _read(folder: Path) -> Any:
-    library = partner("transformers", _LEAST, "transformers")
+    library = optional_dependency("transformers", _LEAST, "transformers")
     return library.AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 

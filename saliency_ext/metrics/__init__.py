@@ -1,17 +1,17 @@
 """Metrics: one per file.
 
-Two kinds: a curve metric says which probes it needs (`ask`) and turns answers into values (`finish`); a map metric needs no model
-and reads the map itself, mostly against a truth mask (`score`).
+Two kinds: a curve metric says which masked inputs it needs (`request`) and turns outputs into values (`compute`); a map metric
+needs no model and reads the map itself, mostly against a truth mask (`score`).
 
-To add a curve metric: subclass `CurveMetric` in a new file, give it a class attribute `info: MetricInfo`, implement `ask` and
-`finish`, list it here, and add its naive counterpart and a hand example to the tests. A metric with probes that is no curve
-follows the protocol `case.Metric`.
+To add a curve metric: subclass `CurveMetric` in a new file, give it a class attribute `info: MetricInfo`, implement `request` and
+`compute`, list it here, and add its naive counterpart and a hand example to the tests. A metric with probes that is no curve
+follows the protocol `context.Metric`.
 """
 
 from .average_drop import AverageDrop, AverageGain, AverageIncrease
-from .case import Case, Metric
 from .completeness import Completeness
 from .complexity import Complexity
+from .context import Metric, MetricContext
 from .curve_metric import CurveMetric
 from .deletion import Deletion
 from .fidelity import Fidelity
@@ -41,7 +41,6 @@ __all__ = [
     "AverageDrop",
     "AverageGain",
     "AverageIncrease",
-    "Case",
     "Completeness",
     "Complexity",
     "CurveMetric",
@@ -55,6 +54,7 @@ __all__ = [
     "MaskDetectability",
     "MaxSensitivity",
     "Metric",
+    "MetricContext",
     "MetricResult",
     "MoRF",
     "ModelRandomisation",

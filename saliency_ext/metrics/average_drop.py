@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from ..checks import require_choice
-from ..probing import Answers, DenseMasks
+from ..perturbation import DenseMasks, Outputs
 from ..protocols import MetricInfo
-from .case import Case, Keys
-from .probe_metric import ProbeMetric, min_max
+from ._perturbation_metric import PerturbationMetric, min_max
+from .context import Keys, MetricContext
 from .result import MetricResult
 
 # What is added to the divisor of drop and gain; None: nothing is divided.
@@ -18,7 +18,7 @@ DEFINITIONS: dict[str, float | None] = {"difference": None, "relative": 1e-7, "r
 
 
 @dataclass(frozen=True)
-class _SeenThroughTheMap(ProbeMetric):
+class _SeenThroughTheMap(PerturbationMetric):
     """The image seen through its map, and the probability p of the target before, o after.
 
     keep = (map - min) / (max - min) per image, in [0, 1];  seen = keep * inputs + (1 - keep) * infill
@@ -41,14 +41,14 @@ class _SeenThroughTheMap(ProbeMetric):
         super().__post_init__()
         require_choice(type(self).__name__, "definition", self.definition, tuple(DEFINITIONS))
 
-    def ask(self, case: Case) -> Keys:
+    def request(self, context: MetricContext) -> Keys:
         """One masked input per image. Equal definitions make equal masks, which the plan asks once."""
-        saliency = case.saliency.abs() if self.definition == "relative_magnitude" else case.saliency
-        return case.ask(DenseMasks(min_max(saliency).to(case.inputs.dtype)[:, None]), self.infill)
+        saliency = context.saliency.abs() if self.definition == "relative_magnitude" else context.saliency
+        return context.request(DenseMasks(min_max(saliency).to(context.inputs.dtype)[:, None]), self.infill)
 
-    def probabilities(self, answers: Answers, keys: Keys) -> tuple[Tensor, Tensor]:
+    def probabilities(self, outputs: Outputs, keys: Keys) -> tuple[Tensor, Tensor]:
         """p and o, (N,) each."""
-        return self.clean(answers)[:, 0], answers.mean_score(keys, self.score)[:, 0]
+        return self.clean(outputs)[:, 0], outputs.mean_score(keys, self.score)[:, 0]
 
     def divided(self, change: Tensor, by: Tensor) -> Tensor:
         """The change as this definition states it."""
@@ -105,9 +105,9 @@ class AverageDrop(_SeenThroughTheMap):
         "average_drop", "lower", "share of the probability", "evidence lost outside the map", "Chattopadhay 2018"
     )
 
-    def finish(self, answers: Answers, asked: Keys) -> MetricResult:
+    def compute(self, outputs: Outputs, requested: Keys) -> MetricResult:
         """Turns answers into values."""
-        p, o = self.probabilities(answers, asked)
+        p, o = self.probabilities(outputs, requested)
         return self.result(self.info, self.divided((p - o).clamp(min=0), p), p, o)
 
 
@@ -142,9 +142,9 @@ class AverageIncrease(_SeenThroughTheMap):
         "average_increase", "higher", "share of images", "the map hides what speaks against the target", "Chattopadhay 2018"
     )
 
-    def finish(self, answers: Answers, asked: Keys) -> MetricResult:
+    def compute(self, outputs: Outputs, requested: Keys) -> MetricResult:
         """Turns answers into values."""
-        p, o = self.probabilities(answers, asked)
+        p, o = self.probabilities(outputs, requested)
         rises = torch.where(p.isnan() | o.isnan(), torch.nan, (o > p).double())
         return self.result(self.info, rises, p, o)
 
@@ -183,7 +183,7 @@ class AverageGain(_SeenThroughTheMap):
         "average_gain", "higher", "share of the missing probability", "certainty won by seeing the map alone", "Zhang 2023"
     )
 
-    def finish(self, answers: Answers, asked: Keys) -> MetricResult:
+    def compute(self, outputs: Outputs, requested: Keys) -> MetricResult:
         """Turns answers into values."""
-        p, o = self.probabilities(answers, asked)
+        p, o = self.probabilities(outputs, requested)
         return self.result(self.info, self.divided((o - p).clamp(min=0), 1 - p), p, o)

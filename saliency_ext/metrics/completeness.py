@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..probing import Answers
+from ..perturbation import Outputs
 from ..protocols import MetricInfo
-from .masked_probability import Asked, MaskedProbability
-from .masked_scores import completeness, label_summaries
+from ._masked_probability import MaskedProbability, Requested
+from ._masked_scores import completeness, label_summaries
 from .result import MetricResult
 
 
@@ -29,9 +29,9 @@ class Completeness(MaskedProbability):
         "completeness", "higher", "ratio of probabilities, worst label", "evidence kept for what the model says", "Gupta 2022"
     )
 
-    def finish(self, answers: Answers, asked: Asked) -> MetricResult:
+    def compute(self, outputs: Outputs, requested: Requested) -> MetricResult:
         """Turns answers into values."""
-        clean, masked, curves = self.curves_of(answers, asked)
+        clean, masked, curves = self.curves_of(outputs, requested)
         alpha = completeness(masked, clean, self.floor_masked, self.cap)
         summary = label_summaries(alpha, clean)
         predicted = clean.argmax(1, keepdim=True)
@@ -39,11 +39,11 @@ class Completeness(MaskedProbability):
             "alpha_predicted": summary.predicted,
             "alpha_wrong_min": summary.wrong_min,
             "g_predicted": masked.gather(1, predicted)[:, 0],
-            "labels_collapsed": asked.collapsed.double(),
-            "tie_share": asked.tied,
+            "labels_collapsed": requested.collapsed.double(),
+            "tie_share": requested.tied,
         }
         curve = curves.gather(1, predicted[:, :, None].expand(-1, 1, curves.shape[2]))[:, 0]
-        parameters = {**self.parameters, "class_blind": asked.class_blind}
+        parameters = {**self.parameters, "class_blind": requested.class_blind}
         return MetricResult(
-            self.info, alpha.amin(1), parameters, fractions=asked.fractions, curves={"masked_predicted": curve}, extras=extras
+            self.info, alpha.amin(1), parameters, fractions=requested.fractions, curves={"masked_predicted": curve}, extras=extras
         )

@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..finite import finite_rows
+from ..nonfinite import finite_rows
 from ..ops.rank import checked_saliency
 from ..protocols import MetricInfo
-from .levels import score_dtype
+from ._levels import score_dtype
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer
-from ..probing import AdaptiveSteps, Answers, EqualFractions, Order, RankMasks, Schedule, StratifiedSteps
-from ..probing.answers import SCORES
-from ..probing.curve import RULES, area_under
+from ..perturbation import AdaptiveSteps, EqualFractions, Order, Outputs, RankMasks, Schedule, StratifiedSteps
+from ..perturbation._curve_integration import RULES, area_under
+from ..perturbation.outputs import SCORES
 from ..protocols import Infill, MaskedInfill
-from .case import TIES, Case, Keys
+from .context import TIES, Keys, MetricContext
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class CurveMetric:
         score: "probability", "logit", "log_probability", "sigmoid" or "accuracy" of the target.
         ties: "random" (keyed by seed, sample id and pixel), "index" or "last_index".
         seed: of the tie-break and other draws.
-        area: how the curve becomes a number; see `probing.curve.area_under`.
+        area: how the curve becomes a number; see `perturbation._curve_integration.area_under`.
         unit: "pixel" (all channels together) or "channel_value" (every value of every channel by itself; the map is repeated).
     """
 
@@ -79,13 +79,13 @@ class CurveMetric:
             "unit": self.unit,
         }
 
-    def order(self, case: Case, label: int | None = None) -> Order:
+    def order(self, context: MetricContext, label: int | None = None) -> Order:
         """The order of the map, in this metric's unit and with its tie rule."""
-        return case.ranked(self.ties, self.seed, label=label, per_channel=self.unit == "channel_value")
+        return context.ranked(self.ties, self.seed, label=label, per_channel=self.unit == "channel_value")
 
-    def places(self, case: Case) -> int:
+    def places(self, context: MetricContext) -> int:
         """What the fractions are of: pixels, or channel values."""
-        return case.pixels * (case.inputs.shape[1] if self.unit == "channel_value" else 1)
+        return context.pixels * (context.inputs.shape[1] if self.unit == "channel_value" else 1)
 
     def fractions(self, places: int) -> Tensor:
         """(S,) true fractions of the schedule, float64; their means where steps are drawn."""
@@ -93,11 +93,11 @@ class CurveMetric:
             return self.schedule.mean_counts(places) / max(places, 1)
         return self._shared_counts(places).double() / max(places, 1)
 
-    def counts(self, case: Case, places: int) -> Tensor:
+    def counts(self, context: MetricContext, places: int) -> Tensor:
         """Counts (S,) of the schedule, or (N, S) where steps are drawn; int64, beside the images."""
         if isinstance(self.schedule, StratifiedSteps):
-            return self.schedule.drawn(places, case.sample_ids)
-        return self._shared_counts(places).to(case.inputs.device)
+            return self.schedule.drawn(places, context.sample_ids)
+        return self._shared_counts(places).to(context.inputs.device)
 
     def _shared_counts(self, places: int) -> Tensor:
         """(S,) int64, those of the schedule; of the whole grid where each image has steps of its own."""
@@ -105,21 +105,21 @@ class CurveMetric:
         schedule = EqualFractions(given.grid) if isinstance(given, StratifiedSteps | AdaptiveSteps) else given
         return torch.tensor(schedule.counts(places), dtype=torch.int64)
 
-    def ask_most_relevant_removed(self, case: Case, order: Order) -> Keys:
+    def request_most_relevant_removed(self, context: MetricContext, order: Order) -> Keys:
         """Probes of the curve that removes the first of an order."""
-        return case.ask(RankMasks(order, self.counts(case, order.pixels), keep="tail"), self.infill)
+        return context.request(RankMasks(order, self.counts(context, order.pixels), keep="tail"), self.infill)
 
-    def ask_least_relevant_removed(self, case: Case, order: Order) -> Keys:
+    def request_least_relevant_removed(self, context: MetricContext, order: Order) -> Keys:
         """Probes of the curve that removes the last of an order."""
-        return case.ask(RankMasks(order, order.pixels - self.counts(case, order.pixels), keep="head"), self.infill)
+        return context.request(RankMasks(order, order.pixels - self.counts(context, order.pixels), keep="head"), self.infill)
 
-    def ask_most_relevant_inserted(self, case: Case, order: Order) -> Keys:
+    def request_most_relevant_inserted(self, context: MetricContext, order: Order) -> Keys:
         """Probes of the curve that inserts the first of an order."""
-        return case.ask(RankMasks(order, self.counts(case, order.pixels), keep="head"), self.infill)
+        return context.request(RankMasks(order, self.counts(context, order.pixels), keep="head"), self.infill)
 
-    def read(self, answers: Answers, keys: Keys) -> Tensor:
+    def read(self, outputs: Outputs, keys: Keys) -> Tensor:
         """Scores (N, S) of a curve, averaged over draws."""
-        return answers.mean_score(keys, self.score)
+        return outputs.mean_score(keys, self.score)
 
     def summarise(self, curve: Tensor, fractions: Tensor, places: int) -> Tensor:
         """The area (N,) under a curve, by this metric's rule, or its estimate where steps are drawn."""

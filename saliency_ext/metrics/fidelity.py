@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value, require_integer
-from ..probing import AdaptiveSteps, Answers
-from ..probing.answers import average
-from ..probing.masks import WholeImage
+from ..perturbation import AdaptiveSteps, Outputs
+from ..perturbation.masks import WholeImage
+from ..perturbation.outputs import average
 from ..protocols import MetricInfo
-from .case import Case, Keys, Wanted
-from .refinable import Curve, RefinableMetric
+from ._refinable import Curve, RefinableMetric
+from .context import Keys, MetricContext, RequestedPoints
 from .result import OK, UNDEFINED, MetricResult
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Requested:
     mif: Curve
     lif: Curve
     clean: Keys
@@ -74,29 +74,31 @@ class Fidelity(RefinableMetric):
         """Every choice, as plain values."""
         return {**super().parameters, "references": self.references, "relative": self.relative}
 
-    def ask(self, case: Case) -> _Asked:
+    def request(self, context: MetricContext) -> _Requested:
         """The probes needed: both orders, and those of the references."""
-        order = self.order(case)
-        mif, lif = self.curve_most_removed(case, order), self.curve_least_removed(case, order)
-        drawn = [case.random_order(self.seed, draw) for draw in range(self.references)]
-        references = [(self.ask_most_relevant_removed(case, o), self.ask_least_relevant_removed(case, o)) for o in drawn]
-        return _Asked(mif, lif, case.ask(WholeImage(), self.infill), references, self.places(case))
+        order = self.order(context)
+        mif, lif = self.curve_most_removed(context, order), self.curve_least_removed(context, order)
+        drawn = [context.random_order(self.seed, draw) for draw in range(self.references)]
+        references = [
+            (self.request_most_relevant_removed(context, o), self.request_least_relevant_removed(context, o)) for o in drawn
+        ]
+        return _Requested(mif, lif, context.request(WholeImage(), self.infill), references, self.places(context))
 
-    def refine(self, answers: Answers, asked: _Asked) -> list[Wanted]:
+    def refine(self, outputs: Outputs, requested: _Requested) -> list[RequestedPoints]:
         """Points that images still ask for: the tolerance is that of F, and both curves share it."""
-        return self.more(answers, [asked.mif, asked.lif], self._unit(self.read(answers, asked.clean)))
+        return self.more(outputs, [requested.mif, requested.lif], self._unit(self.read(outputs, requested.clean)))
 
     def _unit(self, clean: Tensor) -> Tensor:
         """(N, 1) what a score is divided by; NaN where there is no ratio."""
         return torch.where(clean > 0, clean, torch.nan) if self.relative else torch.ones_like(clean)
 
-    def finish(self, answers: Answers, asked: _Asked) -> MetricResult:
+    def compute(self, outputs: Outputs, requested: _Requested) -> MetricResult:
         """Turns answers into values."""
-        fractions = self.fractions(asked.places)
-        clean = self.read(answers, asked.clean)
+        fractions = self.fractions(requested.places)
+        clean = self.read(outputs, requested.clean)
         unit = self._unit(clean)
-        (mif, lif), certificate = self.read_curves(answers, [asked.mif, asked.lif], unit)
-        auc_mif, auc_lif = (self.summarise(curve, fractions, asked.places) for curve in (mif, lif))
+        (mif, lif), certificate = self.read_curves(outputs, [requested.mif, requested.lif], unit)
+        auc_mif, auc_lif = (self.summarise(curve, fractions, requested.places) for curve in (mif, lif))
         values = auc_lif - auc_mif
         artifact = (clean / unit - lif).clamp(min=0)
         curves = {"mif": mif, "lif": lif, "artifact": artifact}
@@ -104,9 +106,9 @@ class Fidelity(RefinableMetric):
         early = (fractions <= 0.5).nonzero()
         if len(early):
             extras["artifact_half"] = artifact[:, int(early[-1])]
-        if asked.references:
-            random = average([self.read(answers, keys) for pair in asked.references for keys in pair]) / unit
-            auc_random = self.summarise(random, fractions, asked.places)
+        if requested.references:
+            random = average([self.read(outputs, keys) for pair in requested.references for keys in pair]) / unit
+            auc_random = self.summarise(random, fractions, requested.places)
             curves["random"] = random
             extras |= {"auc_random": auc_random, "mrg": auc_random - auc_mif, "lrg": auc_lif - auc_random}
         status = [UNDEFINED if self.relative and score <= 0 else OK for score in clean[:, 0].tolist()]

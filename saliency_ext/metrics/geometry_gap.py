@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..checks import require_choice, require_integer
-from ..probing import Answers
-from ..probing.answers import average
+from ..perturbation import Outputs
+from ..perturbation.outputs import average
 from ..protocols import MetricInfo
-from .case import Case, Keys
+from .context import Keys, MetricContext
 from .curve_metric import CurveMetric
 from .result import MetricResult
 
@@ -45,22 +45,22 @@ class GeometryGap(CurveMetric):
         """Every choice, as plain values."""
         return {**super().parameters, "draws": self.draws}
 
-    def ask(self, case: Case) -> tuple[list[Keys], list[Keys], int]:
+    def request(self, context: MetricContext) -> tuple[list[Keys], list[Keys], int]:
         """Removals of scattered pixels and of squares."""
-        scattered = [case.random_order(self.seed, draw) for draw in range(self.draws)]
-        blocks = [case.block_order(self.seed, draw) for draw in range(self.draws)]
+        scattered = [context.random_order(self.seed, draw) for draw in range(self.draws)]
+        blocks = [context.block_order(self.seed, draw) for draw in range(self.draws)]
         return (
-            [self.ask_most_relevant_removed(case, order) for order in scattered],
-            [self.ask_most_relevant_removed(case, order) for order in blocks],
-            case.pixels,
+            [self.request_most_relevant_removed(context, order) for order in scattered],
+            [self.request_most_relevant_removed(context, order) for order in blocks],
+            context.pixels,
         )
 
-    def finish(self, answers: Answers, asked: tuple[list[Keys], list[Keys], int]) -> MetricResult:
+    def compute(self, outputs: Outputs, requested: tuple[list[Keys], list[Keys], int]) -> MetricResult:
         """Turns answers into values."""
-        fractions = self.fractions(asked[2])
-        scattered, block = (average([self.read(answers, keys) for keys in kind]) for kind in asked[:2])
+        fractions = self.fractions(requested[2])
+        scattered, block = (average([self.read(outputs, keys) for keys in kind]) for kind in requested[:2])
         gap = (scattered - block).abs()
         curves = {"gap": gap, "scattered": scattered, "block": block}
         return MetricResult(
-            self.info, self.summarise(gap, fractions, asked[2]), self.parameters, fractions=fractions, curves=curves
+            self.info, self.summarise(gap, fractions, requested[2]), self.parameters, fractions=fractions, curves=curves
         )

@@ -7,26 +7,26 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .. import streams
+from .. import rng_streams
 from ..checks import bad_type, bad_value, require_integer
 from ..ops import philox_uniform
-from ..probing import Answers, BoxMasks
+from ..perturbation import BoxMasks, Outputs
 from ..protocols import MetricInfo
-from .case import Case, Keys
-from .probe_metric import ProbeMetric
+from ._perturbation_metric import PerturbationMetric
+from .context import Keys, MetricContext
 from .result import OK, UNDEFINED, MetricResult
 
 # Draws of one seed are kept apart from those of infills, orders and methods by a stream of their own.
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Requested:
     keys: Keys
     sums: Tensor  # (N, squares) float64
 
 
 @dataclass(frozen=True)
-class Infidelity(ProbeMetric):
+class Infidelity(PerturbationMetric):
     """Mean squared gap between the map's sum over a square and the fall of the score without it [Yeh 2019].
 
     For random squares B:  s = sum over p in B of map(p),  d = f(inputs) - f(inputs with the pixels of B replaced by infill)
@@ -108,14 +108,16 @@ class Infidelity(ProbeMetric):
             bad_value(name, "sides", "0 < smallest <= largest <= 1", self.sides, "they are shares of the shorter side")
         object.__setattr__(self, "sides", tuple(self.sides))
 
-    def ask(self, case: Case) -> _Asked:
+    def request(self, context: MetricContext) -> _Requested:
         """Removals of the squares."""
-        boxes = random_squares(case.shape, self.squares, self.sides, self.seed)
-        return _Asked(case.ask(BoxMasks(boxes.to(case.inputs.device)), self.infill), _sums_inside(case.saliency, boxes).cpu())
+        boxes = random_squares(context.shape, self.squares, self.sides, self.seed)
+        return _Requested(
+            context.request(BoxMasks(boxes.to(context.inputs.device)), self.infill), _sums_inside(context.saliency, boxes).cpu()
+        )
 
-    def finish(self, answers: Answers, asked: _Asked) -> MetricResult:
+    def compute(self, outputs: Outputs, requested: _Requested) -> MetricResult:
         """Turns answers into values."""
-        s, d = asked.sums, self.drops(answers, asked.keys)
+        s, d = requested.sums, self.drops(outputs, requested.keys)
         raw = (s - d).square().mean(1)
         # Shares of the largest, whose squares stay in range; the zero map stays 0.
         tiny = torch.finfo(torch.float64).tiny
@@ -137,7 +139,7 @@ def random_squares(shape: tuple[int, int], count: int, sides: Sequence[float], s
     height, width = shape
     shorter = min(shape)
     low, high = (max(1, int(share * shorter + 0.5)) for share in sides)
-    u = philox_uniform((1, count, 3), torch.zeros(1, dtype=torch.int64), seed=seed, stream=streams.SQUARE)[0, 0].double()
+    u = philox_uniform((1, count, 3), torch.zeros(1, dtype=torch.int64), seed=seed, stream=rng_streams.SQUARE)[0, 0].double()
     side = low + (u[:, 0] * (high - low + 1)).long()
     # The first row may lie anywhere from side - 1 above the image to its last row.
     top, left = ((u[:, 1 + axis] * (size + side - 1)).long() - side + 1 for axis, size in enumerate((height, width)))

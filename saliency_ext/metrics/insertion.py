@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..probing import Answers
+from ..perturbation import Outputs
 from ..protocols import MetricInfo
-from .case import Case
-from .refinable import Curve, RefinableMetric
+from ._refinable import Curve, RefinableMetric
+from .context import MetricContext
 from .result import MetricResult
 
 
@@ -25,12 +25,12 @@ class Insertion(RefinableMetric):
         "insertion", "higher", "area under the score over [0, 1]", "sufficiency of what is ranked first", "Petsiuk 2018"
     )
 
-    def ask(self, case: Case) -> tuple[Curve, int]:
+    def request(self, context: MetricContext) -> tuple[Curve, int]:
         """The probes needed."""
-        return self.curve_most_inserted(case, self.order(case)), self.places(case)
+        return self.curve_most_inserted(context, self.order(context)), self.places(context)
 
-    def finish(self, answers: Answers, asked: tuple[Curve, int]) -> MetricResult:
+    def compute(self, outputs: Outputs, requested: tuple[Curve, int]) -> MetricResult:
         """Turns answers into values."""
-        fractions, ((curve,), extras) = self.fractions(asked[1]), self.read_curves(answers, asked[:1])
-        values = self.summarise(curve, fractions, asked[1])
+        fractions, ((curve,), extras) = self.fractions(requested[1]), self.read_curves(outputs, requested[:1])
+        values = self.summarise(curve, fractions, requested[1])
         return MetricResult(self.info, values, self.parameters, fractions=fractions, curves={"insertion": curve}, extras=extras)

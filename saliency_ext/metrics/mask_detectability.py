@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..checks import require_choice, require_integer
-from ..probing import Answers, GivenFractions, Schedule
+from ..perturbation import GivenFractions, Outputs, Schedule
 from ..protocols import Infill, MaskedInfill, MetricInfo
-from .case import TIES, Case
+from .context import TIES, MetricContext
 from .curve_metric import checked_infill, infill_parameters, require_same_counts
 from .result import OK, UNDEFINED, MetricResult
 
@@ -71,16 +71,16 @@ class MaskDetectability:
         """Every choice, as plain values."""
         return {**infill_parameters(self.infill), "schedule": repr(self.schedule), "ties": self.ties, "seed": self.seed}
 
-    def ask(self, case: Case) -> tuple[Tensor, int]:
+    def request(self, context: MetricContext) -> tuple[Tensor, int]:
         """No probes: the energy order (N, S) of the filled images."""
-        ranks = case.ranked(self.ties, self.seed).ranks
-        masks = [ranks < count for count in self.schedule.counts(case.pixels)]
-        orders = [energy_order(filled, mask) for mask, filled in zip(masks, self._filled(case, masks), strict=True)]
-        return torch.stack(orders, 1).cpu(), case.pixels
+        ranks = context.ranked(self.ties, self.seed).ranks
+        masks = [ranks < count for count in self.schedule.counts(context.pixels)]
+        orders = [energy_order(filled, mask) for mask, filled in zip(masks, self._filled(context, masks), strict=True)]
+        return torch.stack(orders, 1).cpu(), context.pixels
 
-    def finish(self, answers: Answers, asked: tuple[Tensor, int]) -> MetricResult:
+    def compute(self, outputs: Outputs, requested: tuple[Tensor, int]) -> MetricResult:
         """Turns the energy order into values."""
-        order, pixels = asked
+        order, pixels = requested
         detectability = (2 * order - 1).abs()
         values = detectability.nanmean(1)
         status = [UNDEFINED if missing else OK for missing in values.isnan().tolist()]
@@ -88,13 +88,13 @@ class MaskDetectability:
         curves = {"detectability": detectability, "energy_order": order}
         return MetricResult(self.info, values, self.parameters, status, fractions, curves)
 
-    def _filled(self, case: Case, masks: list[Tensor]) -> Iterator[Tensor]:
+    def _filled(self, context: MetricContext, masks: list[Tensor]) -> Iterator[Tensor]:
         """The images (N, C, H, W) under each mask (N, H, W)."""
         if isinstance(self.infill, MaskedInfill):
-            yield from (self.infill.fill_removed(case.inputs, mask[None], case.sample_ids)[0] for mask in masks)
+            yield from (self.infill.fill_removed(context.inputs, mask[None], context.sample_ids)[0] for mask in masks)
         else:
-            infill = self.infill.fill(case.inputs, case.sample_ids)
-            yield from (torch.where(mask[:, None], infill, case.inputs) for mask in masks)
+            infill = self.infill.fill(context.inputs, context.sample_ids)
+            yield from (torch.where(mask[:, None], infill, context.inputs) for mask in masks)
 
 
 def energy_order(filled: Tensor, remove: Tensor) -> Tensor:

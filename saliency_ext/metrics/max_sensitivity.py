@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from .. import streams
+from .. import rng_streams
 from ..checks import bad_type, bad_value, require_integer
 from ..ops import philox_uniform
 from ..protocols import MetricInfo
-from .case import Case
-from .explainer_metric import ExplainerMetric
+from ._explainer_metric import ExplainerMetric
+from .context import MetricContext
 from .result import OK, UNDEFINED, MetricResult
 
 # Draws of one seed are kept apart from those of infills, orders and methods by a stream of their own.
@@ -79,13 +79,13 @@ class MaxSensitivity(ExplainerMetric):
         require_integer(name, "draws", self.draws, 1, 2**16)
         require_integer(name, "seed", self.seed, 0, 2**63 - 1)
 
-    def ask(self, case: Case) -> MetricResult:
+    def request(self, context: MetricContext) -> MetricResult:
         """Explains noisy images, one draw at a time."""
-        explain, clean = self.explainer(case), case.saliency.double()
+        explain, clean = self.explainer(context), context.saliency.double()
         norm = _norm(clean)
         largest, total = torch.zeros_like(norm), torch.zeros_like(norm)
         for draw in range(self.draws):
-            change = _norm(explain(self.noisy(case, draw), case.target).double() - clean)
+            change = _norm(explain(self.noisy(context, draw), context.target).double() - clean)
             relative = torch.where(change == 0, 0.0, change / norm)  # a zero map that stays zero
             largest, total = torch.maximum(largest, relative), total + relative
         values = largest.cpu()
@@ -93,13 +93,13 @@ class MaxSensitivity(ExplainerMetric):
         extras = {"mean_change": (total / self.draws).cpu(), "norm": norm.cpu()}
         return MetricResult(self.info, values, self.parameters, status, extras=extras)
 
-    def noisy(self, case: Case, draw: int) -> Tensor:
+    def noisy(self, context: MetricContext, draw: int) -> Tensor:
         """inputs + noise (N, C, H, W) of one draw."""
-        inputs = case.inputs
+        inputs = context.inputs
         if inputs.numel() == 0:
             return inputs
         bound = self.radius * (inputs.amax((1, 2, 3), keepdim=True) - inputs.amin((1, 2, 3), keepdim=True))
-        u = philox_uniform(inputs.shape[1:], case.sample_ids, seed=self.seed, stream=streams.PERTURBATION + draw)
+        u = philox_uniform(inputs.shape[1:], context.sample_ids, seed=self.seed, stream=rng_streams.PERTURBATION + draw)
         return inputs + (2 * u - 1).to(inputs.dtype) * bound
 
 

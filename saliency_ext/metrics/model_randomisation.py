@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn import Module
 
 from ..checks import bad_type, bad_value, require_choice, require_integer
-from ..finite import finite_rows
-from ..models.redrawn import Layer, layers_from_output, redraw, restored
+from ..models._reinitialised_weights import Layer, layers_from_output, redraw, restored
+from ..nonfinite import finite_rows
 from ..protocols import MetricInfo
-from .case import Case
-from .explainer_metric import ExplainerMetric
-from .rank_correlation import rank_correlation
+from ._explainer_metric import ExplainerMetric
+from ._rank_correlation import rank_correlation
+from .context import MetricContext
 from .result import MetricResult
 
 MODES = ("cascade", "independent", "all")
@@ -88,29 +88,29 @@ class ModelRandomisation(ExplainerMetric):
             require_integer(name, "steps", self.steps, 1, 2**31 - 1)
         require_integer(name, "seed", self.seed, 0, 2**63 - 1)
 
-    def ask(self, case: Case) -> MetricResult:
+    def request(self, context: MetricContext) -> MetricResult:
         """Explains the images under one model after the other."""
-        explain, model = self.explainer(case), case.forward
+        explain, model = self.explainer(context), context.forward
         if not isinstance(model, Module):
             remedy = "only a module has parameters to draw; pass the module itself, on which the method was made"
             bad_type("ModelRandomisation", "forward", "to be a torch.nn.Module", type(model).__name__, remedy)
-        layers = layers_from_output(model, case.inputs.new_zeros(1, *case.inputs.shape[1:]))  # the same for every chunk
+        layers = layers_from_output(model, context.inputs.new_zeros(1, *context.inputs.shape[1:]))  # the same for every chunk
         if not layers:
             expected = "to have floating parameters whose entries differ"
             bad_value("ModelRandomisation", "forward", expected, f"{type(model).__name__} with none", "nothing can be drawn anew")
         blocks = _blocks(layers, 1 if self.mode == "all" else self.steps)
-        last, points = case.saliency, []
+        last, points = context.saliency, []
 
         def point() -> None:
             nonlocal last
-            last = explain(case.inputs, case.target)
-            points.append(rank_correlation(case.saliency, last).cpu())
+            last = explain(context.inputs, context.target)
+            points.append(rank_correlation(context.saliency, last).cpu())
 
         self._visit(model, blocks, point)
-        _warn_if_nothing_changed(case.saliency, last)
+        _warn_if_nothing_changed(context.saliency, last)
         values = points.pop() if self.mode == "independent" else points[-1]
         if self.mode != "independent":
-            points.insert(0, torch.where(finite_rows(case.saliency), 1.0, torch.nan).double().cpu())
+            points.insert(0, torch.where(finite_rows(context.saliency), 1.0, torch.nan).double().cpu())
         drawn = torch.tensor([len(block) for block in blocks], dtype=torch.float64).cumsum(0) / len(layers)
         fractions = drawn if self.mode == "independent" else torch.cat([drawn.new_zeros(1), drawn])
         name = "independent" if self.mode == "independent" else "cascade"

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..checks import bad_value, require_choice
-from ..probing import AdaptiveSteps, Answers, StratifiedSteps
+from ..perturbation import AdaptiveSteps, Outputs, StratifiedSteps
 from ..protocols import MetricInfo
-from .case import Case
-from .refinable import Curve, RefinableMetric
+from ._refinable import Curve, RefinableMetric
+from .context import MetricContext
 from .result import MetricResult
 
 _SUMMARIES = ("auc", "aopc")
@@ -33,8 +33,8 @@ class _OrderedCurve(RefinableMetric):
         """Every choice, as plain values."""
         return {**super().parameters, "summary": self.summary}
 
-    def _result(self, info: MetricInfo, answers: Answers, asked: Curve, places: int) -> MetricResult:
-        fractions, ((curve,), extras) = self.fractions(places), self.read_curves(answers, [asked])
+    def _result(self, info: MetricInfo, outputs: Outputs, requested: Curve, places: int) -> MetricResult:
+        fractions, ((curve,), extras) = self.fractions(places), self.read_curves(outputs, [requested])
         values = self.summarise(curve, fractions, places) if self.summary == "auc" else (curve[:, :1] - curve).mean(1)
         if self.summary == "aopc":
             turned = {"lower": "higher", "higher": "lower"}[info.direction]
@@ -56,13 +56,13 @@ class MoRF(_OrderedCurve):
         "morf", "lower", "area under the score over [0, 1]", "relevance of what is ranked first", "Samek 2017"
     )
 
-    def ask(self, case: Case) -> tuple[Curve, int]:
+    def request(self, context: MetricContext) -> tuple[Curve, int]:
         """The probes needed."""
-        return self.curve_most_removed(case, self.order(case)), self.places(case)
+        return self.curve_most_removed(context, self.order(context)), self.places(context)
 
-    def finish(self, answers: Answers, asked: tuple[Curve, int]) -> MetricResult:
+    def compute(self, outputs: Outputs, requested: tuple[Curve, int]) -> MetricResult:
         """Turns answers into values."""
-        return self._result(self.info, answers, *asked)
+        return self._result(self.info, outputs, *requested)
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class LeRF(_OrderedCurve):
         "lerf", "higher", "area under the score over [0, 1]", "irrelevance of what is ranked last", "Samek 2017"
     )
 
-    def ask(self, case: Case) -> tuple[Curve, int]:
+    def request(self, context: MetricContext) -> tuple[Curve, int]:
         """The probes needed."""
-        return self.curve_least_removed(case, self.order(case)), self.places(case)
+        return self.curve_least_removed(context, self.order(context)), self.places(context)
 
-    def finish(self, answers: Answers, asked: tuple[Curve, int]) -> MetricResult:
+    def compute(self, outputs: Outputs, requested: tuple[Curve, int]) -> MetricResult:
         """Turns answers into values."""
-        return self._result(self.info, answers, *asked)
+        return self._result(self.info, outputs, *requested)

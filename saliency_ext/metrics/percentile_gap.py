@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value
-from ..probing import Answers, RankMasks
+from ..perturbation import Outputs, RankMasks
 from ..protocols import MetricInfo
-from .case import Case, Keys
-from .levels import levelled
-from .probe_metric import ProbeMetric
+from ._levels import levelled
+from ._perturbation_metric import PerturbationMetric
+from .context import Keys, MetricContext
 from .result import MetricResult
 
-_Asked = tuple[Keys, Keys, Tensor]  # MoRF, LeRF, share of masks that keep nothing
+_Requested = tuple[Keys, Keys, Tensor]  # MoRF, LeRF, share of masks that keep nothing
 
 
 @dataclass(frozen=True)
-class PercentileGap(ProbeMetric):
+class PercentileGap(PerturbationMetric):
     """Mean over percentiles of (LeRF - MoRF) / 2, with p % of the pixels KEPT in both orders [Gildenblat 2021, ROADCombined].
 
     morf(p) = f(image with only {u : s(u) < q_p(s)} kept),   lerf(p) = f(image with only {u : -s(u) < q_p(-s)} kept)
@@ -67,20 +67,20 @@ class PercentileGap(ProbeMetric):
                 bad_value(name, "percentiles", "in [0, 100]", value)
         object.__setattr__(self, "percentiles", tuple(sorted(self.percentiles)))
 
-    def ask(self, case: Case) -> _Asked:
+    def request(self, context: MetricContext) -> _Requested:
         """The images with only the least, and with only the most relevant pixels kept."""
-        saliency = levelled(case.saliency).flatten(1).double()
+        saliency = levelled(context.saliency).flatten(1).double()
         shares = torch.tensor(self.percentiles, dtype=torch.float64, device=saliency.device) / 100
         least, most = _below(saliency, shares), _below(-saliency, shares)
-        order = case.ranked("index")  # a cut never parts tied pixels, so any rule gives the same masks
-        morf = case.ask(RankMasks(order, case.pixels - least, keep="tail"), self.infill)
-        lerf = case.ask(RankMasks(order, most, keep="head"), self.infill)
+        order = context.ranked("index")  # a cut never parts tied pixels, so any rule gives the same masks
+        morf = context.request(RankMasks(order, context.pixels - least, keep="tail"), self.infill)
+        lerf = context.request(RankMasks(order, most, keep="head"), self.infill)
         return morf, lerf, (torch.cat([least, most], 1) == 0).double().mean(1).cpu()
 
-    def finish(self, answers: Answers, asked: _Asked) -> MetricResult:
+    def compute(self, outputs: Outputs, requested: _Requested) -> MetricResult:
         """Turns answers into values."""
-        morf, lerf = (answers.mean_score(keys, self.score) for keys in asked[:2])
-        extras = {"auc_morf": morf.mean(1), "auc_lerf": lerf.mean(1), "kept_nothing": asked[2]}
+        morf, lerf = (outputs.mean_score(keys, self.score) for keys in requested[:2])
+        extras = {"auc_morf": morf.mean(1), "auc_lerf": lerf.mean(1), "kept_nothing": requested[2]}
         kept = torch.tensor(self.percentiles, dtype=torch.float64) / 100
         values = (lerf - morf).mean(1) / 2
         return MetricResult(

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..checks import bad_type, bad_value, require_choice
 from ..infill import Constant, ImageExtreme, NoisyLinear, RiseBlur
-from ..probing import (
+from ..perturbation import (
     Complement,
     EqualFractions,
     FixedSteps,
@@ -22,11 +22,11 @@ from ..probing import (
     WithoutFirst,
 )
 from ..protocols import Infill
+from ._presets_labels import gupta2022, gupta2022_mass, gupta2022_reverse, gupta2022_signature
 from .deletion import Deletion
 from .fidelity import Fidelity
 from .insertion import Insertion
 from .morf import LeRF, MoRF
-from .presets_labels import gupta2022, gupta2022_mass, gupta2022_reverse, gupta2022_signature
 from .road import FRACTIONS, ROADCombined
 
 _ZERO = Constant(0.0)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ..checks import require_integer, require_mask
-from ..finite import finite_rows
+from ..nonfinite import finite_rows
 from ..ops.rank import checked_saliency, rank, tie_ids
 from ..protocols import MetricInfo
-from .levels import levelled, score_dtype
+from ._levels import levelled, score_dtype
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from ..infill import NoisyLinear
-from ..probing import Answers, GivenFractions, Schedule
+from ..perturbation import GivenFractions, Outputs, Schedule
 from ..protocols import Infill, MetricInfo
-from .case import Case, Keys
+from .context import Keys, MetricContext
 from .curve_metric import CurveMetric
 from .percentile_gap import PercentileGap
 from .result import MetricResult
@@ -54,18 +54,18 @@ class ROAD(CurveMetric):
         "road", "higher", "mean difference of scores", "order of relevance, mask shape hidden", "Rong 2022"
     )
 
-    def ask(self, case: Case) -> tuple[Keys, Keys, int]:
+    def request(self, context: MetricContext) -> tuple[Keys, Keys, int]:
         """The probes of both orders."""
-        order = self.order(case)
-        morf, lerf = self.ask_most_relevant_removed(case, order), self.ask_least_relevant_removed(case, order)
-        return morf, lerf, self.places(case)
+        order = self.order(context)
+        morf, lerf = self.request_most_relevant_removed(context, order), self.request_least_relevant_removed(context, order)
+        return morf, lerf, self.places(context)
 
-    def finish(self, answers: Answers, asked: tuple[Keys, Keys, int]) -> MetricResult:
+    def compute(self, outputs: Outputs, requested: tuple[Keys, Keys, int]) -> MetricResult:
         """Turns answers into values."""
-        keys, fractions = {"morf": asked[0], "lerf": asked[1]}, self.fractions(asked[2])
-        areas = {name: self.summarise(self.read(answers, own), fractions, asked[2]) for name, own in keys.items()}
-        shown = ("sigmoid",) if answers.outputs == 1 else ("accuracy", "probability")
-        curves = {f"{name}_{kind}": answers.mean_score(own, kind) for kind in shown for name, own in keys.items()}
+        keys, fractions = {"morf": requested[0], "lerf": requested[1]}, self.fractions(requested[2])
+        areas = {name: self.summarise(self.read(outputs, own), fractions, requested[2]) for name, own in keys.items()}
+        shown = ("sigmoid",) if outputs.num_classes == 1 else ("accuracy", "probability")
+        curves = {f"{name}_{kind}": outputs.mean_score(own, kind) for kind in shown for name, own in keys.items()}
         extras = {f"auc_{name}": area for name, area in areas.items()}
         values = areas["lerf"] - areas["morf"]
         return MetricResult(self.info, values, self.parameters, fractions=fractions, curves=curves, extras=extras)

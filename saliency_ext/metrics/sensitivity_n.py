@@ -8,22 +8,22 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_integer
-from ..probing import Answers, RankMasks
+from ..perturbation import Outputs, RankMasks
 from ..protocols import MetricInfo
-from .case import Case, Keys
-from .probe_metric import ProbeMetric, min_max
+from ._perturbation_metric import PerturbationMetric, min_max
+from .context import Keys, MetricContext
 from .result import OK, UNDEFINED, MetricResult
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Requested:
     keys: list[Keys]  # per subset
     sums: Tensor  # (N, sizes, subsets) float64
     fractions: Tensor  # (sizes,)
 
 
 @dataclass(frozen=True)
-class SensitivityN(ProbeMetric):
+class SensitivityN(PerturbationMetric):
     """Correlation between the map's sum over a random set of pixels and the fall of the score without it [Ancona 2018].
 
     For each size n, over random sets S of n pixels:
@@ -96,26 +96,26 @@ class SensitivityN(ProbeMetric):
         require_integer(name, "subsets", self.subsets, 2, 2**14)
         require_integer(name, "seed", self.seed, 0, 2**63 - 1)
 
-    def ask(self, case: Case) -> _Asked:
+    def request(self, context: MetricContext) -> _Requested:
         """Removals of the first pixels of random orders, and the map's sums over them."""
-        counts = [int(size * case.pixels + 0.5) for size in self.sizes]
-        values = min_max(case.saliency)  # constant maps become exactly 0, and no sum overflows
+        counts = [int(size * context.pixels + 0.5) for size in self.sizes]
+        values = min_max(context.saliency)  # constant maps become exactly 0, and no sum overflows
         # Made once: small tensors that stay, between large ones that go, would leave holes in the heap.
         sums = torch.empty(len(values), len(counts), self.subsets, dtype=torch.float64)
         keys = []
         for draw in range(self.subsets):
-            order = case.random_order(self.seed, draw)
-            keys.append(case.ask(RankMasks(order, counts, keep="tail"), self.infill))
+            order = context.random_order(self.seed, draw)
+            keys.append(context.request(RankMasks(order, counts, keep="tail"), self.infill))
             ranks = order.of(slice(0, len(values)))
             for column, count in enumerate(counts):
                 sums[:, column, draw] = _sum_of_first(ranks, values, count)
-        fractions = torch.tensor(counts, dtype=torch.float64) / max(case.pixels, 1)
-        return _Asked(keys, sums, fractions)
+        fractions = torch.tensor(counts, dtype=torch.float64) / max(context.pixels, 1)
+        return _Requested(keys, sums, fractions)
 
-    def finish(self, answers: Answers, asked: _Asked) -> MetricResult:
+    def compute(self, outputs: Outputs, requested: _Requested) -> MetricResult:
         """Turns answers into values."""
-        drops = torch.stack([self.drops(answers, keys) for keys in asked.keys], 2)
-        curve = _correlation(asked.sums, drops)
+        drops = torch.stack([self.drops(outputs, keys) for keys in requested.keys], 2)
+        curve = _correlation(requested.sums, drops)
         nothing_to_predict = _constant(drops)
         defined = (~nothing_to_predict).sum(1)
         total = torch.where(nothing_to_predict, 0.0, curve).sum(1)
@@ -123,7 +123,7 @@ class SensitivityN(ProbeMetric):
         status = [UNDEFINED if count == 0 else OK for count in defined.tolist()]
         curves = {"sensitivity_n": torch.where(nothing_to_predict, torch.nan, curve), "mean_drop": drops.mean(2)}
         extras = {"sizes_left_out": (curve.shape[1] - defined).double()}
-        return MetricResult(self.info, values, self.parameters, status, asked.fractions, curves, extras)
+        return MetricResult(self.info, values, self.parameters, status, requested.fractions, curves, extras)
 
 
 def _sum_of_first(ranks: Tensor, values: Tensor, count: int) -> Tensor:

@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import torch
 
-from ..probing import Answers
+from ..perturbation import Outputs
 from ..protocols import MetricInfo
-from .masked_probability import Asked, MaskedProbability
-from .masked_scores import label_summaries, soundness
+from ._masked_probability import MaskedProbability, Requested
+from ._masked_scores import label_summaries, soundness
 from .result import MetricResult
 
 
@@ -35,9 +35,9 @@ class Soundness(MaskedProbability):
         "soundness", "higher", "ratio of probabilities, worst label", "no evidence for what the model denies", "Gupta 2022"
     )
 
-    def finish(self, answers: Answers, asked: Asked) -> MetricResult:
+    def compute(self, outputs: Outputs, requested: Requested) -> MetricResult:
         """Turns answers into values."""
-        clean, masked, curves = self.curves_of(answers, asked)
+        clean, masked, curves = self.curves_of(outputs, requested)
         beta = soundness(masked, clean, self.floor_clean)
         summary, g = label_summaries(beta, clean), label_summaries(masked, clean)
         worst = beta.argmin(1)[:, None, None].expand(-1, 1, curves.shape[2])
@@ -47,11 +47,11 @@ class Soundness(MaskedProbability):
             "beta_second": summary.second,
             "g_wrong_mean": g.wrong_mean,
             "masked_argmax_agrees": torch.where(masked.isnan().any(1), torch.nan, (masked.argmax(1) == clean.argmax(1)).double()),
-            "labels_collapsed": asked.collapsed.double(),
-            "tie_share": asked.tied,
+            "labels_collapsed": requested.collapsed.double(),
+            "tie_share": requested.tied,
         }
-        parameters = {**self.parameters, "class_blind": asked.class_blind}
+        parameters = {**self.parameters, "class_blind": requested.class_blind}
         curve = curves.gather(1, worst)[:, 0]
         return MetricResult(
-            self.info, beta.amin(1), parameters, fractions=asked.fractions, curves={"masked_worst": curve}, extras=extras
+            self.info, beta.amin(1), parameters, fractions=requested.fractions, curves={"masked_worst": curve}, extras=extras
         )

@@ -9,22 +9,14 @@ from torch import Tensor
 
 from .. import ops
 from ..checks import bad_type, bad_value, require_integer
-from ..probing import Answers, LogSpaced, Schedule
-from ..probing.coalitions import CoalitionMasks
+from ..perturbation import LogSpaced, Outputs, Schedule
+from ..perturbation.coalitions import CoalitionMasks
 from ..protocols import MetricInfo
-from ..segmentation import (
-    Segmenter,
-    segment_counts,
-    segment_sizes,
-    segment_sums,
-    segmenter_name,
-    segments_of,
-    slic,
-)
-from .case import Case, Keys
+from ..segmentation import Segmenter, segment_counts, segment_sizes, segment_sums, segmenter_name, segments_of, slic
+from ._levels import levelled
+from ._perturbation_metric import PerturbationMetric
+from .context import Keys, MetricContext
 from .curve_metric import infill_parameters, require_same_counts
-from .levels import levelled
-from .probe_metric import ProbeMetric
 from .result import OK, UNDEFINED, MetricResult
 
 _GRID = torch.linspace(0, 1, 21, dtype=torch.float64)  # where curves of images with different segments are shown
@@ -40,14 +32,14 @@ class _LastLabels:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Requested:
     keys: Keys  # MoRF steps, then LeRF steps
     fractions: Tensor  # (N, S)
     segments: Tensor  # (N,)
 
 
 @dataclass(frozen=True)
-class SymmetricRelevanceGain(ProbeMetric):
+class SymmetricRelevanceGain(PerturbationMetric):
     """SRG = AUC_LeRF - AUC_MoRF where what is removed are superpixels, whole [Bluecher 2024].
 
     A superpixel's relevance is the mean of the map over it. Per image of K superpixels, counts c_0 .. c_S of the schedule:
@@ -124,25 +116,25 @@ class SymmetricRelevanceGain(ProbeMetric):
             "seed": self.seed,
         }
 
-    def ask(self, case: Case) -> _Asked:
+    def request(self, context: MetricContext) -> _Requested:
         """The probes needed: both orders of each image's superpixels."""
-        labels = self._labels(case.inputs)
-        found = segment_counts(labels).cpu()
-        counts = self._counts(found)
-        ranks = self._ranks(case, labels, int(found.max()) if len(found) else 0)[:, None]
+        labels = self._labels(context.inputs)
+        result = segment_counts(labels).cpu()
+        counts = self._counts(result)
+        ranks = self._ranks(context, labels, int(result.max()) if len(result) else 0)[:, None]
         kept_morf = ranks >= counts[:, :, None]
-        kept_lerf = ranks < (found[:, None] - counts)[:, :, None]
+        kept_lerf = ranks < (result[:, None] - counts)[:, :, None]
         coalitions = torch.cat([kept_morf, kept_lerf], 1).to(labels.device)
-        keys = case.ask(CoalitionMasks(labels, coalitions), self.infill)
-        return _Asked(keys, counts / found[:, None].double().clamp(min=1), found)
+        keys = context.request(CoalitionMasks(labels, coalitions), self.infill)
+        return _Requested(keys, counts / result[:, None].double().clamp(min=1), result)
 
-    def finish(self, answers: Answers, asked: _Asked) -> MetricResult:
+    def compute(self, outputs: Outputs, requested: _Requested) -> MetricResult:
         """Turns answers into values."""
-        morf, lerf = answers.mean_score(asked.keys, self.score).chunk(2, 1)
-        auc_morf, auc_lerf = (_area(curve, asked.fractions) for curve in (morf, lerf))
-        extras = {"auc_morf": auc_morf, "auc_lerf": auc_lerf, "segments": asked.segments.double()}
-        curves = {name: _interpolated(curve, asked.fractions) for name, curve in (("morf", morf), ("lerf", lerf))}
-        status = [OK if count > 1 else UNDEFINED for count in asked.segments.tolist()]
+        morf, lerf = outputs.mean_score(requested.keys, self.score).chunk(2, 1)
+        auc_morf, auc_lerf = (_area(curve, requested.fractions) for curve in (morf, lerf))
+        extras = {"auc_morf": auc_morf, "auc_lerf": auc_lerf, "segments": requested.segments.double()}
+        curves = {name: _interpolated(curve, requested.fractions) for name, curve in (("morf", morf), ("lerf", lerf))}
+        status = [OK if count > 1 else UNDEFINED for count in requested.segments.tolist()]
         return MetricResult(self.info, auc_lerf - auc_morf, self.parameters, status, _GRID.clone(), curves, extras)
 
     def _labels(self, inputs: Tensor) -> Tensor:
@@ -163,15 +155,15 @@ class SymmetricRelevanceGain(ProbeMetric):
         rows = [lists[count] + lists[count][-1:] * (longest - len(lists[count])) for count in segments.tolist()]
         return torch.tensor(rows, dtype=torch.int64).view(len(rows), longest)
 
-    def _ranks(self, case: Case, labels: Tensor, count: int) -> Tensor:
+    def _ranks(self, context: MetricContext, labels: Tensor, count: int) -> Tensor:
         """(N, K) order of the superpixels by mean relevance, 0 = most relevant; those an image lacks come last.
 
         Means that differ by rounding alone, in units of float32, tie.
         """
         sizes = segment_sizes(labels, count)
-        means = segment_sums(levelled(case.saliency)[:, None].double(), labels, count)[:, 0] / sizes.clamp(min=1)
+        means = segment_sums(levelled(context.saliency)[:, None].double(), labels, count)[:, 0] / sizes.clamp(min=1)
         means = levelled(torch.where(sizes > 0, means, -torch.inf).float()[:, None])
-        return ops.rank(means, ties="random", seed=self.seed, sample_ids=case.sample_ids.cpu(), nan="last")[:, 0]
+        return ops.rank(means, ties="random", seed=self.seed, sample_ids=context.sample_ids.cpu(), nan="last")[:, 0]
 
 
 def _area(curve: Tensor, fractions: Tensor) -> Tensor:

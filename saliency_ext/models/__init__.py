@@ -1,11 +1,11 @@
 """Glue between the library and models: modes, outputs, targets, gradients, layers, token grids, what is read. No models."""
 
 from .classifier import Classifier
+from .eval_mode import evaluation_mode
 from .gradients import input_gradients
 from .hooks import captured
 from .layers import TargetLayer, target_layer
-from .modes import evaluation_mode
-from .outputs import logits_of
+from .logits import logits_of
 from .preprocessing import PreprocessSpec
 from .targets import resolve_target
 from .tokens import TokenGrid, token_grid

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..checks import bad_type, require_choice
-from .outputs import logits_of
+from .logits import logits_of
 from .preprocessing import LAYOUTS
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .modes import evaluation_mode
-from .outputs import model_logits
+from .eval_mode import evaluation_mode
+from .logits import model_logits
 from .precision import require_full_precision
 from .score import target_scores
 
@@ -20,14 +20,14 @@ def differentiable(forward: Callable[..., Any]) -> Iterator[None]:
         yield
 
 
-def ordinary(values: Tensor) -> Tensor:
+def detach_inference(values: Tensor) -> Tensor:
     """The values as a tensor that autograd may save: one made in inference mode is copied."""
     return values.clone() if values.is_inference() else values.detach()
 
 
 def leaf(inputs: Tensor) -> Tensor:
     """A tensor of the same values that gradients can be asked of."""
-    return ordinary(inputs).requires_grad_()
+    return detach_inference(inputs).requires_grad_()
 
 
 def gradients_of(function: str, scores: Tensor, wanted: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def input_gradients(
         images = leaf(inputs)
         # A copy goes in: a model may begin with an in-place operation, which a leaf would refuse.
         logits = model_logits(forward, images.clone())
-        scores = target_scores(function, logits, ordinary(classes).to(images.device), score)
+        scores = target_scores(function, logits, detach_inference(classes).to(images.device), score)
         gradients = gradients_of(function, scores, images)
         good = scores.detach().isfinite() & ~logits.detach().isnan().any(1, keepdim=True)
         return scores.detach(), torch.where(good[:, :, None, None, None], gradients, torch.nan)

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import bad_type, require_dtype
-from .compiled import uncompiled
+from ._compiled import uncompiled
 from .precision import FULL_PRECISION
 
 
 def first_tensor(output: Any) -> Tensor | None:
     """The tensor a module returned: the output itself, or the first item of a tuple or list; None if there is none."""
-    found = output[0] if isinstance(output, tuple | list) and len(output) > 0 else output
-    return found if isinstance(found, Tensor) else None
+    result = output[0] if isinstance(output, tuple | list) and len(output) > 0 else output
+    return result if isinstance(result, Tensor) else None
 
 
 def with_first(output: Any, tensor: Tensor) -> Any:

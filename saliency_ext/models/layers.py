@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import bad_type, bad_value
-from .compiled import uncompiled
-from .evidence import Evidence
-from .gradients import ordinary
-from .modes import evaluation_mode
-from .modules import modules_by_name, plain_module
+from ._compiled import uncompiled
+from ._evidence import LayerEvidence
+from ._modules import modules_by_name, plain_module
+from ._trace import Call, trace
+from .eval_mode import evaluation_mode
+from .gradients import detach_inference
 from .precision import require_full_precision
 from .tokens import Grid, TokenGrid, checked_grid, infer_grid, token_grid
-from .trace import Call, trace
 
 Layer = str | nn.Module | None
 
@@ -79,15 +79,15 @@ def target_layer(
     Example:
         >>> import torch
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(64, 2))
-        >>> found = target_layer(model.eval(), torch.zeros(1, 1, 6, 6))
-        >>> found.layer_name, str(found.grid), found.choice
+        >>> result = target_layer(model.eval(), torch.zeros(1, 1, 6, 6))
+        >>> result.layer_name, str(result.grid), result.choice
         ('1', '4 x 4 cells of 4 channels, layout NCHW', 'automatic: the last feature maps before pooling')
     """
     checked_grid(function, grid)
     given = None if layer is None else find_module(function, model, layer)
     require_full_precision(function, plain_module(model) or (given[1] if given else None))
     modules = _modules(function, model) if given is None else dict([given])
-    image = ordinary(inputs[:1]).nan_to_num(0.0, 0.0, 0.0)
+    image = detach_inference(inputs[:1]).nan_to_num(0.0, 0.0, 0.0)
     size = (inputs.shape[2], inputs.shape[3])
     calls: list[Call] = []
     with evaluation_mode(model), uncompiled(), torch.inference_mode(False):
@@ -95,7 +95,7 @@ def target_layer(
         if given is not None:
             return _given_layer(function, *given, calls, size, grid)
         candidates = _candidates(calls, size, grid)
-        evidence = Evidence(model, image, logits, candidates, square=grid is None)
+        evidence = LayerEvidence(model, image, logits, candidates, square=grid is None)
         return _automatic_layer(function, calls, candidates, evidence)
 
 
@@ -138,7 +138,7 @@ def _given_layer(
 
 
 def _automatic_layer(
-    function: str, calls: list[Call], candidates: list[tuple[Call, TokenGrid]], evidence: Evidence
+    function: str, calls: list[Call], candidates: list[tuple[Call, TokenGrid]], evidence: LayerEvidence
 ) -> TargetLayer:
     unread: list[str] = []
     for call, cells in candidates:
@@ -166,14 +166,14 @@ def _automatic_layer(
 
 def _candidates(calls: list[Call], size: tuple[int, int], grid: Grid | None) -> list[tuple[Call, TokenGrid]]:
     """Calls whose shape may be cells of the image, the last first."""
-    found = []
+    result = []
     for call in reversed(calls):
         cells = None if call.pooling else infer_grid(call.shape, size, grid=grid)
         if cells is None or cells.rows * cells.columns == 1:
             continue
         if call.block if _is_tokens(cells) else not call.repeats:
-            found.append((call, cells))
-    return found
+            result.append((call, cells))
+    return result
 
 
 def _is_tokens(cells: TokenGrid) -> bool:

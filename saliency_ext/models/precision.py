@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, dtype_name
-from .modules import modules_behind, plain_module
+from ._modules import modules_behind, plain_module
 
 FULL_PRECISION = (torch.float32, torch.float64)
 HALF_PRECISION = (torch.float16, torch.bfloat16)

@@ -38,5 +38,5 @@ def target_scores(function: str, logits: Tensor, classes: Tensor, score: str) ->
         logits = logits.log_softmax(1)
     elif score == "probability":
         logits = logits.softmax(1)
-    asked = logits.gather(1, classes)
-    return asked.sigmoid() if score == "sigmoid" else asked
+    requested = logits.gather(1, classes)
+    return requested.sigmoid() if score == "sigmoid" else requested

@@ -37,12 +37,12 @@ def resolve_target(target: Target, clean_logits: Tensor) -> Tensor:
         (tensor([1, 0]), tensor([[1, 0],
                 [0, 1]]))
     """
-    indices = asked_classes(target, clean_logits.shape[0], lambda: clean_logits)
+    indices = requested_classes(target, clean_logits.shape[0], lambda: clean_logits)
     check_classes("resolve_target", indices, clean_logits.shape[1])
     return indices.to(clean_logits.device)
 
 
-def asked_classes(target: Target, images: int, clean_logits: Callable[[], Tensor]) -> Tensor:
+def requested_classes(target: Target, images: int, clean_logits: Callable[[], Tensor]) -> Tensor:
     """As `resolve_target`, but the logits are only made where the target needs them, and the classes are not held against K."""
     if isinstance(target, str):
         count = 1 if target == "predicted" else _top(target)

@@ -92,9 +92,9 @@ def token_grid(
         7 x 7 cells of 1024 channels, layout NHWC
     """
     seen = tuple(shape)
-    found = infer_grid(seen, size, images=images, grid=checked_grid(function, grid))
-    if found is not None:
-        return found
+    result = infer_grid(seen, size, images=images, grid=checked_grid(function, grid))
+    if result is not None:
+        return result
     tokens = _tokens(seen, images)
     if len(seen) == 4 and seen[0] == images:
         expected = f"to be {seen[2:]} for (N, C, h, w) or {seen[1:3]} for (N, h, w, C), in an activation of shape {seen}"
@@ -165,12 +165,12 @@ def _possible(count: int, size: tuple[int, int]) -> list[tuple[int, int, int]]:
 
 def _cells(size: tuple[int, int]) -> dict[tuple[int, int], bool]:
     """(rows, columns) of the input in square patches of any size, and whether the patches divide it exactly."""
-    found: dict[tuple[int, int], bool] = {}
+    result: dict[tuple[int, int], bool] = {}
     for patch in range(1, max(1, min(size)) + 1):
         exact = size[0] % patch == 0 and size[1] % patch == 0
         for cells in ((size[0] // patch, size[1] // patch), (-(-size[0] // patch), -(-size[1] // patch))):
-            found[cells] = found.get(cells, False) or exact
-    return found
+            result[cells] = result.get(cells, False) or exact
+    return result
 
 
 def _skew(rows: int, columns: int, size: tuple[int, int]) -> float:

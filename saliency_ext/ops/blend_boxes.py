@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .. import reference
 from ..checks import bad_value, require_dtype, require_tensor
-from .arguments import Channels, per_step, refuse_vmap, rendering
+from ._arguments import Channels, per_step, refuse_vmap, rendering
 from .native import Definition, call, define
 
 

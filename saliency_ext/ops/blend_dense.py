@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import reference
 from ..checks import bad_value, require_dtype, require_shape, require_tensor
-from .arguments import Channels, derivative_of, per_step, refuse_vmap, rendering
+from ._arguments import Channels, derivative_of, per_step, refuse_vmap, rendering
 from .native import Definition, call, define
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import reference
 from ..checks import bad_value, require_choice, require_dtype, require_range, require_tensor
-from .arguments import Channels, per_step, refuse_vmap, rendering
+from ._arguments import Channels, per_step, refuse_vmap, rendering
 from .native import Definition, call, define
 
 _BORDERS = ("mirror", "clamp")

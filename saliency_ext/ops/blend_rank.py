@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .. import reference
 from ..checks import require_choice, require_device, require_dtype, require_shape, require_tensor
-from .arguments import Channels, PerStep, refuse_vmap, rendering, step_counts
+from ._arguments import Channels, PerStep, refuse_vmap, rendering, step_counts
 from .native import Definition, call, define
 
 _KEEP = ("head", "tail")

@@ -15,7 +15,7 @@ from ..checks import (
     require_shape,
     require_tensor,
 )
-from .arguments import refuse_derivative, refuse_overlap, refuse_vmap, step_counts
+from ._arguments import refuse_derivative, refuse_overlap, refuse_vmap, step_counts
 from .blend_rank import check_ranks
 from .native import Definition, call, define
 

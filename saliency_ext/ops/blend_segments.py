@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .. import reference
 from ..checks import require_device, require_dtype, require_range, require_shape, require_tensor
-from .arguments import Channels, per_step, refuse_vmap, rendering
+from ._arguments import Channels, per_step, refuse_vmap, rendering
 from .native import Definition, call, define
 
 

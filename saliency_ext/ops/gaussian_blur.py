@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_dtype, require_ndim, require_tensor
-from .arguments import COMPUTE_DTYPES
+from ._arguments import COMPUTE_DTYPES
 
 _BORDERS = ("reflect", "zero", "replicate", "renormalise")
 _TRUNCATE = 4.0  # kernel radius in sigmas

@@ -6,7 +6,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
-from .. import reference, streams
+from .. import reference, rng_streams
 from ..checks import (
     bad_value,
     require_choice,
@@ -18,7 +18,7 @@ from ..checks import (
     require_shape,
     require_tensor,
 )
-from .arguments import COMPUTE_DTYPES, refuse_derivative
+from ._arguments import COMPUTE_DTYPES, refuse_derivative
 from .native import Definition, call, define
 from .noise import philox_normal
 from .rank import checked_sample_ids
@@ -145,7 +145,7 @@ def linear_infill(
     noise = None
     if any(deviation > 0 for deviation in deviations):
         ids = torch.arange(inputs.shape[0], device=inputs.device) if sample_ids is None else sample_ids
-        noise = philox_normal(inputs.shape[1:], ids, seed=seed, stream=streams.IMPUTATION + draw)
+        noise = philox_normal(inputs.shape[1:], ids, seed=seed, stream=rng_streams.IMPUTATION + draw)
         for channel, deviation in enumerate(deviations if len(deviations) > 1 else ()):
             noise[:, channel].mul_(deviation)
     filled, residual = call("linear_infill", inputs, remove, noise, code, goal, deviations[0] if len(deviations) == 1 else 1.0)

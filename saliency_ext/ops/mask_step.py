@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .. import reference
 from ..checks import bad_value, on_host, require_device, require_dtype, require_ndim, require_range, require_shape, require_tensor
-from .arguments import COMPUTE_DTYPES, refuse_derivative, refuse_overlap, refuse_vmap
+from ._arguments import COMPUTE_DTYPES, refuse_derivative, refuse_overlap, refuse_vmap
 from .mask_state import KINDS, MaskRule, MaskState, Resizing
 from .native import Definition, call, define
 
@@ -130,7 +130,7 @@ def _check_places(function: str, name: str, places: Tensor, inputs: Tensor, infi
     if not on_host(places) or places.numel() == 0:
         return
     highest = places.flatten(0, 1).amax(0).tolist()
-    if int(places.amin()) < 0 or any(found > largest for found, largest in zip(highest, most, strict=True)):
+    if int(places.amin()) < 0 or any(result > largest for result, largest in zip(highest, most, strict=True)):
         for column, largest in enumerate(most):
             require_range(function, f"{name}[..., {column}]", places[..., column], 0, largest)
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ..checks import has_address
-from .autograd import autograd_kernel, writing_kernel
+from ._autograd import autograd_kernel, writing_kernel
 
 # Devices for which there may be no kernel of ours (CUDA: in a build without it): the reference runs there.
 FALLBACK_KEYS = ("CUDA", "MPS", "XPU", "HPU", "PrivateUse1")

@@ -16,7 +16,7 @@ from ..checks import (
     require_shape,
     require_tensor,
 )
-from .arguments import refuse_vmap
+from ._arguments import refuse_vmap
 from .native import Definition, call, define
 
 _TIES = ("index", "random")

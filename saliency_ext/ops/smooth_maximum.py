@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import reference
 from ..checks import bad_value, require_dtype, require_integer, require_ndim, require_number, require_tensor
-from .arguments import COMPUTE_DTYPES
+from ._arguments import COMPUTE_DTYPES
 from .native import Definition, call, define
 
 

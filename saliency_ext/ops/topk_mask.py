@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .. import reference
-from .arguments import step_counts
+from ._arguments import step_counts
 from .native import Definition, call, define
 from .rank import checked_saliency, tie_ids
 

@@ -16,7 +16,7 @@ from ..checks import (
     require_shape,
     require_tensor,
 )
-from .arguments import COMPUTE_DTYPES
+from ._arguments import COMPUTE_DTYPES
 from .native import Definition, call, define
 
 _KINDS = ("anisotropic", "isotropic", "squared")

@@ -20,12 +20,12 @@ def weighted_neighbours(values: Tensor, weights: Tensor, size: tuple[int, int], 
     reach = len(weights) // step - 1
     y, x = (torch.arange(-margin, length + margin, device=values.device) for length in size)
     grid = values if values.shape[2] * values.shape[3] > 0 else values.new_zeros(*values.shape[:2], 1, 1)
-    found = []
+    result = []
     for down in range(-reach, reach + 1):
         for across in range(-reach, reach + 1):
             row, column = (torch.div(at, step, rounding_mode="floor") + shift for at, shift in ((y, down), (x, across)))
             inside = ((row >= 0) & (row < values.shape[2]))[:, None] & (column >= 0) & (column < values.shape[3])
             rows, columns = row.clamp(0, grid.shape[2] - 1)[:, None], column.clamp(0, grid.shape[3] - 1)
             weight = weights[(y - step * row).abs()[:, None], (x - step * column).abs()]
-            found.append(torch.where(inside, weight * grid[:, :, rows, columns], 0))
-    return torch.stack(found)
+            result.append(torch.where(inside, weight * grid[:, :, rows, columns], 0))
+    return torch.stack(result)

@@ -8,13 +8,13 @@ from math import nan
 from torch import Tensor
 
 from ..checks import bad_value, require_ndim, require_tensor
-from ..evaluation.intervals import Summary
 from ..evaluation.results import Results, summary_of
-from ..evaluation.stopping import Stopped
-from ..metrics.catalogue import meaning_of, role_of
+from ..evaluation.stop_report import StopReport
+from ..metrics.registry import meaning_of, role_of
 from ..metrics.result import DEGENERATE_MAP, FLAT_CURVE, MetricResult
-from ..probing import Counters
+from ..perturbation import Counters
 from ..protocols import MethodInfo, MetricInfo
+from ..stats.intervals import Summary
 from .pair_example import PairExample
 
 TITLE = "Which saliency method can be trusted?"
@@ -78,7 +78,7 @@ class MetricLine:
 
 
 @dataclass(frozen=True)
-class Fault:
+class SampleError:
     """Samples without a value: under which maps and metrics, and why."""
 
     samples: list[str]
@@ -97,16 +97,16 @@ class ReportData:
     metrics: list[MetricLine]
     results: dict[tuple[str, str], MetricResult]
     images: int
-    faults: list[Fault]  # samples without a value
+    sample_errors: list[SampleError]  # samples without a value
     doubts: list[tuple[str, str, str, int]]  # map, metric, status, count: values that say little
     counters: Counters
-    counted: str  # what `asked` and `run` count
-    asked: int
+    counted: str  # what `requested` and `run` count
+    requested: int
     run: int
     facts: dict[str, str]
     examples: list[Example]
     pairs: list[PairExample]
-    stopped: Stopped | None  # where a study with a stop rule ended
+    stopped: StopReport | None  # where a study with a stop rule ended
 
     @property
     def controls(self) -> list[str]:
@@ -175,11 +175,11 @@ def gather(
         metrics=_metrics(found),
         results=found,
         images=images,
-        faults=_faults(found, labels, why),
+        sample_errors=_sample_errors(found, labels, why),
         doubts=_doubts(found),
         counters=results.counters,
         counted="kinds of masked input, per chunk of images" if masked_inputs is None else "masked inputs",
-        asked=results.counters.asked if masked_inputs is None else masked_inputs["asked"],
+        requested=results.counters.requested if masked_inputs is None else masked_inputs["requested"],
         run=results.counters.unique if masked_inputs is None else masked_inputs["run"],
         facts=dict(facts or {}),
         examples=list(examples),
@@ -214,7 +214,7 @@ def _text(value: object) -> str:
     return "(" + ", ".join(_text(item) for item in value) + ")" if isinstance(value, tuple | list) else str(value)
 
 
-def _faults(found: dict[tuple[str, str], MetricResult], samples: list[str], reasons: list[str]) -> list[Fault]:
+def _sample_errors(found: dict[tuple[str, str], MetricResult], samples: list[str], reasons: list[str]) -> list[SampleError]:
     """Samples without a value. Those that share status, maps, metrics and reason share a line, at the place of the first."""
     metrics: dict[tuple[int, str, str], list[str]] = {}
     for (method, metric), result in found.items():
@@ -227,7 +227,7 @@ def _faults(found: dict[tuple[str, str], MetricResult], samples: list[str], reas
     for (index, status, under), methods in sorted(maps.items(), key=lambda item: item[0][:2]):
         reason = reasons[index] or STATUS_TEXTS.get(status, "")
         alike.setdefault((status, reason, tuple(methods), under), []).append(samples[index] or f"number {index}")
-    return [Fault(names, status, list(of), list(under), reason) for (status, reason, of, under), names in alike.items()]
+    return [SampleError(names, status, list(of), list(under), reason) for (status, reason, of, under), names in alike.items()]
 
 
 def _doubts(found: dict[tuple[str, str], MetricResult]) -> list[tuple[str, str, str, int]]:

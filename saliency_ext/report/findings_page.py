@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from ..comparison import Finding, Findings, Trace
-from ..evaluation.intervals import Summary
+from ..comparison import CurveTrace, Finding, Findings
+from ..stats.intervals import Summary
+from ._figures import Curves, Line, curve_panel, shared_extent
+from ._formatting import number, span
+from ._matrix import heat_map
 from .data import STATUS_TEXTS
-from .figures import Curves, Line, curve_panel, shared_extent
-from .formatting import number, span
-from .matrix import heat_map
 from .write import render_template, write_text
 
 _TEMPLATE = "findings.html.j2"
@@ -29,9 +29,9 @@ def write_findings(findings: Findings, path: str | Path) -> Path:
 
     Example:
         >>> import tempfile
-        >>> found = Findings("Do choices matter?", [Finding("Is it so?", "Yes.")], {}, {})
+        >>> result = Findings("Do choices matter?", [Finding("Is it so?", "Yes.")], {}, {})
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_findings(found, Path(folder) / "index.html").name
+        ...     write_findings(result, Path(folder) / "index.html").name
         'index.html'
     """
     return write_text(render_template(_TEMPLATE, _content(findings)), path)
@@ -59,7 +59,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _panels(trace: Trace) -> list[dict[str, str]]:
+def _panels(trace: CurveTrace) -> list[dict[str, str]]:
     """One panel per curve, all on one y axis."""
     drawn = {
         name: Curves(trace.fractions, [Line(name, "least", mean, low, high)]) for name, (mean, low, high) in trace.lines.items()

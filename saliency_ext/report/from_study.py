@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.saved import read_results, read_run, read_summary, read_table
+from ..study.reader import read_results, read_run, read_summary, read_table
 from .data import TITLE, Example, ReportData, gather
 from .write import write_page
 

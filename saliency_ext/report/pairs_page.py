@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ._pairs import pairs_section
 from .pair_example import PairExample
-from .pairs import pairs_section
 from .write import render_template, write_text
 
 TITLE = "One entity or two?"
@@ -34,7 +34,7 @@ def write_pairs(
     Example:
         >>> import tempfile, torch
         >>> from saliency_ext.disambiguation import PairResult
-        >>> pair = PairResult((3, 8), (0.5, 0.25), "undecided", "ok", "nothing was found", ())
+        >>> pair = PairResult((3, 8), (0.5, 0.25), "undecided", "ok", "nothing was result", ())
         >>> example = PairExample("a picture", torch.zeros(8, 8, 3, dtype=torch.uint8), [pair], {3: "cat"})
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     "cat 0.50 / class 8 0.25" in write_pairs([example], Path(folder) / "index.html").read_text()

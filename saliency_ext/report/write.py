@@ -5,11 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..evaluation.files import write_whole
+from .._atomic_io import write_whole
 from ..evaluation.results import Results
 from ..protocols import MethodInfo
+from ._page import page_of
 from .data import TITLE, Example, ReportData, gather
-from .page import page_of
 from .pair_example import PairExample
 
 _TEMPLATE = "template.html.j2"

@@ -6,15 +6,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..checks import (
-    bad_value,
-    require_device,
-    require_dtype,
-    require_integer,
-    require_ndim,
-    require_shape,
-    require_tensor,
-)
+from ..checks import bad_value, require_device, require_dtype, require_integer, require_ndim, require_shape, require_tensor
 
 # Any callable from inputs (N, C, H, W) to integer labels (N, H, W), -1 = no segment: a function of this package, a partial of
 # one, or yours. The labels of an image must depend on that image alone.

@@ -146,8 +146,8 @@ def _by_image(function: str, images: Tensor, options: dict[str, Any], *, lab: bo
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Got image with third dimension")  # more than three channels are meant
         for image, label in zip(scaled, labels, strict=True):
-            found = segment(image.permute(1, 2, 0).contiguous().numpy(), channel_axis=-1, **options)
-            label.copy_(torch.from_numpy(found))
+            result = segment(image.permute(1, 2, 0).contiguous().numpy(), channel_axis=-1, **options)
+            label.copy_(torch.from_numpy(result))
     return given(labels).to(images.device)
 
 

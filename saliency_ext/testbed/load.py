@@ -56,9 +56,9 @@ def load_net(name: str = "residual", *, folder: str | Path | None = None, dtype:
         _refuse(home / LOG, f"to tell of the net {name!r}", "only " + ", ".join(map(repr, sorted(log))))
     record = log[name]
     _check_header_size(path, content)
-    found = hashlib.sha256(content).hexdigest()
-    if found != record["sha256"]:
-        _refuse(path, f"with the sha256 of its log, {record['sha256']}", found)
+    result = hashlib.sha256(content).hexdigest()
+    if result != record["sha256"]:
+        _refuse(path, f"with the sha256 of its log, {record['sha256']}", result)
     if (tuple(record["mean"]), tuple(record["std"])) != (MEAN, STD):
         _refuse(path, f"trained on inputs with mean {MEAN} and std {STD}", f"{record['mean']} and {record['std']}")
     net = make_net(name)

@@ -28,16 +28,16 @@ class WindowClassifier(torch.nn.Module):
     def __init__(self, filters: int = 48, seed: int = 0) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.bank = torch.nn.Conv2d(3, filters, kernel_size=5, stride=2, padding=2, padding_mode="replicate")
+        self.reference_images = torch.nn.Conv2d(3, filters, kernel_size=5, stride=2, padding=2, padding_mode="replicate")
         with torch.no_grad():
-            self.bank.weight.copy_(torch.randn(self.bank.weight.shape, generator=generator) / 75**0.5)
-            self.bank.bias.copy_(torch.randn(filters, generator=generator) / 10)  # type: ignore[union-attr]
+            self.reference_images.weight.copy_(torch.randn(self.reference_images.weight.shape, generator=generator) / 75**0.5)
+            self.reference_images.bias.copy_(torch.randn(filters, generator=generator) / 10)  # type: ignore[union-attr]
         self.head = torch.nn.Linear(filters, len(PICTURES))
         self.requires_grad_(False)
 
     def features(self, images: Tensor) -> Tensor:
         """Mean filter responses of windows of 24 pixels, every 2 pixels: (N, F, h, w)."""
-        return torch.nn.functional.avg_pool2d(torch.relu(self.bank(images - 0.5)), kernel_size=_WINDOW // 2, stride=1)
+        return torch.nn.functional.avg_pool2d(torch.relu(self.reference_images(images - 0.5)), kernel_size=_WINDOW // 2, stride=1)
 
     def evidence(self, images: Tensor) -> Tensor:
         """Read-out of each window: (N, K, h, w)."""
@@ -104,8 +104,8 @@ def make_mosaic(subject: str = "chelsea", ground: str = "brick", seed: int = 0) 
     seen = [_crops(picture[:, :, : int(0.7 * picture.shape[2])], 60, generator) for picture in pictures]
     unseen = [_crops(picture[:, :, int(0.7 * picture.shape[2]) :], 20, generator) for picture in pictures]
     model.fit(torch.cat(seen), torch.arange(len(PICTURES)).repeat_interleave(60))
-    answers = model(torch.cat(unseen)).argmax(1)
-    accuracy = (answers == torch.arange(len(PICTURES)).repeat_interleave(20)).float().mean().item()
+    outputs = model(torch.cat(unseen)).argmax(1)
+    accuracy = (outputs == torch.arange(len(PICTURES)).repeat_interleave(20)).float().mean().item()
 
     index = PICTURES.index(subject)
     background = pictures[PICTURES.index(ground)]

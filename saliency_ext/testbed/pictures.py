@@ -54,8 +54,8 @@ def digits() -> tuple[Tensor, Tensor]:
     Raises:
         ImportError: scikit-learn is missing.
     """
-    found = _import("sklearn.datasets").load_digits()
-    return torch.from_numpy(found.images).long(), torch.from_numpy(found.target).long()
+    result = _import("sklearn.datasets").load_digits()
+    return torch.from_numpy(result.images).long(), torch.from_numpy(result.target).long()
 
 
 def columns(split: str, width: int) -> tuple[int, int]:

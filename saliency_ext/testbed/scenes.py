@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ..checks import bad_value, require_choice, require_dtype, require_integer, require_ndim, require_tensor
 from ..ops import philox_uniform
-from .drawing import blend, extent, ink_colour, opacity, place, tone
+from ._drawing import blend, extent, ink_colour, opacity, place, tone
+from ._placement import place_boxes
 from .pictures import PICTURES, SPLITS, columns, digit_range, digits, handwritings, photographs
-from .placement import place_boxes
-from .recipe import Recipe, check_recipe
+from .scene_config import SceneConfig, check_scene_config
 
 SIDE = 64
 CLASSES = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "zero", "one", "two", "three")
@@ -84,7 +84,7 @@ def normalise(images: Tensor) -> Tensor:
     return (images / 255 - mean) / std
 
 
-def make_scenes(split: str, indices: Tensor | int, *, seed: int = 0, recipe: Recipe | None = None) -> Scenes:
+def make_scenes(split: str, indices: Tensor | int, *, seed: int = 0, scene_config: SceneConfig | None = None) -> Scenes:
     """Scenes of a split, with their truth.
 
     Args:
@@ -112,8 +112,8 @@ def make_scenes(split: str, indices: Tensor | int, *, seed: int = 0, recipe: Rec
         True
     """
     require_choice("make_scenes", "split", split, SPLITS)
-    recipe = recipe or Recipe()
-    check_recipe(recipe)
+    scene_config = scene_config or SceneConfig()
+    check_scene_config(scene_config)
     if isinstance(indices, int):
         indices = torch.arange(require_integer("make_scenes", "indices", indices, 0, _MOST))
     require_dtype("make_scenes", "indices", require_tensor("make_scenes", "indices", indices), (torch.int64,))
@@ -121,7 +121,7 @@ def make_scenes(split: str, indices: Tensor | int, *, seed: int = 0, recipe: Rec
     require_integer("make_scenes", "seed", seed, 0, 2**63 - 1)
     if len(indices) and (int(indices.min()) < 0 or int(indices.max()) >= _MOST):
         bad_value("make_scenes", "indices", "in [0, 2^40)", f"{int(indices.min())} .. {int(indices.max())}")
-    parts = [_draw(split, part, seed, recipe) for part in torch.split(indices.cpu(), _CHUNK)]
+    parts = [_draw(split, part, seed, scene_config) for part in torch.split(indices.cpu(), _CHUNK)]
     return Scenes(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Scenes)))
 
 
@@ -130,16 +130,16 @@ def keyed_by(split: str, indices: Tensor) -> Tensor:
     return indices + SPLITS.index(split) * _MOST
 
 
-def _draw(split: str, indices: Tensor, seed: int, recipe: Recipe) -> Scenes:
+def _draw(split: str, indices: Tensor, seed: int, scene_config: SceneConfig) -> Scenes:
     ids = keyed_by(split, indices)
     u = philox_uniform((1, 1, _DRAWS), ids, seed=seed, stream=_CHOICES)[:, 0, 0].double()
-    count = torch.full((len(ids),), recipe.objects) if recipe.objects else 1 + (u[:, 0] < _TWO_OBJECTS).long()
+    count = torch.full((len(ids),), scene_config.objects) if scene_config.objects else 1 + (u[:, 0] < _TWO_OBJECTS).long()
     present = torch.stack([count > 0, count > 1, u[:, 1] < _DISTRACTOR], 1)
 
     # What: entities, handwritings, glyphs.
-    allowed = torch.tensor(recipe.digits)
+    allowed = torch.tensor(scene_config.digits)
     first = (u[:, 2] * len(allowed)).long()
-    second = first if recipe.same_digit else (first + 1 + (u[:, 3] * (len(allowed) - 1)).long()) % len(allowed)
+    second = first if scene_config.same_digit else (first + 1 + (u[:, 3] * (len(allowed) - 1)).long()) % len(allowed)
     entities = torch.stack([allowed[first], allowed[second]], 1)
     handwriting = _handwriting(split, entities, u[:, 4:7])
     glyphs = digits()[0][handwriting]
@@ -147,11 +147,11 @@ def _draw(split: str, indices: Tensor, seed: int, recipe: Recipe) -> Scenes:
     glyphs[:, 2] = glyphs[:, 2].flatten(1).gather(1, shuffle).view(-1, 8, 8)
 
     # Where: sizes and places of the tight boxes.
-    bounds = [recipe.sides, recipe.second_sides or recipe.sides, recipe.sides]
+    bounds = [scene_config.sides, scene_config.second_sides or scene_config.sides, scene_config.sides]
     sides = torch.stack([_whole(u[:, 7 + j], *bounds[j]) for j in range(3)], 1)
     frames = opacity(glyphs.flatten(0, 1), sides.flatten())
     tight = extent(frames > 0).view(-1, 3, 4)
-    boxes = place_boxes(tight[..., 2:] - tight[..., :2], present, SIDE, recipe.distance, ids, seed, _PLACES)
+    boxes = place_boxes(tight[..., 2:] - tight[..., :2], present, SIDE, scene_config.distance, ids, seed, _PLACES)
     starts = boxes[..., :2] - tight[..., :2]
     alpha = place(frames, starts[..., 0].flatten(), starts[..., 1].flatten(), SIDE).view(-1, 3, SIDE, SIDE)
     alpha = alpha * present[:, :, None, None]
@@ -159,10 +159,10 @@ def _draw(split: str, indices: Tensor, seed: int, recipe: Recipe) -> Scenes:
     # The photograph, and ink over it: the distractor, object 1, object 2.
     crops, backgrounds = _photographs(split, u[:, 27:30], _whole(u[:, 30], *_MIDDLE))
     polarity = (1 - 2 * (u[:, 10:13] < 0.5).long()) * present
-    lowest, highest = recipe.contrast
+    lowest, highest = scene_config.contrast
     contrast = lowest + (highest - lowest) * u[:, 13:16]
     grey = _grey_under(backgrounds, boxes)
-    tint = recipe.tint * (2 * u[:, 16:25].view(-1, 3, 3) - 1)
+    tint = scene_config.tint * (2 * u[:, 16:25].view(-1, 3, 3) - 1)
     colour = ink_colour(grey.flatten(), contrast.flatten(), polarity.flatten(), tint.flatten(0, 1)).view(-1, 3, 3)
     images = backgrounds
     for j in (2, 0, 1):

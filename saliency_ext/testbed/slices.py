@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from ..checks import require_choice
 from ..ops import philox_uniform
 from ..protocols import Forward
-from .placement import Distance
-from .planted import RectangleModel
-from .recipe import Recipe
+from ._placement import Distance
+from .closed_form_models import RectangleModel
+from .scene_config import SceneConfig
 from .scenes import CLASSES, NAMED_TWICE, SIDE, Scenes, keyed_by, make_scenes
 from .truth import box_masks, own_region
 
@@ -27,33 +27,36 @@ _GAIN = 10.0
 
 _NAMES = "the pair is two names of one digit (one), or names of both digits (two)"
 _RECIPES = {
-    "easy": (Recipe(objects=2), f"boxes at least 4 pixels apart; {_NAMES}"),
-    "close": (Recipe(objects=2, distance=Distance(gap=(0, 3))), f"boxes 0 to 3 pixels apart; {_NAMES}"),
+    "easy": (SceneConfig(objects=2), f"boxes at least 4 pixels apart; {_NAMES}"),
+    "close": (SceneConfig(objects=2, distance=Distance(gap=(0, 3))), f"boxes 0 to 3 pixels apart; {_NAMES}"),
     "overlap": (
-        Recipe(objects=2, distance=Distance(overlap=(0.1, 0.4))),
+        SceneConfig(objects=2, distance=Distance(overlap=(0.1, 0.4))),
         f"10 to 40 % of the smaller box lies in the other, object 2 in front; regions are the visible ink; {_NAMES}",
     ),
     "same_digit": (
-        Recipe(objects=2, digits=NAMED_TWICE, same_digit=True),
+        SceneConfig(objects=2, digits=NAMED_TWICE, same_digit=True),
         "one digit in two handwritings; the pair is its two names (one); each name's region is both objects",
     ),
-    "low_contrast": (Recipe(objects=2, contrast=(36, 52), tint=30), f"ink 36 to 52 grey levels from what is behind it; {_NAMES}"),
+    "low_contrast": (
+        SceneConfig(objects=2, contrast=(36, 52), tint=30),
+        f"ink 36 to 52 grey levels from what is behind it; {_NAMES}",
+    ),
     "unequal": (
-        Recipe(objects=2, sides=(28, 30), second_sides=(14, 16)),
+        SceneConfig(objects=2, sides=(28, 30), second_sides=(14, 16)),
         f"object 1 is about twice as large as object 2, which is smaller than any in training; {_NAMES}",
     ),
     "noisy_synonym": (
-        Recipe(objects=1, digits=NAMED_TWICE),
+        SceneConfig(objects=1, digits=NAMED_TWICE),
         "the pair is a name of the digit and a given label, in `scenes.labels`: its other name (one), or, in a quarter of the"
         " scenes, a name of a digit that is not there (absent)",
     ),
     "coarse_fine": (
-        Recipe(objects=2),
+        SceneConfig(objects=2),
         "the pair is a digit and its parity, a column that `adapt` adds: one where the other digit has the other parity, part"
         " where it has the same, as the coarse label's region is then both",
     ),
     "upper_half": (
-        Recipe(objects=1),
+        SceneConfig(objects=1),
         "the pair is the upper half of the object's box and the whole box (part), columns 2 i and 2 i + 1 of scene i; the 14"
         " classes have no such labels, so `adapt` gives a planted model of these rectangles instead of the net",
     ),
@@ -128,8 +131,8 @@ def make_slice(name: str, split: str, indices: Tensor | int, *, seed: int = 0) -
         (['two', 'two', 'two', 'one'], torch.Size([4, 2]))
     """
     require_choice("make_slice", "name", name, SLICES)
-    recipe, says = _RECIPES[name]
-    scenes = make_scenes(split, indices, seed=seed, recipe=recipe)
+    scene_config, says = _RECIPES[name]
+    scenes = make_scenes(split, indices, seed=seed, scene_config=scene_config)
     ids = torch.arange(indices) if isinstance(indices, int) else indices.cpu()
     coins = philox_uniform((1, 1, 8), keyed_by(split, ids), seed=seed, stream=_COIN)[:, 0, 0]
     if name == "upper_half":
@@ -166,13 +169,13 @@ def _noisy_synonym(name: str, says: str, scenes: Scenes, coins: Tensor) -> Slice
 
 
 def _coarse_fine(name: str, says: str, scenes: Scenes, coins: Tensor) -> Slice:
-    asked = torch.where(coins[:, 0] < 0.5, scenes.entities[:, 0], scenes.entities[:, 1])
-    even = (asked % 2 == 0).long()
-    parity = scenes.entities % 2 == asked[:, None] % 2
+    requested = torch.where(coins[:, 0] < 0.5, scenes.entities[:, 0], scenes.entities[:, 1])
+    even = (requested % 2 == 0).long()
+    parity = scenes.entities % 2 == requested[:, None] % 2
     relation = torch.where(parity.all(1), RELATIONS.index("part"), RELATIONS.index("one"))
     coarse = (scenes.ink & parity[:, :, None, None]).any(1)
-    regions = torch.stack([own_region(scenes, asked), coarse], 1)
-    return Slice(name, says, scenes, torch.stack([asked, len(CLASSES) + even], 1), relation, regions, GroupedNet)
+    regions = torch.stack([own_region(scenes, requested), coarse], 1)
+    return Slice(name, says, scenes, torch.stack([requested, len(CLASSES) + even], 1), relation, regions, GroupedNet)
 
 
 def _upper_half(name: str, says: str, scenes: Scenes) -> Slice:

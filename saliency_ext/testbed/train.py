@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from ..checks import require_choice, require_integer
+from ._accuracy import recognition
 from .load import FILES, LOG, _safetensors, training_log
 from .nets import NETS, make_net
-from .recognition import recognition
 from .scenes import CLASSES, MEAN, STD, make_scenes
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ TEST_SCENES = 2000
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How a net is trained: AdamW, the rate rises over the first tenth of the steps and then falls as a cosine.
 
     Each epoch draws `scenes` new ones, so no scene is seen twice; the photographs and digits in them are.
@@ -40,12 +40,12 @@ class Plan:
 
 
 PLANS = {
-    "residual": Plan(scenes=12_000, epochs=12, batch=32, rate=2e-3, decay=0.05),
-    "transformer": Plan(scenes=12_000, epochs=25, batch=32, rate=1e-3, decay=0.05),
+    "residual": TrainingPlan(scenes=12_000, epochs=12, batch=32, rate=2e-3, decay=0.05),
+    "transformer": TrainingPlan(scenes=12_000, epochs=25, batch=32, rate=1e-3, decay=0.05),
 }
 
 
-def train(name: str, folder: str | Path, *, seed: int = 0, threads: int = 1, plan: Plan | None = None) -> dict[str, Any]:
+def train(name: str, folder: str | Path, *, seed: int = 0, threads: int = 1, plan: TrainingPlan | None = None) -> dict[str, Any]:
     """Trains one net on training scenes, measures it on test scenes, and writes weights and log into a folder.
 
     Args:
@@ -110,7 +110,7 @@ def measure(net: nn.Module, scenes: int, *, seed: int = 0) -> dict[str, dict[str
     return {key: {"share": round(hits.double().mean().item(), 4), "of": len(hits)} for key, hits in right.items()}
 
 
-def _fit(net: nn.Module, plan: Plan, seed: int) -> list[float]:
+def _fit(net: nn.Module, plan: TrainingPlan, seed: int) -> list[float]:
     """Mean loss of each epoch, all on scenes not seen before; the net is left in eval mode."""
     steps = -(-plan.scenes // plan.batch)
     net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]

@@ -15,7 +15,7 @@ from tests.backends import generator
 SHAPE = (3, 12, 10)
 
 
-def make_bank(images: int = 5, shape: tuple[int, ...] = SHAPE) -> Tensor:
+def make_reference_images(images: int = 5, shape: tuple[int, ...] = SHAPE) -> Tensor:
     return torch.randn(images, *shape, generator=generator("rows"))
 
 
@@ -29,7 +29,7 @@ PATCHES = ((slice(0, 4), slice(0, 4)), (slice(4, 8), slice(5, 9)), (slice(8, 12)
 
 
 def intrinsic(model: Any = patch_model, **options: Any) -> IntrinsicMask:
-    return IntrinsicMask(model, make_bank(), **({"steps": 40, "infills": 2, "variation": 1.0, "area": 0.3} | options))
+    return IntrinsicMask(model, make_reference_images(), **({"steps": 40, "infills": 2, "variation": 1.0, "area": 0.3} | options))
 
 
 def meaningful(model: Any = patch_model, **options: Any) -> MeaningfulPerturbation:

@@ -24,10 +24,10 @@ class Slopes:
 
     def __init__(self, model):
         self.forward_func = model
-        self.asked = []
+        self.requested = []
 
     def attribute(self, inputs, target=None):
-        self.asked.append((inputs.requires_grad, tuple(inputs.shape), target.tolist()))
+        self.requested.append((inputs.requires_grad, tuple(inputs.shape), target.tolist()))
         scores = self.forward_func(inputs.clone()).gather(1, target[:, None])
         return torch.autograd.grad(scores.sum(), inputs)[0]
 
@@ -47,7 +47,7 @@ def test_an_object_with_attribute_in_the_common_call_shape():
     method = as_method(thing, channels="sum")
     assert isinstance(method, Method) and method.info.name == "Slopes" and method.info.family == "foreign"
     assert torch.equal(method(images, CLASSES[:, 1]), Gradient(model, channels="sum")(images, CLASSES[:, 1]))
-    assert thing.asked == [(True, (4, 3, 8, 6), [4, 1, 3, 0])]
+    assert thing.requested == [(True, (4, 3, 8, 6), [4, 1, 3, 0])]
     assert torch.equal(method(images, CLASSES), Gradient(model, channels="sum")(images, CLASSES))
     assert torch.equal(method(images, "top-2"), Gradient(model, channels="sum")(images, "top-2"))  # its own model is asked
     assert torch.equal(method(images, "predicted"), Gradient(model, channels="sum")(images, "predicted"))
@@ -303,13 +303,13 @@ def test_a_plain_function_leaves_the_model_as_it_was(known):
         net.layers[1].weight.requires_grad_(False)
         return inputs.grad.sum(1)
 
-    def found(maps):
+    def result(maps):
         return evaluate(model, images, 0, maps, [Deletion(Constant(0.0))])["given", "deletion"].values
 
     if known == "closure":
         as_method(lambda inputs, target: careless(inputs, target, model))(images, torch.zeros(3, dtype=torch.int64))
     else:
-        expected = found({"given": images[:, 0]})
-        assert torch.equal(found({"careless": careless, "given": images[:, 0]}), expected)
+        expected = result({"given": images[:, 0]})
+        assert torch.equal(result({"careless": careless, "given": images[:, 0]}), expected)
     assert not any(part.training for part in model.modules())
     assert all(weights.grad is None and weights.requires_grad for weights in model.parameters())

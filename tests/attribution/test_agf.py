@@ -31,13 +31,13 @@ def small():
 @pytest.mark.parametrize("name", ["vgg11", "vgg13_bn", "alexnet", "resnet18", "resnet50"])
 def test_is_the_published_walk(name):
     model, inputs, target = network(name).double(), images(2, 3, 64, 64).double(), torch.tensor([1, 4])
-    found = AGF(model)(inputs, target)
+    result = AGF(model)(inputs, target)
     for i, one in enumerate(inputs.split(1)):
         if name.startswith("resnet"):
             expected = agf_reference.of_resnet(model, one, int(target[i]))
         else:
             expected = agf_reference.of_stack(model.features, model.avgpool, model.classifier, one, int(target[i]))
-        torch.testing.assert_close(found[i], expected.detach(), rtol=0, atol=1e-5)
+        torch.testing.assert_close(result[i], expected.detach(), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -45,10 +45,10 @@ def test_every_architecture_gives_finite_maps(name):
     model, inputs = network(name), images(2, 3, 64, 64)
     inputs[1] = 0.4  # a constant image
     method = AGF(model)
-    found = method(inputs, "predicted")
-    assert found.shape == (2, 64, 64) and found.isfinite().all() and found[0].abs().max() > 0
+    result = method(inputs, "predicted")
+    assert result.shape == (2, 64, 64) and result.isfinite().all() and result[0].abs().max() > 0
     exact = AGF(model, dtype=F64)(inputs, "predicted")
-    assert exact.dtype == torch.float32 and torch.cosine_similarity(found[0].flatten(), exact[0].flatten(), 0) > 0.999
+    assert exact.dtype == torch.float32 and torch.cosine_similarity(result[0].flatten(), exact[0].flatten(), 0) > 0.999
 
 
 def test_published_choice_of_rules():
@@ -135,13 +135,13 @@ def test_a_map_does_not_depend_on_its_batch(name):
     for t in range(2):
         single = torch.cat([AGF(model, dtype=F64)(image, classes[i : i + 1, t]) for i, image in enumerate(inputs.split(1))])
         torch.testing.assert_close(both[:, t], single, rtol=1e-5, atol=1e-6)
-    found = AGF(model)(inputs, classes)
-    torch.testing.assert_close(AGF(model, max_batch=2)(inputs, classes), found, rtol=1e-3, atol=1e-3)
-    assert torch.equal(AGF(model)(inputs, classes), found)
+    result = AGF(model)(inputs, classes)
+    torch.testing.assert_close(AGF(model, max_batch=2)(inputs, classes), result, rtol=1e-3, atol=1e-3)
+    assert torch.equal(AGF(model)(inputs, classes), result)
     wide = torch.zeros(5, 3, 32, 64)
     wide[..., ::2] = inputs
     for layout in (inputs.contiguous(memory_format=torch.channels_last), wide[..., ::2]):
-        assert torch.equal(AGF(model)(layout, classes), found)
+        assert torch.equal(AGF(model)(layout, classes), result)
 
 
 def test_predicted_and_top_are_the_models_own_winners():
@@ -155,10 +155,10 @@ def test_predicted_and_top_are_the_models_own_winners():
 def test_the_largest_value_before_the_channel_sum_is_one():
     torch.manual_seed(0)
     model = seeded(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)))
-    found = AGF(model)(images(4, 1, 8, 8), "predicted")  # one channel: the sum is the value
-    tops = found.amax((1, 2))
-    assert ((tops - 1).abs() < 1e-6).any() and found.isfinite().all()
-    assert (((tops - 1).abs() < 1e-6) | ((tops <= 0) & ((found.abs().amax((1, 2)) - 1).abs() < 1e-6))).all()
+    result = AGF(model)(images(4, 1, 8, 8), "predicted")  # one channel: the sum is the value
+    tops = result.amax((1, 2))
+    assert ((tops - 1).abs() < 1e-6).any() and result.isfinite().all()
+    assert (((tops - 1).abs() < 1e-6) | ((tops <= 0) & ((result.abs().amax((1, 2)) - 1).abs() < 1e-6))).all()
 
 
 def test_nothing_of_the_callers_changes():
@@ -169,11 +169,11 @@ def test_nothing_of_the_callers_changes():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         method = AGF(model)
-        found = method(inputs, 1)
+        result = method(inputs, 1)
         with pytest.raises(ValueError, match=r"AGF: expected target in \[0, 5\), got 7 at index"):
             method(inputs, 7)
         method.from_features(inputs, inputs.flip(0))
-    assert not found.requires_grad and torch.equal(inputs, kept) and torch.equal(torch.get_rng_state(), state)
+    assert not result.requires_grad and torch.equal(inputs, kept) and torch.equal(torch.get_rng_state(), state)
     assert all(module.training for module in model.modules())
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert [p.requires_grad for p in model.parameters()].count(False) == 1
@@ -197,8 +197,8 @@ def test_works_inside_no_grad_and_inference_mode_and_sees_new_weights():
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 def test_a_model_in_half_precision_is_computed_in_the_dtype_of_the_images(half):
     model, inputs = small().to(half), images(2, 3, 10, 10)
-    found = AGF(model)(inputs, "predicted")
-    torch.testing.assert_close(found, AGF(model.float())(inputs, "predicted"))
+    result = AGF(model)(inputs, "predicted")
+    torch.testing.assert_close(result, AGF(model.float())(inputs, "predicted"))
 
 
 def test_grouped_dilated_and_oblong_convolutions_and_same_padding():
@@ -247,9 +247,9 @@ def test_arithmetic_with_constants():
     prepared = model.prepared(inputs).detach()
     torch.testing.assert_close(model(inputs), folded(prepared))
     assert "full" in AGF(model).convolutions.values() and "full" in AGF(folded).convolutions.values()
-    found, expected = AGF(model, dtype=F64)(inputs, target), AGF(folded, dtype=F64)(prepared, target)
+    result, expected = AGF(model, dtype=F64)(inputs, target), AGF(folded, dtype=F64)(prepared, target)
     assert expected.abs().amax((2, 3)).min() > 0
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-4)
 
 
 class TwoStems(nn.Module):
@@ -265,6 +265,6 @@ def test_a_split_drops_what_arrives_at_zeros():
     """Both stems are first convolutions; their relevance meets in the image, where a black pixel takes none."""
     model, inputs = seeded(TwoStems()), images(1, 3, 8, 8)
     inputs[:, :, 2, 3] = 0
-    found = AGF(model)(inputs, 1)
+    result = AGF(model)(inputs, 1)
     assert set(AGF(model).convolutions.values()) == {"first"}
-    assert found[0, 2, 3] == 0 and (found != 0).sum() == 63
+    assert result[0, 2, 3] == 0 and (result != 0).sum() == 63

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from saliency_ext.attribution.agf.convolution import Terms, agnostic_response, full_rule, residual
-from saliency_ext.attribution.agf.factor import difference, factor
-from saliency_ext.attribution.agf.operations import Conv
-from saliency_ext.attribution.agf.rules import abs_rule, sdiv
+from saliency_ext.attribution.agf._convolution import Terms, agnostic_response, full_rule, residual
+from saliency_ext.attribution.agf._factorization import difference, factor
+from saliency_ext.attribution.agf._operations import Conv
+from saliency_ext.attribution.agf._rules import abs_rule, sdiv
 from tests.attribution import agf_reference
 
 ALL_OFF = Terms(no_fx=True, no_m=True, no_fdx=True, no_a=True)
@@ -28,18 +28,18 @@ def solved(values, guide):
 def test_agrees_with_a_solve():
     values, guide = random(3, 6, 4, 5), random(3, 1, 4, 5, seed=1)
     guide[guide.abs() < 0.3] = 0  # belongs to neither side
-    found = factor(values, guide)
-    assert found.shape == (3, 1, 4, 5)
+    result = factor(values, guide)
+    assert result.shape == (3, 1, 4, 5)
     for i in range(3):
         q = solved(values[i].flatten(1).numpy(), guide[i].flatten().numpy())
-        np.testing.assert_allclose(found[i].flatten().numpy(), q[1] - q[0], rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(result[i].flatten().numpy(), q[1] - q[0], rtol=1e-6, atol=1e-9)
 
 
 def test_only_the_sign_of_the_guide_and_the_shape_of_the_values_matter():
     values, guide = random(2, 6, 4, 5), random(2, 1, 4, 5, seed=1)
-    found = factor(values, guide)
-    torch.testing.assert_close(factor(7 * values, guide.sign()), found)
-    torch.testing.assert_close(factor(values, -guide), -found)
+    result = factor(values, guide)
+    torch.testing.assert_close(factor(7 * values, guide.sign()), result)
+    torch.testing.assert_close(factor(values, -guide), -result)
 
 
 def test_one_sided_guides():
@@ -92,13 +92,13 @@ def test_full_rule_is_the_published_one(switch, groups, stride):
     x, rel, g_out = streams(module)
     base, g, absolute = parts(conv, x, rel, g_out)
     chosen = {} if switch is None else {switch: True}
-    found = full_rule(conv, x, base, rel, g, g_out, absolute, Terms(**chosen))
+    result = full_rule(conv, x, base, rel, g, g_out, absolute, Terms(**chosen))
     for i in range(2):
         one = slice(i, i + 1)
         expected = agf_reference.conv_full(module, x[one], rel[one], g_out[one], **chosen)
-        torch.testing.assert_close(found[one], expected.detach(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(result[one], expected.detach(), rtol=1e-5, atol=1e-6)
     if switch is not None:
-        assert (found - full_rule(conv, x, base, rel, g, g_out, absolute, Terms())).abs().max() > 1e-3
+        assert (result - full_rule(conv, x, base, rel, g, g_out, absolute, Terms())).abs().max() > 1e-3
 
 
 def test_the_full_rule_keeps_the_sum_of_the_flat_one():
@@ -127,11 +127,11 @@ def test_the_agnostic_term_does_not_see_the_input():
     x, rel, g_out = streams(module)
     only_u = Terms(no_fx=True, no_m=True, no_fdx=True)
     absolute, dense = conv.weight.abs(), torch.ones_like(x)
-    found = [residual(conv, value, dense, rel, None, g_out, absolute, only_u) for value in (x, 3 * random(*x.shape, seed=9))]
-    assert torch.equal(*found)
+    result = [residual(conv, value, dense, rel, None, g_out, absolute, only_u) for value in (x, 3 * random(*x.shape, seed=9))]
+    assert torch.equal(*result)
     ones = conv.apply(dense, absolute)
     torch.testing.assert_close(agnostic_response(conv, x, absolute).expand_as(ones), ones)
-    torch.testing.assert_close(found[0], conv.transpose(sdiv(rel, ones), absolute, x))
+    torch.testing.assert_close(result[0], conv.transpose(sdiv(rel, ones), absolute, x))
 
 
 def test_the_masked_gradient_is_reused_only_where_it_is_the_same(monkeypatch):

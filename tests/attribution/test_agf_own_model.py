@@ -100,8 +100,8 @@ def test_recomputed_weights_are_those_of_now(kind):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.sub_(0.05).div_(1.5).mul_(1.5).add_(0.05)
-    found, right = method(images(), 0), AGF(plain)(images(), 0)
-    assert torch.allclose(found, right, atol=1e-3 * peak(right))
+    result, right = method(images(), 0), AGF(plain)(images(), 0)
+    assert torch.allclose(result, right, atol=1e-3 * peak(right))
     assert not parametrize.is_parametrized(plain)
 
 
@@ -123,8 +123,8 @@ def test_a_copy_reads_its_own_model(copied):
 def test_compiled_models_are_read_as_they_were_written():
     model = net()
     right = AGF(model)(images(), 2)
-    found = AGF(torch.compile(model, backend="eager"))(images(), 2)
-    assert torch.allclose(found, right, atol=1e-4 * peak(right))
+    result = AGF(torch.compile(model, backend="eager"))(images(), 2)
+    assert torch.allclose(result, right, atol=1e-4 * peak(right))
 
 
 def test_other_threads_run_modules_while_one_is_traced():
@@ -156,5 +156,5 @@ def test_labelless_maps_of_images_with_nan():
     method, inputs = AGF(net()), images(3)
     right = method.from_features(inputs, inputs.flip(1))
     inputs[1, 0, 0, 0] = torch.nan
-    found = method.from_features(inputs, images(3).flip(1))
-    assert found[1].isnan().all() and torch.equal(found[[0, 2]], right[[0, 2]])
+    result = method.from_features(inputs, images(3).flip(1))
+    assert result[1].isnan().all() and torch.equal(result[[0, 2]], right[[0, 2]])

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from saliency_ext.attribution.agf import rules
-from saliency_ext.attribution.agf.operations import Conv, Linear
-from saliency_ext.attribution.agf.start import competition, logit_gradient
+from saliency_ext.attribution.agf import _rules
+from saliency_ext.attribution.agf._initial_relevance import competition, logit_gradient
+from saliency_ext.attribution.agf._operations import Conv, Linear
 from tests.attribution import agf_reference
 
 DTYPES = {torch.float32: 1e-5, torch.float64: 1e-8}
@@ -45,7 +45,7 @@ def test_abs_rule_of_a_convolution_keeps_the_sum(name, dtype):
     conv, x = conv_of(name, dtype), random(3, 4, 13, 11, dtype=dtype)
     z = conv.apply(x.abs(), conv.weight.abs())
     rel = random(*z.shape, seed=1, dtype=dtype)
-    out = rules.abs_rule(x.abs(), z, rel, lambda s: conv.transpose(s, conv.weight.abs(), x))
+    out = _rules.abs_rule(x.abs(), z, rel, lambda s: conv.transpose(s, conv.weight.abs(), x))
     kept(out, rel, DTYPES[dtype])
 
 
@@ -56,7 +56,7 @@ def test_the_other_rules_keep_the_sum(dtype):
     rel = random(3, 6, seed=1, dtype=dtype)
     weight = linear.weight.abs()
     kept(
-        rules.abs_rule(flat.abs(), linear.apply(flat.abs(), weight), rel, lambda s: linear.transpose(s, weight, flat)),
+        _rules.abs_rule(flat.abs(), linear.apply(flat.abs(), weight), rel, lambda s: linear.transpose(s, weight, flat)),
         rel,
         tolerance,
     )
@@ -69,44 +69,44 @@ def test_the_other_rules_keep_the_sum(dtype):
     ):
         positive = x.abs() + 0.1
         rel = random(*pool(positive).shape, seed=2, dtype=dtype)
-        kept(rules.pool_rule(pool, positive, rel, None)[0], rel, tolerance)
+        kept(_rules.pool_rule(pool, positive, rel, None)[0], rel, tolerance)
     rel = random(*x.shape, seed=4, dtype=dtype)
-    kept(rules.relu_rule(torch.relu(x), rel * (x > 0)), rel * (x > 0), tolerance)
+    kept(_rules.relu_rule(torch.relu(x), rel * (x > 0)), rel * (x > 0), tolerance)
     other = random(*x.shape, seed=5, dtype=dtype)
-    kept(torch.cat(rules.add_rule(x, other, rel), 1), rel, tolerance)
-    kept(rules.split_rule(x, [rel, other]), rel + other, tolerance)
+    kept(torch.cat(_rules.add_rule(x, other, rel), 1), rel, tolerance)
+    kept(_rules.split_rule(x, [rel, other]), rel + other, tolerance)
 
 
 def test_what_meets_a_zero_is_dropped():
     x, rel = torch.tensor([[-1.0, 2.0, 0.0]]), torch.tensor([[5.0, 7.0, 11.0]])
-    assert rules.relu_rule(torch.relu(x), rel).tolist() == [[0, 7, 0]]
-    assert rules.split_rule(x, [rel, rel]).tolist() == [[10, 14, 0]]
-    assert rules.split_rule(x, [rel]).tolist() == rel.tolist()  # one reader: no split
-    first, second = rules.add_rule(x, torch.tensor([[1.0, 2.0, 3.0]]), rel)
+    assert _rules.relu_rule(torch.relu(x), rel).tolist() == [[0, 7, 0]]
+    assert _rules.split_rule(x, [rel, rel]).tolist() == [[10, 14, 0]]
+    assert _rules.split_rule(x, [rel]).tolist() == rel.tolist()  # one reader: no split
+    first, second = _rules.add_rule(x, torch.tensor([[1.0, 2.0, 3.0]]), rel)
     torch.testing.assert_close(first, torch.tensor([[0, 3.5, 0]]))
     torch.testing.assert_close(second, torch.tensor([[0, 3.5, 11]]))
     off = torch.zeros(1, 1, 2, 2)
-    assert rules.pool_rule(lambda t: F.max_pool2d(t, 2), off, torch.ones(1, 1, 1, 1), None)[0].abs().sum() == 0
+    assert _rules.pool_rule(lambda t: F.max_pool2d(t, 2), off, torch.ones(1, 1, 1, 1), None)[0].abs().sum() == 0
 
 
 def test_max_pool_gives_all_to_the_winner_and_the_mean_gives_shares():
     x, one = torch.tensor([[[[1.0, 3.0], [0.0, 4.0]]]]), torch.ones(1, 1, 1, 1)
-    rel, g = rules.pool_rule(lambda t: F.max_pool2d(t, 2), x, 8 * one, 5 * one)
+    rel, g = _rules.pool_rule(lambda t: F.max_pool2d(t, 2), x, 8 * one, 5 * one)
     assert rel.flatten().tolist() == pytest.approx([0, 0, 0, 8]) and g.flatten().tolist() == [0, 0, 0, 5]
-    rel, g = rules.pool_rule(lambda t: F.avg_pool2d(t, 2), x, 8 * one, 4 * one)
+    rel, g = _rules.pool_rule(lambda t: F.avg_pool2d(t, 2), x, 8 * one, 4 * one)
     assert rel.flatten().tolist() == pytest.approx([1, 3, 0, 4]) and g.flatten().tolist() == [1, 1, 1, 1]
 
 
 def test_safe_division():
     a, b = torch.tensor([1.0, 1.0, 1.0, 0.0, 3.0]), torch.tensor([0.0, 2.0, -1e-9, 5.0, -0.0])
-    assert rules.sdiv(a, b).tolist() == pytest.approx([0, 0.5, -5e8, 0, 0])
-    assert rules.sdiv(torch.ones(2, 3), torch.tensor([[2.0], [0.0]])).tolist() == [[0.5] * 3, [0] * 3]
+    assert _rules.sdiv(a, b).tolist() == pytest.approx([0, 0.5, -5e8, 0, 0])
+    assert _rules.sdiv(torch.ones(2, 3), torch.tensor([[2.0], [0.0]])).tolist() == [[0.5] * 3, [0] * 3]
 
 
 def test_unit_maximum_and_its_guard():
     t = torch.tensor([[1.0, -4.0, 2.0], [-1.0, -4.0, -2.0], [0.0, -4.0, -2.0], [0.0, 0.0, 0.0]])
     expected = torch.tensor([[0.5, -2.0, 1.0], [-0.25, -1.0, -0.5], [0.0, -1.0, -0.5], [0.0, 0.0, 0.0]])
-    torch.testing.assert_close(rules.unit_maximum(t), expected)
+    torch.testing.assert_close(_rules.unit_maximum(t), expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -116,12 +116,12 @@ def test_shift_adds_nothing_in_total(dtype):
     base[2] = 0
     support = base != 0
     residual = residual * support
-    out = rules.shift(base, residual)
+    out = _rules.shift(base, residual)
     kept(out[:2], base[:2], DTYPES[dtype])
     assert out[~support].abs().sum() == 0 and out[2].abs().sum() == 0
     assert (out - base).abs().sum() > 1
-    torch.testing.assert_close(rules.shift(base, residual + 3 * support), out, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(rules.shift(base[:1], residual[:1]), out[:1])
+    torch.testing.assert_close(_rules.shift(base, residual + 3 * support), out, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(_rules.shift(base[:1], residual[:1]), out[:1])
 
 
 @pytest.mark.parametrize("name", CONVS)
@@ -139,10 +139,10 @@ def test_zbox(name):
     """Positive relevance stays positive whatever the weights, its sum is kept, and the usual three-term form is the same."""
     conv, x = conv_of(name), random(3, 4, 13, 11)
     rel = random(*conv.apply(x, conv.weight).shape, seed=7)
-    positive = rules.zbox_rule(conv, x, rel.abs())
+    positive = _rules.zbox_rule(conv, x, rel.abs())
     assert positive.min() >= 0
     kept(positive, rel.abs(), 1e-8)
-    signed = rules.zbox_rule(conv, x, rel)
+    signed = _rules.zbox_rule(conv, x, rel)
     kept(signed, rel, 1e-8)
     for i in range(3):
         torch.testing.assert_close(signed[i : i + 1], agf_reference.conv_first(conv, x[i : i + 1], rel[i : i + 1]))
@@ -150,7 +150,7 @@ def test_zbox(name):
 
 def test_zbox_of_a_constant_image_is_zero():
     conv = conv_of("plain", torch.float32)
-    out = rules.zbox_rule(conv, torch.full((2, 4, 9, 9), 0.3), torch.ones(2, 6, 9, 9))
+    out = _rules.zbox_rule(conv, torch.full((2, 4, 9, 9), 0.3), torch.ones(2, 6, 9, 9))
     assert out.abs().sum() == 0
 
 
@@ -160,7 +160,7 @@ def test_linear_rule_on_a_flattened_map():
     base = torch.tensor([[1.0, 1.0, 1.0, 1.0, 0.0, 0.0]])
     m = torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.0, 0.0]])
     expected = base + m - 0.5 * (base != 0)
-    torch.testing.assert_close(rules.flattened_rule(base, x, g, torch.Size((1, 2, 1, 3))), expected)
+    torch.testing.assert_close(_rules.flattened_rule(base, x, g, torch.Size((1, 2, 1, 3))), expected)
 
 
 def test_start_by_hand():

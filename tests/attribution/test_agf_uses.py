@@ -63,10 +63,10 @@ def test_from_features_shows_what_the_neighbour_lacks():
     image[:, 1, :, 5:] = 1
     neighbour = image.clone()
     neighbour[:, 1] = 0
-    found = AGF(encoder).from_features(image, neighbour)
-    assert found[..., :5].abs().sum() == 0 and (found[..., 5:] - 1).abs().max() < 1e-5
+    result = AGF(encoder).from_features(image, neighbour)
+    assert result[..., :5].abs().sum() == 0 and (result[..., 5:] - 1).abs().max() < 1e-5
     with torch.no_grad():
-        assert torch.equal(AGF(encoder).from_features(image, encoder(neighbour)), found)
+        assert torch.equal(AGF(encoder).from_features(image, encoder(neighbour)), result)
     assert AGF(encoder).from_features(image, image).abs().sum() == 0
     away = AGF(encoder).from_features(neighbour, image)  # nothing of its own, and no relevance at X = 0
     assert away.abs().sum() == 0

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from saliency_ext.attribution import GradCAM
-from saliency_ext.attribution.catalogue import CONTROLS, METHODS, MethodChoices, make_methods
+from saliency_ext.attribution.registry import CONTROLS, METHODS, MethodChoices, make_methods
 from saliency_ext.segmentation import grid
 from tests.attribution.agf_models import ByFunctions, ByModules, ResNet, images, seeded
 from tests.attribution.gradient_nets import left_as_it_was
 
 CLASSES = 7
-CHOICES = MethodChoices(segmenter=partial(grid, cells=2), bank=images(2, 3, 32, 32, seed=1), max_batch=16)
+CHOICES = MethodChoices(segmenter=partial(grid, cells=2), reference_images=images(2, 3, 32, 32, seed=1), max_batch=16)
 MODEL_METHODS = tuple(name for name in METHODS if name not in CONTROLS)
 CAM = tuple(name for name in MODEL_METHODS if METHODS[name].info.family == "cam")
 FROM_SCORES = ("occlusion", "rise", "lime", "kernel_shap")

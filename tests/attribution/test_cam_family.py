@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
-from saliency_ext.attribution.channel_masks import ChannelMasks
+from saliency_ext.attribution._channel_masks import ChannelMasks
 from saliency_ext.attribution.eigen_cam import EigenCAM, first_component
 from saliency_ext.attribution.grad_cam import GradCAM
 from saliency_ext.attribution.grad_cam_plus_plus import GradCAMPlusPlus
@@ -60,11 +60,11 @@ def layer_wise(maps, gradient):
 @pytest.mark.parametrize(("method", "formula"), [(GradCAMPlusPlus, plus_plus), (LayerCAM, layer_wise)])
 def test_gradient_methods_are_their_equations(method, formula):
     model, inputs = vgg_like(), images()
-    found = method(model, max_batch=2)(inputs, CLASSES)
+    result = method(model, max_batch=2)(inputs, CLASSES)
     for n in range(3):
         for t in range(2):
             expected = up(formula(*parts(model, inputs[n], CLASSES[n, t])).relu())
-            torch.testing.assert_close(found[n, t], expected, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(result[n, t], expected, rtol=1e-4, atol=1e-6)
             assert expected.abs().sum() > 0
 
 
@@ -104,12 +104,12 @@ def test_score_cam_is_its_loop(rule, kind, top):
     model, inputs = vgg_like().double(), images(dtype=torch.float64)
     with torch.no_grad():
         model[0][3].bias[1] = -100.0  # a dead channel: constant, left out
-        found = ScoreCAM(model, Constant(0.5), score=kind, weights=rule, top_channels=top, max_batch=4)(inputs, CLASSES)
+        result = ScoreCAM(model, Constant(0.5), score=kind, weights=rule, top_channels=top, max_batch=4)(inputs, CLASSES)
         for n in range(3):
             for t in range(2):
                 infill = torch.full_like(inputs[n], 0.5)
                 expected = naive_score_cam(model, inputs[n], CLASSES[n, t], infill, kind, rule, top)
-                torch.testing.assert_close(found[n, t], expected, rtol=1e-4, atol=1e-6)
+                torch.testing.assert_close(result[n, t], expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("rule", ["softmax", "increase", "score"])
@@ -117,8 +117,8 @@ def test_score_cam_with_channels_that_vary_in_some_images_only_and_go_below_zero
     head = [nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(3, 2)]
     model, inputs = nn.Sequential(nn.Identity(), *head).double().eval(), images(2, 3, 4, 6, dtype=torch.float64)
     inputs[0, 1], inputs[1, 2] = 3.0, inputs[1, 2] * 1e-12  # constant, and hardly varying
-    found = ScoreCAM(model, DatasetMean(), "0", weights=rule, relu=False)(inputs, 1)
-    for image, map_ in zip(inputs, found, strict=True):
+    result = ScoreCAM(model, DatasetMean(), "0", weights=rule, relu=False)(inputs, 1)
+    for image, map_ in zip(inputs, result, strict=True):
         channels = [k for k in range(3) if image[k].max() > image[k].min()]
         masks = [(image[k] - image[k].min()) / (image[k].max() - image[k].min()) for k in channels]
         with torch.no_grad():
@@ -172,8 +172,8 @@ def test_score_cam_draws_are_keyed_by_sample():
 def test_eigen_cam_is_the_first_singular_vector(model, center):
     net, inputs = model(), images()
     method = EigenCAM(net, center=center)
-    found = method(inputs, CLASSES)
-    assert torch.equal(found[:, 0], found[:, 1]), "class-blind"
+    result = method(inputs, CLASSES)
+    assert torch.equal(result[:, 0], result[:, 1]), "class-blind"
     layer, kept = method.target.module, []
     handle = layer.register_forward_hook(lambda _m, _i, output: kept.append(output.detach().clone()))
     net(inputs)
@@ -183,7 +183,7 @@ def test_eigen_cam_is_the_first_singular_vector(model, center):
         x = x - x.mean(0) if center else x
         v = np.linalg.svd(x)[2][0]
         coarse = torch.from_numpy(x @ v * np.sign(v.sum())).float().view(maps.shape[1:])
-        torch.testing.assert_close(found[n, 0], up(coarse), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(result[n, 0], up(coarse), rtol=1e-4, atol=1e-5)
 
 
 def test_a_nan_stays_in_its_image():
@@ -191,8 +191,8 @@ def test_a_nan_stays_in_its_image():
     expected = EigenCAM(net)(inputs, 0)
     broken = inputs.clone()
     broken[0, 0, 1, 1] = torch.nan
-    found = EigenCAM(net)(broken, 0)
-    assert found[0].isnan().all() and torch.equal(found[1:], expected[1:])
+    result = EigenCAM(net)(broken, 0)
+    assert result[0].isnan().all() and torch.equal(result[1:], expected[1:])
 
 
 def test_the_sign_of_a_component():
@@ -231,14 +231,14 @@ def test_the_model_and_its_surroundings_are_left_as_they_were(make):
     model.requires_grad_(False)
     before, kept, state = {k: v.clone() for k, v in model.state_dict().items()}, inputs.clone(), torch.get_rng_state()
     with pytest.warns(RuntimeWarning, match="training mode"):
-        found = make(model)(inputs, CLASSES)
+        result = make(model)(inputs, CLASSES)
     with pytest.warns(RuntimeWarning, match="training mode"), pytest.raises(ValueError, match=r"target in \[0, 5\), got 7"):
         make(model)(inputs, 7)
     assert all(module.training for module in model.modules()) and hooks_of(model) == 0
     assert torch.equal(inputs, kept) and torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(parameter.requires_grad or parameter.grad is not None for parameter in model.parameters())
-    assert torch.equal(found, make(model.eval())(inputs, CLASSES))
+    assert torch.equal(result, make(model.eval())(inputs, CLASSES))
     model.blocks[0].norm.register_forward_hook(lambda *_: 1 / 0)
     method = make(model, "blocks.1.relu")
     with pytest.raises(ZeroDivisionError):

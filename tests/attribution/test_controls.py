@@ -8,7 +8,7 @@ import torch
 from saliency_ext.attribution.base import Method
 from saliency_ext.attribution.controls import Centre, Edge, GreyLevel, RandomControl
 from saliency_ext.infill import UniformNoise
-from saliency_ext.probing.orders import RandomOrder
+from saliency_ext.perturbation.orders import RandomOrder
 from tests.attribution.gradient_nets import make_images
 
 ALL = (RandomControl, Centre, Edge, GreyLevel)

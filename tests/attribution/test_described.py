@@ -10,8 +10,8 @@ from torch import nn
 from saliency_ext import attribution
 from saliency_ext.attribution import Gradient
 from saliency_ext.attribution.adapters import ForeignMethod
-from saliency_ext.attribution.catalogue import METHODS, MethodChoices, make_methods
-from saliency_ext.evaluation.describe import Describer
+from saliency_ext.attribution.registry import METHODS, MethodChoices, make_methods
+from saliency_ext.fingerprinting import Fingerprinter
 from saliency_ext.infill import Constant
 from saliency_ext.segmentation import grid
 
@@ -24,7 +24,7 @@ def net(seed=0):
     return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).eval()
 
 
-def bank(seed):
+def reference_images(seed):
     return torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
 
 
@@ -38,7 +38,7 @@ USUAL = {
     "model": MODEL,
     "infill": Constant(0.0),
     "baselines": Constant(0.0),
-    "bank": bank(0),
+    "reference_images": reference_images(0),
     "segmenter": functools.partial(grid, cells=3),
     "explain": explain,
     "name": "mine",
@@ -50,7 +50,7 @@ OTHER = {
     "model": net(1),
     "infill": Constant(1.0),
     "baselines": (Constant(0.0), Constant(1.0)),
-    "bank": bank(1),
+    "reference_images": reference_images(1),
     "segmenter": functools.partial(grid, cells=2),
     "explain": lambda inputs, classes: inputs.amax(1),
     "name": "yours",
@@ -126,10 +126,10 @@ def test_each_argument_of_each_method_is_described(kind, name, default):
     parameters = inspect.signature(kind).parameters
     usual = {each: USUAL[each] for each in parameters if each in USUAL}
     other = changed(kind, name, default)
-    assert other != usual.get(name, default) if name != "bank" else not torch.equal(other, usual[name])
-    found = [Describer(MODEL).describe(kind(**chosen)) for chosen in (usual, usual | {name: other})]
-    assert found[0] == Describer(MODEL).describe(kind(**usual)), "equal choices are described alike"
-    assert found[0] != found[1], f"{kind.__name__}: {name} is not in the description"
+    assert other != usual.get(name, default) if name != "reference_images" else not torch.equal(other, usual[name])
+    result = [Fingerprinter(MODEL).describe(kind(**chosen)) for chosen in (usual, usual | {name: other})]
+    assert result[0] == Fingerprinter(MODEL).describe(kind(**usual)), "equal choices are described alike"
+    assert result[0] != result[1], f"{kind.__name__}: {name} is not in the description"
 
 
 def test_all_methods_of_the_catalogue_are_asked():
@@ -141,10 +141,10 @@ FEWER = {"rise": "masks", "extremal_perturbation": "steps", "meaningful_perturba
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_call_does_not_change_the_description(name):
-    choices = MethodChoices(Constant(0.0), USUAL["segmenter"], bank(0))
+    choices = MethodChoices(Constant(0.0), USUAL["segmenter"], reference_images(0))
     method = make_methods([name], MODEL, choices)[name]
     if name in FEWER:
         setattr(method, FEWER[name], 4)
-    before = Describer(MODEL).describe(method)
-    method(bank(2), 1)
-    assert Describer(MODEL).describe(method) == before
+    before = Fingerprinter(MODEL).describe(method)
+    method(reference_images(2), 1)
+    assert Fingerprinter(MODEL).describe(method) == before

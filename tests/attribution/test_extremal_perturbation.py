@@ -7,7 +7,7 @@ import torch
 
 from saliency_ext import reference
 from saliency_ext.attribution import ExtremalPerturbation
-from saliency_ext.attribution.blur_pyramid import BlurPyramid
+from saliency_ext.attribution._blur_pyramid import BlurPyramid
 from saliency_ext.ops import gaussian_blur
 from tests.attribution.gradient_nets import Watched, make_images
 from tests.attribution.mask_cases import PATCHES, SHAPE, extremal, patch_model
@@ -45,16 +45,16 @@ def test_equals_a_plain_loop(mode):
         sgd.step()
         with torch.no_grad():
             p.clamp_(0, 1)
-    found = method.masks(image, 1)
-    torch.testing.assert_close(found.saliency[0], last, rtol=1e-6, atol=1e-6)
-    assert found.last_loss.item() == pytest.approx(total.item(), rel=1e-6)
+    result = method.masks(image, 1)
+    torch.testing.assert_close(result.saliency[0], last, rtol=1e-6, atol=1e-6)
+    assert result.last_loss.item() == pytest.approx(total.item(), rel=1e-6)
 
 
 def test_area_is_reached():
     areas = (0.1, 0.3, 0.5)
-    found = extremal(areas=areas, steps=300).masks(make_images(2, SHAPE), 0)
-    assert found.areas.shape == (2, 3)
-    assert ((found.areas - torch.tensor(areas, dtype=torch.float64)).abs() < 0.03).all(), found.areas
+    result = extremal(areas=areas, steps=300).masks(make_images(2, SHAPE), 0)
+    assert result.areas.shape == (2, 3)
+    assert ((result.areas - torch.tensor(areas, dtype=torch.float64)).abs() < 0.03).all(), result.areas
 
 
 def test_areas_do_not_matter_to_each_other():

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from saliency_ext.attribution.grad_cam import GradCAM
-from saliency_ext.models.pooled_head import pooled_head
+from saliency_ext.models._gap_head import gap_head
 from tests.models.networks import hooks_of, images, resnet, swin, vgg_like, vit
 
 CLASSES = torch.tensor([[0, 4], [1, 1], [2, 3]])
@@ -41,9 +41,9 @@ class Counting(nn.Module):
     def __init__(self, model, layer):
         super().__init__()
         self.model, self.forwards, self.backwards = model, 0, 0
-        layer.register_forward_hook(self.watch)
+        layer.register_forward_hook(self.monitor)
 
-    def watch(self, _module, _inputs, output):
+    def monitor(self, _module, _inputs, output):
         if output.requires_grad:
             output.register_hook(self.count)
 
@@ -63,11 +63,11 @@ def test_pooled_linear_heads_give_the_class_activation_map(relu, closed_form, bi
     maps = activation_of(model, model.blocks[1].relu, inputs)
     expected = class_activation_map(model, maps, CLASSES, (16, 16), relu)
     method = GradCAM(model, relu=relu, closed_form=closed_form, max_batch=2)
-    found = method(inputs, CLASSES)
-    assert method.layer_name == "blocks.1.relu" and found.shape == (3, 2, 16, 16)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    result = method(inputs, CLASSES)
+    assert method.layer_name == "blocks.1.relu" and result.shape == (3, 2, 16, 16)
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-6)
     assert (expected < 0).any() == (not relu)
-    assert torch.equal(method(inputs, CLASSES), found), "the second call takes the proven path"
+    assert torch.equal(method(inputs, CLASSES), result), "the second call takes the proven path"
 
 
 def test_both_paths_are_equal_on_a_channels_last_network():
@@ -116,7 +116,7 @@ class Odd(nn.Module):
 def test_heads_that_only_look_like_it_get_their_gradient(kind):
     model, inputs = Odd(kind).eval(), images()
     method = GradCAM(model, "conv", relu=False)
-    found = method(inputs, CLASSES)
+    result = method(inputs, CLASSES)
     assert method._proven == {"conv": False}
     leaf = model.conv(inputs).detach().requires_grad_()
     model.conv = nn.Identity()
@@ -125,7 +125,7 @@ def test_heads_that_only_look_like_it_get_their_gradient(kind):
         gradient = torch.autograd.grad(logits.gather(1, CLASSES)[:, t].sum(), leaf, retain_graph=True)[0]
         coarse = (gradient.mean((2, 3), keepdim=True) * leaf.detach()).sum(1, keepdim=True)
         expected = interpolate(coarse, size=(16, 16), mode="bilinear", align_corners=False)[:, 0]
-        torch.testing.assert_close(found[:, t], expected, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(result[:, t], expected, rtol=1e-5, atol=1e-7)
 
 
 def test_a_batch_that_does_not_fit_gets_a_backward_or_is_refused():
@@ -169,14 +169,14 @@ def test_the_head_is_found_by_its_numbers():
     model, inputs = resnet(), images()
     maps = activation_of(model, model.blocks[1].relu, inputs)
     logits = model(inputs).detach()
-    assert pooled_head(model, maps, logits) is model.fc
-    assert pooled_head(model, maps, logits + 1e-3) is None
-    assert pooled_head(model, maps * 1.001, logits) is None
-    assert pooled_head(model, maps, logits * torch.nan) is None
-    assert pooled_head(lambda x: model(x), maps, logits) is None
+    assert gap_head(model, maps, logits) is model.fc
+    assert gap_head(model, maps, logits + 1e-3) is None
+    assert gap_head(model, maps * 1.001, logits) is None
+    assert gap_head(model, maps, logits * torch.nan) is None
+    assert gap_head(lambda x: model(x), maps, logits) is None
     seen = []
     model.fc.register_forward_hook(lambda *_: seen.append(1))
-    assert pooled_head(model, maps, logits) is model.fc and seen == [], "the caller's hooks do not run"
+    assert gap_head(model, maps, logits) is model.fc and seen == [], "the caller's hooks do not run"
 
 
 def test_scores():
@@ -215,7 +215,7 @@ def test_relu_comes_before_scaling_up():
 def test_transformers():
     model, inputs = vit(), images()
     method = GradCAM(model, relu=False)
-    found = method(inputs, CLASSES)
+    result = method(inputs, CLASSES)
     assert method.layer_name == "blocks.1" and method.target.grid.leading == 1
     tokens = activation_of(model, model.blocks[1], inputs).requires_grad_()
     logits = model.head(model.norm(model.blocks[2](tokens))[:, 0]).gather(1, CLASSES)
@@ -223,7 +223,7 @@ def test_transformers():
         gradient = torch.autograd.grad(logits[:, t].sum(), tokens, retain_graph=True)[0][:, 1:]
         coarse = (tokens.detach()[:, 1:] * gradient.mean(1, keepdim=True)).sum(2).view(3, 1, 4, 4)
         expected = interpolate(coarse, size=(16, 16), mode="bilinear", align_corners=False)[:, 0]
-        torch.testing.assert_close(found[:, t], expected, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(result[:, t], expected, rtol=1e-4, atol=1e-6)
         assert expected.abs().sum() > 0
     message = r"GradCAM: expected layer to have cells that the logits read, got 'blocks.2', of which they read the leading"
     with pytest.raises(ValueError, match=message):

@@ -137,12 +137,12 @@ def test_gap_asks_no_gradient_at_the_ends():
 def test_several_baselines_and_draws_are_averaged():
     images, ids = make_images(), torch.tensor([5, 9, 0, 2**40])
     noise, model = GaussianNoise(0.0, 1.0, seed=3, draws=3), smooth_net()
-    bank = OtherImage(images[:1] * 0.5, seed=0)  # of one image: every draw is that image
+    reference_images = OtherImage(images[:1] * 0.5, seed=0)  # of one image: every draw is that image
     fills = [noise.fill(images, ids, draw) for draw in range(3)]
     apart = [IntegratedGradients(model, OtherImage(fill[n : n + 1], seed=0)) for fill in fills for n in range(4)]
     drawn = torch.stack([torch.cat([apart[4 * draw + n](images[n : n + 1], 1) for n in range(4)]) for draw in range(3)])
-    expected = (drawn.mean(0) + IntegratedGradients(model, bank)(images, 1)) / 2
-    saliency, gap = IntegratedGradients(model, [noise, bank]).with_gap(images, 1, sample_ids=ids)
+    expected = (drawn.mean(0) + IntegratedGradients(model, reference_images)(images, 1)) / 2
+    saliency, gap = IntegratedGradients(model, [noise, reference_images]).with_gap(images, 1, sample_ids=ids)
     torch.testing.assert_close(saliency, expected, rtol=1e-4, atol=1e-6)
     with torch.no_grad():
         noisy = torch.stack([model(fill)[:, 1] for fill in fills]).mean(0)

@@ -10,9 +10,9 @@ import torch
 from saliency_ext.attribution import IntrinsicMask
 from saliency_ext.infill import OtherImage
 from saliency_ext.ops import philox_uniform
-from saliency_ext.streams import MASK_INFILL
+from saliency_ext.rng_streams import MASK_INFILL
 from tests.attribution.gradient_nets import make_images
-from tests.attribution.mask_cases import PATCHES, SHAPE, intrinsic, make_bank, patch_model
+from tests.attribution.mask_cases import PATCHES, SHAPE, intrinsic, make_reference_images, patch_model
 from tests.backends import generator
 
 SIZE = SHAPE[1] * SHAPE[2]
@@ -22,16 +22,16 @@ SIZE = SHAPE[1] * SHAPE[2]
 @pytest.mark.parametrize("loss", ["prob_ce", "nll", "abs"])
 def test_equals_a_plain_loop(loss, reduction):
     """torch's own Adam, interpolation and autograd, with the same draws."""
-    image, bank, ids = make_images(1, SHAPE, dtype=torch.float64), make_bank().double(), torch.tensor([9])
+    image, reference_images, ids = make_images(1, SHAPE, dtype=torch.float64), make_reference_images().double(), torch.tensor([9])
     method = IntrinsicMask(
-        patch_model, bank, steps=70, infills=3, area=0.4, variation=5.0, loss=loss, reduction=reduction, seed=3
+        patch_model, reference_images, steps=70, infills=3, area=0.4, variation=5.0, loss=loss, reduction=reduction, seed=3
     )
     labels = [patch_model(image).softmax(1)[0, 1]]
     w = torch.zeros(1, 1, 3, 3, dtype=torch.float64, requires_grad=True)
     adam = torch.optim.Adam([w], lr=0.05)
     for step in range(70):
         words = philox_uniform((2, 64, 3), ids, seed=3, stream=MASK_INFILL + step // 64)[0, :, step % 64].double()
-        drawn = bank[((words[0] * 2**24).long() * 2**24 + (words[1] * 2**24).long()) % 5]
+        drawn = reference_images[((words[0] * 2**24).long() * 2**24 + (words[1] * 2**24).long()) % 5]
         mask = torch.nn.functional.interpolate(w.sigmoid(), size=SHAPE[1:], mode="bilinear")
         g = patch_model(mask * image + (1 - mask) * drawn).softmax(1).mean(0)
         model = {"prob_ce": -g.log_softmax(0)[1], "nll": -g[1].log(), "abs": (g[1] - labels[0]).abs()}[loss]
@@ -41,26 +41,30 @@ def test_equals_a_plain_loop(loss, reduction):
         total.backward()
         adam.step()
     expected = torch.nn.functional.interpolate(w.detach().sigmoid(), size=SHAPE[1:], mode="bilinear")[:, 0]
-    found = method.masks(image, 1, sample_ids=ids)
-    torch.testing.assert_close(found.saliency, expected, rtol=1e-9, atol=1e-9)
-    assert found.last_loss.item() == pytest.approx(total.item(), rel=1e-9)
+    result = method.masks(image, 1, sample_ids=ids)
+    torch.testing.assert_close(result.saliency, expected, rtol=1e-9, atol=1e-9)
+    assert result.last_loss.item() == pytest.approx(total.item(), rel=1e-9)
 
 
 def test_span_of_the_published_loss_is_one():
     """-log_softmax of probabilities: from log(e + K - 1) - 1 where g = 1 to log(e + K - 1) where g = 0."""
-    k, bank = 3, make_bank()
+    k, reference_images = 3, make_reference_images()
     for own, expected in ((1.0, math.log(math.e + k - 1) - 1), (0.0, math.log(math.e + k - 1))):
         logits = torch.tensor([own, 0.5 - own / 2, 1 - own])
         sure = 60 * (logits / logits.max()).round() + 0 * logits
-        method = IntrinsicMask(lambda x, sure=sure: x.sum((1, 2, 3))[:, None] * 0 + sure, bank, steps=1, area=0.0, variation=0.0)
+        method = IntrinsicMask(
+            lambda x, sure=sure: x.sum((1, 2, 3))[:, None] * 0 + sure, reference_images, steps=1, area=0.0, variation=0.0
+        )
         assert method.masks(make_images(1, SHAPE), 0).first_loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("target", [0, 1, 2])
 def test_finds_the_patch_of_the_target(target):
     """Bright patches on a bank of zeros: the mask is where the target's patch is."""
-    images, bank = torch.ones(1, *SHAPE), torch.zeros(1, *SHAPE)
-    saliency = IntrinsicMask(patch_model, bank, steps=200, infills=1, scale=2, area=0.5, variation=1.0)(images, target)[0]
+    images, reference_images = torch.ones(1, *SHAPE), torch.zeros(1, *SHAPE)
+    saliency = IntrinsicMask(patch_model, reference_images, steps=200, infills=1, scale=2, area=0.5, variation=1.0)(
+        images, target
+    )[0]
     inside = torch.zeros(SHAPE[1:], dtype=torch.bool)
     inside[PATCHES[target]] = True
     assert saliency[inside].mean() > 3 * saliency[~inside].mean()
@@ -96,10 +100,10 @@ def test_label_set_is_a_model_of_its_own():
 
 
 def test_planes_share_the_pixel():
-    found = intrinsic(planes=3, steps=60).masks(make_images(2, SHAPE), 0)
-    assert found.areas.shape == (2, 3)
-    torch.testing.assert_close(found.areas.sum(1), found.saliency.double().mean((1, 2)), rtol=1e-5, atol=1e-6)
-    assert found.saliency.max() < 1
+    result = intrinsic(planes=3, steps=60).masks(make_images(2, SHAPE), 0)
+    assert result.areas.shape == (2, 3)
+    torch.testing.assert_close(result.areas.sum(1), result.saliency.double().mean((1, 2)), rtol=1e-5, atol=1e-6)
+    assert result.saliency.max() < 1
 
 
 def test_scales_that_do_not_divide_the_side():
@@ -110,10 +114,10 @@ def test_scales_that_do_not_divide_the_side():
 
 
 def test_presets():
-    method = IntrinsicMask.preset("gupta2022", patch_model, make_bank(), steps=7)
+    method = IntrinsicMask.preset("gupta2022", patch_model, make_reference_images(), steps=7)
     assert (method.steps, method.infills, method.area, method.variation, method.reduction) == (7, 10, 2e-5, 0.01, "sum")
     assert (method.scale, method.rate, method.loss) == (4, 0.05, "prob_ce")
-    plain = IntrinsicMask.preset("gupta2022_unsmoothed", patch_model, make_bank())
+    plain = IntrinsicMask.preset("gupta2022_unsmoothed", patch_model, make_reference_images())
     assert (plain.steps, plain.scale, plain.variation) == (2000, 1, 0.0)
 
 
@@ -148,14 +152,14 @@ def test_errors():
         with pytest.raises(ValueError, match=text):
             intrinsic(**options)
     with pytest.raises(ValueError, match="expected bank to hold at least one image, got none"):
-        IntrinsicMask(patch_model, make_bank(0))
+        IntrinsicMask(patch_model, make_reference_images(0))
     with pytest.raises(ValueError, match=r"expected bank of the inputs' shape \(M, 3, 12, 10\), got \(5, 3, 12, 9\)"):
-        IntrinsicMask(patch_model, make_bank()[..., :9])(make_images(1, SHAPE), 0)
+        IntrinsicMask(patch_model, make_reference_images()[..., :9])(make_images(1, SHAPE), 0)
     with pytest.raises(ValueError, match="IntrinsicMask.preset: expected name to be one of"):
-        IntrinsicMask.preset("paper", patch_model, make_bank())
+        IntrinsicMask.preset("paper", patch_model, make_reference_images())
 
 
 def test_an_infill_of_the_same_seed_draws_apart():
     ids = torch.arange(2)
-    first = OtherImage(make_bank(), seed=0).fill(make_images(2, SHAPE), ids)
-    assert not torch.equal(first, OtherImage(make_bank(), seed=0).fill(make_images(2, SHAPE), ids, MASK_INFILL))
+    first = OtherImage(make_reference_images(), seed=0).fill(make_images(2, SHAPE), ids)
+    assert not torch.equal(first, OtherImage(make_reference_images(), seed=0).fill(make_images(2, SHAPE), ids, MASK_INFILL))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from saliency_ext.attribution._segment_method import Group
 from saliency_ext.attribution.kernel_shap import KernelSHAP, all_coalitions, kernel_weights
-from saliency_ext.attribution.segment_method import Group
 from saliency_ext.infill import BaseInfill, UniformNoise
 from tests.attribution.games import (
     MIXED,

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from saliency_ext.attribution.least_squares import ridge_solution
+from saliency_ext.attribution._least_squares import ridge_solution
 from saliency_ext.attribution.lime import LIME, cosine_weights, weighted_ridge
 from saliency_ext.attribution.segment_mean import SegmentMean
 from saliency_ext.infill import UniformNoise
@@ -53,11 +53,11 @@ def test_cosine_kernel_by_hand():
 def test_regression_solves_the_normal_equations_with_a_free_intercept(rows, columns, ridge):
     coalitions, scores = random_coalitions(rows, columns), tensors(rows, 2, seed=1)
     weights = tensors(rows, seed=2) + 0.5
-    found = weighted_ridge(coalitions, scores, weights, ridge)
+    result = weighted_ridge(coalitions, scores, weights, ridge)
     design = torch.cat([torch.ones(rows, 1), coalitions.double()], 1).double()
     penalty = torch.diag(torch.tensor([0.0] + [ridge] * columns, dtype=torch.float64))
     expected = torch.linalg.solve(design.T @ (weights[:, None] * design) + penalty, design.T @ (weights[:, None] * scores))
-    torch.testing.assert_close(found, expected[1:], rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(result, expected[1:], rtol=1e-9, atol=1e-11)
 
 
 def test_regression_is_scikit_learns():
@@ -73,10 +73,10 @@ def test_without_ridge_the_least_norm_is_taken(rows, columns, seed):
     design = tensors(rows, columns, seed=seed)
     design[:, 1] = design[:, 0]
     design[3] = design[1] - 2 * design[2]
-    answers = tensors(rows, 2, seed=1)
-    torch.testing.assert_close(ridge_solution(design, answers, 0.0), torch.linalg.pinv(design) @ answers)
-    nearly = ridge_solution(design, answers, 1e-9)
-    torch.testing.assert_close(nearly, ridge_solution(design, answers, 0.0), rtol=1e-5, atol=1e-6)
+    outputs = tensors(rows, 2, seed=1)
+    torch.testing.assert_close(ridge_solution(design, outputs, 0.0), torch.linalg.pinv(design) @ outputs)
+    nearly = ridge_solution(design, outputs, 1e-9)
+    torch.testing.assert_close(nearly, ridge_solution(design, outputs, 0.0), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kernel", ["cosine", "none"])

@@ -44,7 +44,7 @@ for steps in (2, 2, 12):  # the first call also pays for what is made once
 def test_sixteen_photographs_fit_in_a_gibibyte_and_more_steps_take_no_more(name: str) -> None:
     """The model holds one copy of what it is shown. Peaks beyond what was held before the method was called."""
     program = _PROGRAM.replace("NAME", repr(name))
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
-    _, few, many = map(int, found.stdout.split())
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
+    _, few, many = map(int, result.stdout.split())
     assert 50 * _MIB < few < 1024 * _MIB  # the masked inputs and their gradient alone are 19 MiB
     assert many - few < 64 * _MIB  # ten gradients kept would be 92 MiB

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.attribution.gradient_nets import Watched, left_as_it_was, make_images, relu_net
-from tests.attribution.mask_cases import METHODS, SHAPE, make_bank, patch_model
+from tests.attribution.mask_cases import METHODS, SHAPE, make_reference_images, patch_model
 from tests.backends import same_bits
 
 every = pytest.mark.parametrize("make", METHODS.values(), ids=METHODS)
@@ -34,34 +34,34 @@ def test_equal_seeds_give_equal_masks(make):
 
 @every
 def test_loss_falls_and_masks_are_shares(make):
-    found = make(steps=120).masks(make_images(3, SHAPE).abs(), torch.tensor([[0, 1]] * 3))
-    assert found.names == [["ok", "ok"]] * 3
-    assert (found.last_loss < found.first_loss).all()
-    assert found.saliency.min() >= 0 and found.saliency.max() <= 1
-    assert found.first_loss.shape == (3, 2) and found.areas.shape == (3, 2, 1)
+    result = make(steps=120).masks(make_images(3, SHAPE).abs(), torch.tensor([[0, 1]] * 3))
+    assert result.names == [["ok", "ok"]] * 3
+    assert (result.last_loss < result.first_loss).all()
+    assert result.saliency.min() >= 0 and result.saliency.max() <= 1
+    assert result.first_loss.shape == (3, 2) and result.areas.shape == (3, 2, 1)
 
 
 @every
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_that_image_only(make, bad):
     def model(inputs):
-        marked = inputs.amax((1, 2, 3)) > 50
-        return patch_model(inputs) * torch.where(marked, bad, 1.0)[:, None]
+        with_status = inputs.amax((1, 2, 3)) > 50
+        return patch_model(inputs) * torch.where(with_status, bad, 1.0)[:, None]
 
     images = make_images(3, SHAPE)
     expected = make()(images[[0, 2]], 0, sample_ids=torch.tensor([0, 2]))
     images[1] = 100.0
-    found = make(model).masks(images, 0)
-    assert found.names == ["ok", "nonfinite", "ok"]
-    assert found.saliency[1].isnan().all()
-    same_bits(found.saliency[[0, 2]], expected)
+    result = make(model).masks(images, 0)
+    assert result.names == ["ok", "nonfinite", "ok"]
+    assert result.saliency[1].isnan().all()
+    same_bits(result.saliency[[0, 2]], expected)
 
 
 @every
 def test_a_gradient_that_is_not_finite(make):
     """sqrt at 0: a finite loss with an infinite slope; times 0 it is NaN."""
-    found = make(lambda x: (x * 0).sum((1, 2, 3))[:, None].sqrt().expand(-1, 3)).masks(make_images(2, SHAPE), 0)
-    assert found.names == ["nonfinite", "nonfinite"]
+    result = make(lambda x: (x * 0).sum((1, 2, 3))[:, None].sqrt().expand(-1, 3)).masks(make_images(2, SHAPE), 0)
+    assert result.names == ["nonfinite", "nonfinite"]
 
 
 @every
@@ -69,9 +69,9 @@ def test_a_gradient_that_is_not_finite(make):
 def test_a_gradient_of_zero_is_a_status(make, kind):
     weight = torch.ones(3, requires_grad=True)
     models = {"times zero": lambda x: 0 * patch_model(x), "parameters only": lambda x: weight.expand(len(x), 3) * 1}
-    found = make(models[kind]).masks(make_images(2, SHAPE), 1)
-    assert found.names == ["zero_gradient", "zero_gradient"]
-    assert found.saliency.isfinite().all() and weight.grad is None
+    result = make(models[kind]).masks(make_images(2, SHAPE), 1)
+    assert result.names == ["zero_gradient", "zero_gradient"]
+    assert result.saliency.isfinite().all() and weight.grad is None
 
 
 @every
@@ -89,12 +89,12 @@ def test_classes_outside_the_model_are_refused(make):
 @every
 def test_nothing_is_changed_and_surroundings_do_not_matter(make):
     model, images = relu_net(), make_images(2, (3, 8, 6))
-    bank = make_bank(3, (3, 8, 6))
+    reference_images = make_reference_images(3, (3, 8, 6))
     options = {"steps": 5}
     method = make(model, **options)
     if hasattr(method, "references"):
-        method = type(method)(model, bank, steps=5)
-    with left_as_it_was(model, images, bank):
+        method = type(method)(model, reference_images, steps=5)
+    with left_as_it_was(model, images, reference_images):
         expected = method(images, 1)
     with torch.no_grad():
         same_bits(method(images, 1), expected)

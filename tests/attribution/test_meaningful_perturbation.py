@@ -8,7 +8,7 @@ import torch
 from saliency_ext.attribution import MeaningfulPerturbation
 from saliency_ext.infill import Blur, Constant
 from saliency_ext.ops import Resizing, philox_normal, philox_uniform
-from saliency_ext.streams import MASK_JITTER, MASK_NOISE
+from saliency_ext.rng_streams import MASK_JITTER, MASK_NOISE
 from tests.attribution.gradient_nets import Watched, make_images
 from tests.attribution.mask_cases import PATCHES, SHAPE, meaningful, patch_model
 
@@ -44,10 +44,10 @@ def test_equals_a_plain_loop(mode):
         with torch.no_grad():
             m.clamp_(0, 1)
     mask = (axes.down.T @ m @ axes.across).detach()
-    found = method.masks(image, 0, sample_ids=ids)
-    torch.testing.assert_close(found.saliency[0], 1 - mask if mode == "deletion" else mask, rtol=1e-7, atol=1e-7)
+    result = method.masks(image, 0, sample_ids=ids)
+    torch.testing.assert_close(result.saliency[0], 1 - mask if mode == "deletion" else mask, rtol=1e-7, atol=1e-7)
     constant = 0.3 if mode == "deletion" else 0.0
-    assert found.last_loss.item() == pytest.approx(total.item() + constant, rel=1e-9)
+    assert result.last_loss.item() == pytest.approx(total.item() + constant, rel=1e-9)
 
 
 @pytest.mark.parametrize("mode", ["deletion", "preservation"])

@@ -3,15 +3,7 @@
 import pytest
 import torch
 
-from saliency_ext.attribution import (
-    LIME,
-    GradCAM,
-    Gradient,
-    InputXGradient,
-    IntegratedGradients,
-    KernelSHAP,
-    Occlusion,
-)
+from saliency_ext.attribution import LIME, GradCAM, Gradient, InputXGradient, IntegratedGradients, KernelSHAP, Occlusion
 from saliency_ext.attribution.kernel_shap import all_coalitions, kernel_weights
 from saliency_ext.attribution.lime import cosine_weights
 from saliency_ext.infill import Constant, DatasetMean
@@ -127,17 +119,17 @@ def test_kernel_shap_as_shipped(captum):
 def test_lime_on_our_coalitions(captum, kernel, ridge):
     """The same coalitions and weights on both sides: its regression against ours."""
     models = pytest.importorskip("captum._utils.models.linear_model", reason="captum's linear models need scikit-learn")
-    model, asked = game_model(game_tensors(64, 1)), []
+    model, requested = game_model(game_tensors(64, 1)), []
 
     class Recording(LIME):
         def _fitted(self, coalitions, scores):
-            asked.append(coalitions)
+            requested.append(coalitions)
             return super()._fitted(coalitions, scores)
 
     ours = Recording(model, NOTHING, pixels, samples=128, ridge=ridge, kernel=kernel, score="logit")(players(6), 0)[0, 0]
 
     def given(_, **kwargs):
-        yield from asked[0].long()[:, None]
+        yield from requested[0].long()[:, None]
 
     def similarity(_original, _perturbed, coalition, **kwargs):
         return cosine_weights(coalition[0] > 0.5, 0.25) if kernel == "cosine" else torch.tensor(1.0)

@@ -9,14 +9,14 @@ from saliency_ext.attribution.adapters import as_method
 from saliency_ext.attribution.controls import RandomControl
 from saliency_ext.attribution.gradient import Gradient, InputXGradient
 from saliency_ext.attribution.integrated_gradients import IntegratedGradients
-from saliency_ext.attribution.random_weights import RandomWeights, redrawn_copy
+from saliency_ext.attribution.random_weights import RandomWeights, reinitialised_copy
 from saliency_ext.infill import DatasetMean
 from tests.attribution.gradient_nets import left_as_it_was, make_images, relu_net, smooth_net
 
 
 def test_it_is_the_method_on_the_redrawn_copy():
     model, images, classes = relu_net(), make_images(), torch.tensor([[0, 1], [4, 4], [2, 3], [1, 0]])
-    copied = redrawn_copy(model, 3)
+    copied = reinitialised_copy(model, 3)
     for factory in (
         Gradient,
         lambda m: InputXGradient(m, channels="max"),
@@ -34,7 +34,7 @@ def test_parameters_are_drawn_with_their_own_moments():
     with torch.no_grad():
         model[0].weight.mul_(7).add_(2)
         model[1].running_mean.fill_(5.0)
-    copied = redrawn_copy(model, 0)
+    copied = reinitialised_copy(model, 0)
     for old, new in ((model[0].weight, copied[0].weight), (model[2].weight, copied[2].weight)):
         deviation = old.std().item()
         assert new.mean().item() == pytest.approx(old.mean().item(), abs=4 * deviation / old.numel() ** 0.5)
@@ -43,7 +43,7 @@ def test_parameters_are_drawn_with_their_own_moments():
         assert abs(correlation) < 4 / old.numel() ** 0.5
     assert torch.equal(copied[1].weight, model[1].weight) and torch.equal(copied[1].bias, model[1].bias)  # all ones, all zeros
     assert torch.equal(copied[1].running_mean, model[1].running_mean) and torch.equal(copied[1].running_var, model[1].running_var)
-    again = redrawn_copy(model, 0)
+    again = reinitialised_copy(model, 0)
     assert all(torch.equal(a, b) for a, b in zip(copied.parameters(), again.parameters(), strict=True))
     assert not torch.equal(copied[0].bias[:20], copied[2].bias[:20])  # parameters draw apart
 
@@ -55,7 +55,7 @@ def test_shared_half_frozen_and_integer_parameters():
     model["a"].weight.grad = torch.ones(4, 4)
     model["table"] = torch.nn.ParameterDict({"ids": torch.nn.Parameter(torch.arange(3), requires_grad=False)})
     model["wide"] = torch.nn.Linear(30, 30).to(torch.bfloat16)
-    copied = redrawn_copy(model, 0)
+    copied = reinitialised_copy(model, 0)
     assert copied["b"].weight is copied["a"].weight and not torch.equal(copied["a"].weight, model["a"].weight)
     assert copied["table"]["ids"].tolist() == [0, 1, 2] and copied["wide"].weight.dtype == torch.bfloat16
     assert not any(each.requires_grad or each.grad is not None for each in copied.parameters())
@@ -71,7 +71,7 @@ def test_the_answers_of_the_copy_still_depend_on_the_image():
     model.eval()
     for seed in range(5):
         with torch.no_grad():
-            trained, random = (net(images.clone()).std(0).mean() for net in (model, redrawn_copy(model, seed)))
+            trained, random = (net(images.clone()).std(0).mean() for net in (model, reinitialised_copy(model, seed)))
         assert 0.01 < random / trained < 10
         maps = RandomWeights(Gradient, model, seed)(images, 1)
         assert (maps.flatten(1).std(1) > 0).all()
@@ -80,7 +80,7 @@ def test_the_answers_of_the_copy_still_depend_on_the_image():
 def test_named_targets_are_those_of_the_given_model():
     model, images = relu_net(), make_images(16)
     with torch.no_grad():
-        own, copied = model(images.clone()).argmax(1), redrawn_copy(model, 0)(images.clone()).argmax(1)
+        own, copied = model(images.clone()).argmax(1), reinitialised_copy(model, 0)(images.clone()).argmax(1)
     assert not torch.equal(own, copied)
     control = RandomWeights(Gradient, model, seed=0)
     assert torch.equal(control(images, "predicted"), control(images, own))

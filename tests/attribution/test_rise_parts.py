@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from saliency_ext.attribution.growing import group_of
-from saliency_ext.attribution.rise_accumulate import MaskSums, upsampling
-from saliency_ext.attribution.rise_estimate import WEIGHTINGS, MapEstimator
-from saliency_ext.attribution.rise_masks import MaskSampler
+from saliency_ext.attribution._adaptive_budget import group_of
+from saliency_ext.attribution._rise_accumulate import MaskSums, upsampling
+from saliency_ext.attribution._rise_estimate import WEIGHTINGS, MapEstimator
+from saliency_ext.attribution._rise_masks import MaskSampler
 from saliency_ext.reference import grid_weights
 
 

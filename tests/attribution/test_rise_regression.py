@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from saliency_ext.attribution.growing import group_of
+from saliency_ext.attribution._adaptive_budget import group_of
+from saliency_ext.attribution._rise_accumulate import MaskSums, upsampling
+from saliency_ext.attribution._rise_masks import MaskSampler
+from saliency_ext.attribution._rise_regression import RegressionEstimator
 from saliency_ext.attribution.rise import RISE
-from saliency_ext.attribution.rise_accumulate import MaskSums, upsampling
-from saliency_ext.attribution.rise_masks import MaskSampler
-from saliency_ext.attribution.rise_regression import RegressionEstimator
 from saliency_ext.infill import Constant
 
 SIZE, GRID = (10, 13), (3, 4)
@@ -77,9 +77,9 @@ def test_map_and_jackknife_are_the_naive_ones(keep):
 @pytest.mark.parametrize("keep", [0.5, 0.2])
 def test_covariance_of_the_design_is_that_of_many_masks(keep):
     masks = stored(*drawn(20000, keep)).flatten(1)
-    found = torch.cov(masks.T, correction=0)
-    exact = covariance(keep).view_as(found)
-    assert (found - exact).abs().max() < 5 * float(exact.max()) * (2 / 20000) ** 0.5
+    result = torch.cov(masks.T, correction=0)
+    exact = covariance(keep).view_as(result)
+    assert (result - exact).abs().max() < 5 * float(exact.max()) * (2 / 20000) ** 0.5
 
 
 def linear_in_the_mask(masks):
@@ -91,8 +91,8 @@ def linear_in_the_mask(masks):
 def test_tends_to_the_covariance_with_each_pixel():
     grids, shifts = drawn(4000)
     scores, truth = linear_in_the_mask(stored(grids, shifts))
-    found = estimator(grids, shifts).map(scores)
-    assert (found - truth).abs().max() < 0.01 * truth.abs().max()
+    result = estimator(grids, shifts).map(scores)
+    assert (result - truth).abs().max() < 0.01 * truth.abs().max()
 
 
 @pytest.mark.parametrize("sampling", ["random", "antithetic", "sobol"])
@@ -100,8 +100,8 @@ def test_is_closer_than_the_centred_average_with_eight_times_the_masks(sampling)
     def error(weighting, masks, seed):
         model = lambda x: torch.einsum("nchw,hw->n", x, uniform(*SIZE, seed=3) - 0.3)[:, None]  # noqa: E731
         options = {"grid": GRID, "score": "logit", "weighting": weighting, "seed": seed, "max_batch": 512}
-        found = RISE(model, Constant(0.0), masks=masks, sampling=sampling if weighting == "regressed" else "random", **options)
-        return (found(torch.ones(1, 1, *SIZE, dtype=torch.float64), 0)[0] - truth).square().mean()
+        result = RISE(model, Constant(0.0), masks=masks, sampling=sampling if weighting == "regressed" else "random", **options)
+        return (result(torch.ones(1, 1, *SIZE, dtype=torch.float64), 0)[0] - truth).square().mean()
 
     _, truth = linear_in_the_mask(torch.zeros(1, *SIZE, dtype=torch.float64))
     few = sum(error("regressed", 128, seed) for seed in range(6))

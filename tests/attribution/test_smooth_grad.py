@@ -10,7 +10,7 @@ import torch
 from saliency_ext.attribution.gradient import Gradient
 from saliency_ext.attribution.smooth_grad import SmoothGrad, SmoothGradSquared, VarGrad
 from saliency_ext.ops import philox_normal
-from saliency_ext.streams import INPUT_NOISE as NOISE_STREAM
+from saliency_ext.rng_streams import INPUT_NOISE as NOISE_STREAM
 from tests.attribution.gradient_nets import SHAPE, Watched, left_as_it_was, make_images, relu_net, smooth_net
 
 ALL = (SmoothGrad, SmoothGradSquared, VarGrad)

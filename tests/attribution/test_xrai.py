@@ -10,8 +10,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from saliency_ext.attribution import Gradient
+from saliency_ext.attribution._region_growing import dilated_segments, grow_regions
 from saliency_ext.attribution.integrated_gradients import IntegratedGradients
-from saliency_ext.attribution.region_growing import dilated_segments, grow_regions
 from saliency_ext.attribution.xrai import XRAI
 from saliency_ext.infill.image_extreme import ImageExtreme
 from saliency_ext.segmentation import felzenszwalb, given, segment_counts
@@ -57,31 +57,31 @@ def test_growing_is_the_naive_loop(seed, count, min_gain, share):
     generator = torch.Generator().manual_seed(seed)
     masks = torch.rand(count, 6, 7, generator=generator) < share
     attribution = torch.rand(6, 7, generator=generator, dtype=torch.float64) - 0.5
-    found, order = grow_regions(attribution, masks, min_gain)
+    result, order = grow_regions(attribution, masks, min_gain)
     expected, wanted = naive(attribution, masks, min_gain)
     assert order == wanted
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-    torch.testing.assert_close(found.sum(), attribution.sum(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(result.sum(), attribution.sum(), rtol=0, atol=1e-12)
 
 
 def test_disjoint_segments_are_taken_in_order_of_their_means():
     labels = given((torch.rand(1, 8, 9, generator=torch.Generator().manual_seed(0)) * 7).long())[0]
     masks, attribution = dilated_segments(labels, 0.0), tensors(8, 9)
-    found, order = grow_regions(attribution, masks, 1)
+    result, order = grow_regions(attribution, masks, 1)
     means = torch.stack([attribution[mask].mean() for mask in masks])
     assert order == means.argsort(descending=True).tolist()
-    torch.testing.assert_close(found, means[labels])
+    torch.testing.assert_close(result, means[labels])
 
 
 def test_small_gains_are_passed_over_and_the_rest_has_its_own_mean():
     attribution = torch.tensor([[9.0, 5.0, 5.0, 1.0, 3.0, -4.0]], dtype=torch.float64)
     masks = torch.tensor([[[1, 0, 0, 0, 0, 0]], [[1, 1, 1, 0, 0, 0]], [[0, 0, 1, 1, 0, 0]]]) > 0
-    found, order = grow_regions(attribution, masks, 2)
-    assert order == [1] and found.tolist() == [[19 / 3, 19 / 3, 19 / 3, 0, 0, 0]]
-    found, order = grow_regions(attribution, masks, 1)
-    assert order == [0, 1, 2] and found.tolist() == [[9, 5, 5, 1, -0.5, -0.5]]
-    found, order = grow_regions(attribution, masks, 7)
-    assert order == [] and (found - 19 / 6).abs().max() < 1e-15
+    result, order = grow_regions(attribution, masks, 2)
+    assert order == [1] and result.tolist() == [[19 / 3, 19 / 3, 19 / 3, 0, 0, 0]]
+    result, order = grow_regions(attribution, masks, 1)
+    assert order == [0, 1, 2] and result.tolist() == [[9, 5, 5, 1, -0.5, -0.5]]
+    result, order = grow_regions(attribution, masks, 7)
+    assert order == [] and (result - 19 / 6).abs().max() < 1e-15
 
 
 def test_the_first_of_equal_means_is_taken():
@@ -171,8 +171,8 @@ def test_an_attribution_that_is_not_finite_stays_alone():
     expected = XRAI(model, pixel_attribution=brightness, **SMALL)(images, 0)
     broken = images.clone()
     broken[0, 0, 3, 4] = torch.nan
-    found = XRAI(model, pixel_attribution=brightness, **SMALL)(broken, 0)
-    assert found[0].isnan().all() and len(images) > 1 and torch.equal(found[1:], expected[1:])
+    result = XRAI(model, pixel_attribution=brightness, **SMALL)(broken, 0)
+    assert result[0].isnan().all() and len(images) > 1 and torch.equal(result[1:], expected[1:])
     whole = XRAI(model, pixel_attribution=lambda x, classes: torch.ones_like(x[:, 0]), **SMALL)(broken, 0)
     assert whole[0].isnan().all() and whole[1:].isfinite().all(), "segments of an image that cannot be seen say nothing"
 

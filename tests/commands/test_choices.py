@@ -3,18 +3,18 @@
 import pytest
 import torch
 
-from saliency_ext.commands.choices import DEFAULT_METRICS, INFILLS, TRUTH_METRICS, chosen_metrics, make_infill
-from saliency_ext.commands.data import Data
-from saliency_ext.commands.methods import DEFAULT_METHODS, METHODS, Sampling, chosen_methods
-from saliency_ext.commands.models import LoadedModel
-from saliency_ext.commands.outcome import CommandError
-from saliency_ext.commands.shared import Shared
+from saliency_ext.commands._choices import DEFAULT_METRICS, INFILLS, TRUTH_METRICS, chosen_metrics, make_infill
+from saliency_ext.commands._command_result import CommandError
+from saliency_ext.commands._data import Data
+from saliency_ext.commands._methods import DEFAULT_METHODS, METHODS, Sampling, chosen_methods
+from saliency_ext.commands._models import CommandModel
+from saliency_ext.commands._shared_options import SharedOptions
 from saliency_ext.infill import Constant
 from saliency_ext.metrics.presets import PRESETS
 from saliency_ext.models import PreprocessSpec
 
 PREPARED = PreprocessSpec((0.5, 0.4, 0.3), (0.2, 0.25, 0.5), (16, 16), shorter=16)
-SHARED = Shared(Constant(0.0), 5, "logit", 7, 4)
+SHARED = SharedOptions(Constant(0.0), 5, "logit", 7, 4)
 PICTURES = Data([], [], "predicted", False, None, None, "")
 SCENES = Data([], [], "given", True, torch.ones(2, 16, 16, dtype=torch.bool), None, "")
 
@@ -22,7 +22,7 @@ SCENES = Data([], [], "given", True, torch.ones(2, 16, 16, dtype=torch.bool), No
 def model():
     torch.manual_seed(0)
     layers = [torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(4, 3)]
-    return LoadedModel("python:x:y", torch.nn.Sequential(*layers).eval(), PREPARED, None)
+    return CommandModel("python:x:y", torch.nn.Sequential(*layers).eval(), PREPARED, None)
 
 
 def test_infills_are_in_model_input_space():
@@ -50,8 +50,8 @@ def test_controls_take_part_and_one_method_on_random_weights():
 
 
 def test_every_name_that_is_listed_can_be_asked_for():
-    bank = torch.rand(4, 3, 16, 16)
-    sampling = Sampling(3, lambda: bank)
+    reference_images = torch.rand(4, 3, 16, 16)
+    sampling = Sampling(3, lambda: reference_images)
     made = chosen_methods(["all"], model(), SHARED, controls=True, sampling=sampling)
     assert set(METHODS) == {name for name in made if not name.endswith("_random_weights")}
     assert (made["rise"].masks, made["lime"].samples, made["smooth_grad"].samples) == (3, 3, 3)
@@ -71,7 +71,7 @@ def test_every_name_that_is_listed_can_be_asked_for():
 
 
 def test_all_leaves_out_what_cannot_be_used():
-    plain = LoadedModel("python:x:y", lambda inputs: inputs.mean((2, 3)), PREPARED, None)
+    plain = CommandModel("python:x:y", lambda inputs: inputs.mean((2, 3)), PREPARED, None)
     with pytest.warns(RuntimeWarning) as caught:
         made = chosen_methods(["all"], plain, SHARED, controls=False)
     said = [str(each.message) for each in caught]
@@ -81,7 +81,7 @@ def test_all_leaves_out_what_cannot_be_used():
 
 def test_truth_stands_for_every_metric_with_a_truth():
     names = [metric.info.name for metric in chosen_metrics(["truth", "fidelity"], SCENES, PREPARED, SHARED)]
-    assert names[-1] == "fidelity" and {*TRUTH_METRICS, "mask_agreement", "mask_agreement_own_minus_other"} < set(names)
+    assert names[-1] == "fidelity" and {*TRUTH_METRICS, "mask_agreement", "mask_agreement_target_minus_distractor"} < set(names)
 
 
 def test_the_usual_methods_and_metrics_exist():
@@ -98,8 +98,8 @@ def test_choices_reach_the_metrics():
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_can_be_asked_for(name):
-    found = chosen_metrics([f"preset:{name}", "deletion"], PICTURES, PREPARED, SHARED)
-    assert len(found) >= 2 and all(hasattr(metric, "info") for metric in found)
+    result = chosen_metrics([f"preset:{name}", "deletion"], PICTURES, PREPARED, SHARED)
+    assert len(result) >= 2 and all(hasattr(metric, "info") for metric in result)
 
 
 def test_a_preset_gets_what_it_needs():
@@ -115,11 +115,11 @@ def test_what_is_refused():
         chosen_metrics(["fidelty"], PICTURES, PREPARED, SHARED)
     with pytest.raises(CommandError, match="--metrics preset: there is no 'ris'; did you mean rise"):
         chosen_metrics(["preset:ris"], PICTURES, PREPARED, SHARED)
-    with pytest.raises(CommandError, match="pointing_game_own_minus_other compares maps with a known truth"):
-        chosen_metrics(["pointing_game_own_minus_other"], PICTURES, PREPARED, SHARED)
-    with pytest.raises(CommandError, match="'fidelity_own_minus_other'.* to be one of 'pointing_game'"):
-        chosen_metrics(["fidelity_own_minus_other"], SCENES, PREPARED, SHARED)
-    plain = LoadedModel("python:x:y", lambda inputs: inputs.mean((2, 3)), PREPARED, None)
+    with pytest.raises(CommandError, match="pointing_game_target_minus_distractor compares maps with a known truth"):
+        chosen_metrics(["pointing_game_target_minus_distractor"], PICTURES, PREPARED, SHARED)
+    with pytest.raises(CommandError, match="'fidelity_target_minus_distractor'.* to be one of 'pointing_game'"):
+        chosen_metrics(["fidelity_target_minus_distractor"], SCENES, PREPARED, SHARED)
+    plain = CommandModel("python:x:y", lambda inputs: inputs.mean((2, 3)), PREPARED, None)
     with pytest.raises(CommandError, match="--methods: agf cannot be used on this model: "):
         chosen_methods(["agf"], plain, SHARED, controls=False)
     with pytest.raises(CommandError, match="expected_gradients cannot be used on this model: .*bank"):

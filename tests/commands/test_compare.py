@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from saliency_ext.attribution import Gradient, InputXGradient, RandomControl
+from saliency_ext.commands._command_result import CONDITION, DONE, MISSING, CommandError
+from saliency_ext.commands._condition import ComparisonRow, failures, parse_condition
 from saliency_ext.commands.compare import run
-from saliency_ext.commands.condition import Row, failures, parse_condition
-from saliency_ext.commands.outcome import CONDITION, DONE, MISSING, CommandError
-from saliency_ext.evaluation.study import Study
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion, Fidelity
-from saliency_ext.probing import EqualFractions
+from saliency_ext.perturbation import EqualFractions
+from saliency_ext.study.study import Study
 
 pytest.importorskip("pyarrow")
 
@@ -46,29 +46,29 @@ def compared(folders, first, second, *conditions):
 
 
 def test_a_run_against_itself_changes_nothing(folders):
-    outcome = compared(folders, "good", "again", "worse", "*.*.change < 0")
-    assert outcome.status == DONE and "nothing; these are the same run" in outcome.text
-    lines = [line for line in outcome.text.splitlines() if line.startswith("mine")]
+    command_result = compared(folders, "good", "again", "worse", "*.*.change < 0")
+    assert command_result.status == DONE and "nothing; these are the same run" in command_result.text
+    lines = [line for line in command_result.text.splitlines() if line.startswith("mine")]
     assert len(lines) == 2 and all(line.endswith("not told apart") and "+0.0000" in line for line in lines)
 
 
 def test_worse_is_worse_in_the_direction_of_the_metric(folders):
-    outcome = compared(folders, "good", "bad", "worse")
-    assert outcome.status == CONDITION and "What differs: methods.mine" in outcome.text
-    lines = {line.split()[1]: line for line in outcome.text.splitlines() if line.startswith("mine")}
+    command_result = compared(folders, "good", "bad", "worse")
+    assert command_result.status == CONDITION and "What differs: methods.mine" in command_result.text
+    lines = {line.split()[1]: line for line in command_result.text.splitlines() if line.startswith("mine")}
     assert lines["fidelity"].endswith("worse") and lines["deletion"].endswith("worse"), "lower and higher are not confused"
-    assert "worse: mine under fidelity, worse" in outcome.text
+    assert "worse: mine under fidelity, worse" in command_result.text
     back = compared(folders, "bad", "good", "worse")
     assert back.status == DONE and back.text.count("better") == 2
 
 
 def test_numbers_are_means_over_the_images_of_both(folders):
-    from saliency_ext.evaluation.saved import read_results
+    from saliency_ext.study.reader import read_results
 
-    outcome = compared(folders, "good", "fewer")
+    command_result = compared(folders, "good", "fewer")
     values = read_results(folders / "good")["mine", "fidelity"].values[:5]
-    line = next(line for line in outcome.text.splitlines() if line.startswith("mine") and "fidelity" in line)
-    assert "5 images in both" in outcome.text and f"{float(values.mean()):.4f}" in line.split()[2:4]
+    line = next(line for line in command_result.text.splitlines() if line.startswith("mine") and "fidelity" in line)
+    assert "5 images in both" in command_result.text and f"{float(values.mean()):.4f}" in line.split()[2:4]
 
 
 def test_conditions_on_numbers(folders):
@@ -88,7 +88,9 @@ def test_what_cannot_be_compared(folders, tmp_path):
         compared(folders, "good", "bad", "x.fidelity.change < 0")
 
 
-ROW = Row("my.map", "fidelity", {"first": 0.5, "second": 0.4, "change": -0.1, "change_low": -0.2, "change_high": 0.0}, "worse")
+ROW = ComparisonRow(
+    "my.map", "fidelity", {"first": 0.5, "second": 0.4, "change": -0.1, "change_low": -0.2, "change_high": 0.0}, "worse"
+)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_other_words_are_no_condition(text):
 
 def test_a_control_fails_no_gate():
     numbers = {"first": 0.5, "second": 0.1, "change": -0.4, "change_low": -0.5, "change_high": -0.3}
-    control, method = (Row(name, "fidelity", numbers, "worse", name == "random") for name in ("random", "mine"))
+    control, method = (ComparisonRow(name, "fidelity", numbers, "worse", name == "random") for name in ("random", "mine"))
     for text in ("worse", "*.fidelity.change < 0", "*.*.second < 0.2"):
         assert failures([parse_condition(text)], [control]) == ([], [])
         ((line,), _) = failures([parse_condition(text)], [control, method])
@@ -143,22 +145,22 @@ def test_controls_of_a_run_are_known(tmp_path):
         Study(
             model, images, maps, [Fidelity(Constant(0.0), EqualFractions(4))], out=tmp_path / name, target=0, controls=False
         ).run()
-    outcome = run(argparse.Namespace(first=str(tmp_path / "a"), second=str(tmp_path / "b"), fail_if=["worse"]))
-    line = next(line for line in outcome.text.splitlines() if line.startswith("control"))
-    assert line.endswith("worse") and outcome.status == DONE
+    command_result = run(argparse.Namespace(first=str(tmp_path / "a"), second=str(tmp_path / "b"), fail_if=["worse"]))
+    line = next(line for line in command_result.text.splitlines() if line.startswith("control"))
+    assert line.endswith("worse") and command_result.status == DONE
 
 
 def test_few_images_are_too_few_whatever_they_say(folders):
-    outcome = compared(folders, "fewer", "fewer")
-    lines = [line for line in outcome.text.splitlines() if line.startswith("mine")]
+    command_result = compared(folders, "fewer", "fewer")
+    lines = [line for line in command_result.text.splitlines() if line.startswith("mine")]
     assert len(lines) == 2 and all(line.endswith("  too few images") and "nan" not in line for line in lines)
 
 
 def test_what_is_missing_cannot_be_judged():
-    gone = Row("m", "f", {"first": 0.5, "change": float("nan")}, "not told apart")
+    gone = ComparisonRow("m", "f", {"first": 0.5, "change": float("nan")}, "not told apart")
     failed, missing = failures([parse_condition(text) for text in ("*.*.change < 0", "*.*.first >= 0.7", "worse")], [gone])
     assert failed == [] and missing == ["*.*.change < 0: m under f, no change is known", "worse: m under f, no change is known"]
-    fewer = Row("m", "f", {"first": 0.5, "change": 0.1}, "better", lost=3)
+    fewer = ComparisonRow("m", "f", {"first": 0.5, "change": 0.1}, "better", lost=3)
     assert failures([parse_condition("worse")], [fewer]) == ([], ["worse: m under f, 3 of the images have no value any more"])
 
 
@@ -184,6 +186,8 @@ def test_a_run_whose_values_are_missing_fails_the_gate(tmp_path, old, new, statu
     for name, count in (("old", old), ("new", new)):
         method, metrics = Broken(net, count), [Fidelity(Constant(0.0), EqualFractions(4))]
         Study(net, images, {"mine": method}, metrics, out=tmp_path / name, target=0, controls=False).run()
-    outcome = compared(tmp_path, "old", "new", "worse")
-    assert outcome.status == status and ("Values are missing, so this cannot be judged" in outcome.text) is (status == MISSING)
+    command_result = compared(tmp_path, "old", "new", "worse")
+    assert command_result.status == status and ("Values are missing, so this cannot be judged" in command_result.text) is (
+        status == MISSING
+    )
     assert compared(tmp_path, "old", "new").status == DONE, "without a condition nothing fails"

@@ -4,12 +4,12 @@ import pytest
 import torch
 from PIL import Image
 
-from saliency_ext.commands.data import class_number, load_data, picture_files
-from saliency_ext.commands.models import LoadedModel
-from saliency_ext.commands.outcome import CommandError
-from saliency_ext.commands.preprocessing import read_picture
+from saliency_ext.commands._command_result import CommandError
+from saliency_ext.commands._data import class_number, load_data, picture_files
+from saliency_ext.commands._models import CommandModel
+from saliency_ext.commands._preprocessing import read_picture
 from saliency_ext.models import PreprocessSpec
-from saliency_ext.testbed.recipe import Recipe
+from saliency_ext.testbed.scene_config import SceneConfig
 from saliency_ext.testbed.scenes import CLASSES, ENTITY_OF_CLASS, make_scenes
 from saliency_ext.testbed.truth import box_masks
 
@@ -17,7 +17,7 @@ PREPARED = PreprocessSpec((0.5, 0.4, 0.3), (0.2, 0.25, 0.5), (8, 6), shorter=10)
 
 
 def model(spec="python:x:y", labels=None, prepared=PREPARED):
-    return LoadedModel(spec, torch.nn.Flatten(), prepared, labels)
+    return CommandModel(spec, torch.nn.Flatten(), prepared, labels)
 
 
 def picture(path, colour=(255, 0, 0), size=(20, 16), **options):
@@ -93,7 +93,7 @@ def test_scenes():
     sample = data.samples[1]
     assert sample["image"].shape == (3, 64, 64) and sample["truth"].any() and not (sample["truth"] & data.others[1]).all()
     assert data.others.any(2).any(1).all(), "every scene has another object"
-    scenes = make_scenes("test", 6, seed=3, recipe=Recipe(objects=2))
+    scenes = make_scenes("test", 6, seed=3, scene_config=SceneConfig(objects=2))
     own, other = box_masks(scenes.boxes[:, 0]), box_masks(scenes.boxes[:, 1])
     for index, entities in enumerate(scenes.entities):
         second = ENTITY_OF_CLASS[data.samples[index]["label"]] == entities[1]
@@ -126,6 +126,6 @@ def test_the_interpolation_is_the_one_that_is_stated(tmp_path, name, middle):
     two = Image.new("RGB", (2, 1))
     two.putpixel((1, 0), (255, 255, 255))
     two.save(tmp_path / "two.png")
-    found = read_picture(tmp_path / "two.png", plain((1, 4), interpolation=name))[0, :, 0]
+    result = read_picture(tmp_path / "two.png", plain((1, 4), interpolation=name))[0, :, 0]
     # a quarter of a pixel from one centre: cubic weights 1.5 x^3 - 2.5 x^2 + 1 of 0.75 and 0.25, 0.227 / 1.094 = 53 / 255
-    assert {int(found[1]), int(found[2])} == middle
+    assert {int(result[1]), int(result[2])} == middle

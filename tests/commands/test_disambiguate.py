@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 
 from saliency_ext import cli
-from saliency_ext.commands.choices import INFILLS, make_infill
+from saliency_ext.commands._choices import INFILLS, make_infill
+from saliency_ext.commands._command_result import CommandError
+from saliency_ext.commands._models import CommandModel
+from saliency_ext.commands._segmenters import requested_segments
 from saliency_ext.commands.disambiguate import picture
-from saliency_ext.commands.models import LoadedModel
-from saliency_ext.commands.outcome import CommandError
-from saliency_ext.commands.segmenters import asked_segments
 from saliency_ext.disambiguation import PairFinder, SegmentAnything, preset, read_proof
-from saliency_ext.disambiguation.proof_infill import check_describable
+from saliency_ext.disambiguation._proof_infill import check_describable
 from saliency_ext.models import PreprocessSpec
 from saliency_ext.report import PairExample
 from tests.disambiguation.tiny_sam import tiny_model
@@ -60,13 +60,13 @@ def test_a_picture_end_to_end(here, capsys):
     text = capsys.readouterr().out
     assert "white.png: 6 pairs of the top 4 labels" in text and "masked inputs in" in text
     assert f"Report: {here / 'pairs' / 'index.html'}" in text
-    found = {path.stem for path in (here / "pairs").glob("*.json")}
-    assert any("distinct" in name for name in found) and any("shared" in name and {"2", "3"} <= set(name) for name in found), (
-        found
+    result = {path.stem for path in (here / "pairs").glob("*.json")}
+    assert any("distinct" in name for name in result) and any("shared" in name and {"2", "3"} <= set(name) for name in result), (
+        result
     )
-    assert {path.stem for path in (here / "pairs").glob("*.png")} == found
+    assert {path.stem for path in (here / "pairs").glob("*.png")} == result
     page = (here / "pairs" / "index.html").read_text()
-    assert page.count('<article class="proof">') == len(found) and "white.png" in page
+    assert page.count('<article class="proof">') == len(result) and "white.png" in page
     for path in sorted((here / "pairs").glob("*.json")):
         assert cli.main(["verify", str(path), "white.png", *MODEL]) == 0
         shown = capsys.readouterr().out
@@ -112,7 +112,7 @@ def test_segments_of_a_segment_anything_model(here, capsys, monkeypatch):
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     tiny_model(transformers).save_pretrained(here / "sam")
     loose = partial(SegmentAnything, points=2, least_iou=0.0, least_stability=0.0)
-    monkeypatch.setattr("saliency_ext.commands.segmenters.SegmentAnything", loose)
+    monkeypatch.setattr("saliency_ext.commands._segmenters.SegmentAnything", loose)
     assert cli.main([*RUN, "--masks", "sam"]) == 0
     assert "6 pairs of the top 4 labels" in capsys.readouterr().out
     assert "masks of a Segment Anything model in sam" in (here / "pairs" / "index.html").read_text()
@@ -146,34 +146,34 @@ class Stripes(torch.nn.Module):
 
 def test_masks_are_dropped_not_merged(here, capsys, monkeypatch):
     """Atoms come from `partition`, under the limits of the rules."""
-    asked, stripes = [], Stripes()
+    requested, stripes = [], Stripes()
 
     class Spied(SegmentAnything):
         def partition(self, inputs, **limits):
-            asked.append(limits)
+            requested.append(limits)
             return super().partition(inputs, **limits)
 
-    monkeypatch.setattr("saliency_ext.commands.segmenters.SegmentAnything", Spied)
-    monkeypatch.setattr("saliency_ext.commands.segmenters.transformers.load_masks", lambda folder: stripes)
+    monkeypatch.setattr("saliency_ext.commands._segmenters.SegmentAnything", Spied)
+    monkeypatch.setattr("saliency_ext.commands._segmenters.transformers.load_masks", lambda folder: stripes)
     assert cli.main([*RUN, "--masks", "sam", "--rules", "pairs2024_diff"]) == 0
-    assert asked == [{"min_pixels": 5}]
+    assert requested == [{"min_pixels": 5}]
     assert "masks of a Segment Anything model in sam" in (here / "pairs" / "index.html").read_text()
 
 
 def test_masks_see_pictures_in_their_colours_whatever_the_model_reads(monkeypatch):
-    monkeypatch.setattr("saliency_ext.commands.segmenters.transformers.load_masks", lambda folder: Stripes())
+    monkeypatch.setattr("saliency_ext.commands._segmenters.transformers.load_masks", lambda folder: Stripes())
     prepared = PreprocessSpec((127.5,) * 3, (51.0,) * 3, (4, 4), range=(0.0, 255.0))
-    model = LoadedModel("", torch.nn.Identity(), prepared, None)
-    _, masks = asked_segments(SimpleNamespace(masks="sam"), model)
+    model = CommandModel("", torch.nn.Identity(), prepared, None)
+    _, masks = requested_segments(SimpleNamespace(masks="sam"), model)
     assert masks.mean.flatten().tolist() == pytest.approx([0.5] * 3)
     assert masks.std.flatten().tolist() == pytest.approx([0.2] * 3)
     for channels, numbers in (("BGR", (0.5,) * 3), ("L", (0.5,))):
-        other = LoadedModel("", torch.nn.Identity(), PreprocessSpec(numbers, numbers, (4, 4), channels=channels), None)
+        other = CommandModel("", torch.nn.Identity(), PreprocessSpec(numbers, numbers, (4, 4), channels=channels), None)
         with pytest.raises(CommandError, match=f"--masks: expected a model that reads RGB, .* got one that reads {channels}"):
-            asked_segments(SimpleNamespace(masks="sam"), other)
-    monkeypatch.setattr("saliency_ext.commands.segmenters.transformers.load_masks", lambda folder: torch.nn.Identity())
+            requested_segments(SimpleNamespace(masks="sam"), other)
+    monkeypatch.setattr("saliency_ext.commands._segmenters.transformers.load_masks", lambda folder: torch.nn.Identity())
     with pytest.raises(CommandError, match="--masks: cannot load 'sam': TypeError: SegmentAnything: expected model"):
-        asked_segments(SimpleNamespace(masks="sam"), model)
+        requested_segments(SimpleNamespace(masks="sam"), model)
 
 
 def test_what_verify_says_of_other_things(here, capsys):

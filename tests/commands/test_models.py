@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from saliency_ext.commands.models import load_model
-from saliency_ext.commands.outcome import USAGE, CommandError
+from saliency_ext.commands._command_result import USAGE, CommandError
+from saliency_ext.commands._models import load_model
 from saliency_ext.testbed.nets import make_net
 from saliency_ext.testbed.scenes import CLASSES, MEAN, STD
 
@@ -38,13 +38,13 @@ def timm_net():
 
 
 def test_testbed(monkeypatch):
-    asked = []
-    monkeypatch.setattr("saliency_ext.testbed.load.load_net", lambda name: asked.append(name) or make_net("residual"))
+    requested = []
+    monkeypatch.setattr("saliency_ext.testbed.load.load_net", lambda name: requested.append(name) or make_net("residual"))
     loaded = load_model("testbed")
-    assert asked == ["residual"] and loaded.labels == CLASSES and loaded.spec == "testbed"
+    assert requested == ["residual"] and loaded.labels == CLASSES and loaded.spec == "testbed"
     assert (loaded.preprocessing.mean, loaded.preprocessing.std, loaded.preprocessing.size) == (MEAN, STD, (64, 64))
     load_model("testbed:transformer")
-    assert asked[-1] == "transformer"
+    assert requested[-1] == "transformer"
 
     def missing(name):
         raise FileNotFoundError("load_net: expected the file x, got no such file; reinstall the package")
@@ -121,14 +121,14 @@ def test_a_missing_partner_says_what_to_install(name, tmp_path, monkeypatch):
 def test_timm(monkeypatch):
     library, data = ModuleType("timm"), ModuleType("timm.data")
     library.__version__ = "1.0.19"
-    asked = []
-    library.create_model = lambda name, pretrained: asked.append((name, pretrained)) or timm_net()
+    requested = []
+    library.create_model = lambda name, pretrained: requested.append((name, pretrained)) or timm_net()
     data.resolve_data_config = lambda options, model: {"input_size": model.pretrained_cfg["input_size"]}
     data.create_transform = lambda input_size, is_training: squeezed(input_size[1])
     monkeypatch.setitem(sys.modules, "timm", library)
     monkeypatch.setitem(sys.modules, "timm.data", data)
     prepared = load_model("timm:small").preprocessing
-    assert asked == [("small", True)] and (prepared.size, prepared.mean, prepared.source) == ((96, 96), (0.0,) * 3, "timm")
+    assert requested == [("small", True)] and (prepared.size, prepared.mean, prepared.source) == ((96, 96), (0.0,) * 3, "timm")
     assert load_model("timm:small", size=32).preprocessing.size == (32, 32)
     given = load_model("timm:small", mean=(0.5,), std=(0.25,)).preprocessing
     picture = Image.new("RGB", (40, 30), (255, 0, 51))

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from saliency_ext.commands import preprocessing
-from saliency_ext.commands.outcome import CommandError
-from saliency_ext.commands.preprocessing import channels, read_inputs, read_picture, seen
-from saliency_ext.integrations.loaded import Processor, measured
+from saliency_ext.commands import _preprocessing
+from saliency_ext.commands._command_result import CommandError
+from saliency_ext.commands._preprocessing import channels, read_inputs, read_picture, seen
+from saliency_ext.integrations._loaded_model import Processor, measured
 from saliency_ext.models import PreprocessSpec
 
 SPEC = PreprocessSpec((0.5, 0.4, 0.3), (0.2, 0.25, 0.5), (8, 6), shorter=10)
@@ -58,14 +58,14 @@ def test_every_other_mode_is_read_to_its_full_range_or_refused_by_name(tmp_path,
         made = made if mode == "PA" else made.convert(mode)
     opened = Image.open(path)
     monkeypatch.setattr(opened, "load", lambda: None)
-    monkeypatch.setattr(preprocessing, "_pillow", lambda: (_Opening(opened), _Turning(made)))
+    monkeypatch.setattr(_preprocessing, "_pillow", lambda: (_Opening(opened), _Turning(made)))
     try:
-        found = preprocessing._upright(path)
+        result = _preprocessing._upright(path)
     except ValueError as error:
         assert f"mode {mode}" in str(error) and str(error).startswith("read_picture: expected picture")
         assert mode in ("F", "LAB")
     else:
-        assert found.mode == "RGB" and len(np.unique(np.asarray(found))) >= 60, "no clipping at 255"
+        assert result.mode == "RGB" and len(np.unique(np.asarray(result))) >= 60, "no clipping at 255"
 
 
 class _Opening:
@@ -90,8 +90,8 @@ class _Turning:
 @pytest.mark.parametrize(("ending", "options"), [("png", {}), ("tif", {}), ("tif", {"compression": "tiff_lzw"}), ("pgm", {})])
 def test_sixteen_bits_keep_their_range(tmp_path, ending, options):
     deep = Image.fromarray((RAMP * 257).round().astype(np.uint16))
-    found = whole(saved(tmp_path / f"x.{ending}", deep, **options))
-    assert torch.equal(found, torch.from_numpy(RAMP.round()).byte()[..., None].expand(64, 64, 3))
+    result = whole(saved(tmp_path / f"x.{ending}", deep, **options))
+    assert torch.equal(result, torch.from_numpy(RAMP.round()).byte()[..., None].expand(64, 64, 3))
 
 
 def test_twelve_bits_are_not_taken_for_sixteen(tmp_path):
@@ -160,8 +160,8 @@ def test_every_orientation_stands_upright(tmp_path, turn, ending):
     stored = COLOURS if undo is None else COLOURS.transpose(undo)
     exif = Image.Exif()
     exif[0x0112] = turn
-    found = whole(saved(tmp_path / f"x.{ending}", stored, exif=exif))
-    assert torch.equal(found, torch.from_numpy(np.array(COLOURS)))
+    result = whole(saved(tmp_path / f"x.{ending}", stored, exif=exif))
+    assert torch.equal(result, torch.from_numpy(np.array(COLOURS)))
 
 
 def test_a_model_of_one_channel_reads_grey(tmp_path):
@@ -244,8 +244,8 @@ def gradient(width, height):
 @pytest.mark.parametrize(("width", "height", "shorter", "size", "name", "values"), TORCHVISION)
 def test_windows_are_those_of_torchvision(tmp_path, width, height, shorter, size, name, values):
     path = saved(tmp_path / "x.png", gradient(width, height).convert("RGB"))
-    found = read_picture(path, plain(size, shorter, interpolation=name))[..., 0].flatten().tolist()
-    assert found == pytest.approx(values, abs=1), "a level for another Pillow"
+    result = read_picture(path, plain(size, shorter, interpolation=name))[..., 0].flatten().tolist()
+    assert result == pytest.approx(values, abs=1), "a level for another Pillow"
 
 
 def test_windows_are_those_of_torchvision_itself(tmp_path):
@@ -273,24 +273,24 @@ def test_of_an_enormous_picture_only_the_window_is_computed(tmp_path, monkeypatc
     for size, shorter in (((40, 40), 50), ((64, 40), 50)):  # cropped, and padded
         full = read_picture(path, plain(size, shorter)).int()
         with monkeypatch.context() as patched:
-            patched.setattr(preprocessing, "LARGEST", 100)
+            patched.setattr(_preprocessing, "LARGEST", 100)
             assert (read_picture(path, plain(size, shorter)).int() - full).abs().max() <= 1
     narrow = saved(tmp_path / "narrow.png", Image.new("RGB", (1, 65000), (10, 20, 30)))
-    asked = []
+    requested = []
     resize = Image.Image.resize
-    monkeypatch.setattr(Image.Image, "resize", lambda self, size, *a, **k: asked.append(size) or resize(self, size, *a, **k))
+    monkeypatch.setattr(Image.Image, "resize", lambda self, size, *a, **k: requested.append(size) or resize(self, size, *a, **k))
     assert (read_picture(narrow, plain((224, 224), 256)) == torch.tensor([10, 20, 30])).all()
-    assert asked == [(224, 224)]
+    assert requested == [(224, 224)]
 
 
 # ---- processors of libraries
 
 
 def test_a_processor_is_called_and_bounded(tmp_path):
-    asked = []
+    requested = []
 
     def squeezed(picture):
-        asked.append(picture.size)
+        requested.append(picture.size)
         return torch.from_numpy(np.array(picture.resize((12, 10)))).movedim(-1, 0).flip(0) / 127.5 - 1
 
     spec = measured(Processor(squeezed), "mine")
@@ -300,11 +300,11 @@ def test_a_processor_is_called_and_bounded(tmp_path):
     assert torch.equal(read_inputs(path, spec), squeezed(COLOURS)) and torch.equal(read_picture(path, spec), expected)
     torch.testing.assert_close(spec.inputs(expected), squeezed(COLOURS), rtol=1e-5, atol=1e-5)
     assert torch.equal(seen(squeezed(COLOURS), spec), expected), "upright and in RGB for a report"
-    asked.clear()
+    requested.clear()
     narrow = saved(tmp_path / "narrow.png", Image.new("RGB", (1, 200000)))
     with pytest.raises(ValueError, match="read_inputs: expected picture of at most .* pixels .*, got 1 x 200000; crop it"):
         read_inputs(narrow, spec)
-    assert not asked, "refused before"
+    assert not requested, "refused before"
 
 
 # ---- numbers

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from saliency_ext.commands.progress import ProgressLine, describe, duration
+from saliency_ext.commands._progress import ProgressLine, describe, duration
 
 
 class Terminal(io.StringIO):

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from saliency_ext import cli
-from saliency_ext.evaluation import rank_methods
-from saliency_ext.evaluation.team import OtherProcessFailed
+from saliency_ext.ranking import rank_methods
+from saliency_ext.study._process_group import OtherProcessFailed
 
 
 def rank(*more: str) -> list[str]:
@@ -23,13 +23,13 @@ def rank(*more: str) -> list[str]:
 def test_tells_a_method_from_noise(tmp_path, capsys) -> None:
     out = tmp_path / "found.json"
     assert cli.main(rank("--json", str(out))) == 0
-    text, found = capsys.readouterr().out, json.loads(out.read_text())
-    (pair,) = found["pairs"]
-    assert pair["better"] == "grad_cam" and pair["low"] >= 0 and found["stopped"] == "decided"
-    assert found["images"] < found["population"] == 48 and "grad_cam: better than random" in text
-    assert found["guarantee"] in text and "0.95" in found["guarantee"]
+    text, result = capsys.readouterr().out, json.loads(out.read_text())
+    (pair,) = result["pairs"]
+    assert pair["better"] == "grad_cam" and pair["low"] >= 0 and result["stopped"] == "decided"
+    assert result["images"] < result["population"] == 48 and "grad_cam: better than random" in text
+    assert result["guarantee"] in text and "0.95" in result["guarantee"]
     # Both ends once, the nine steps between them in both orders of both maps: 2 + 4 * 9 different masked inputs an image.
-    assert found["masked_inputs"] == found["images"] * (2 + 4 * 9)
+    assert result["masked_inputs"] == result["images"] * (2 + 4 * 9)
 
 
 def test_the_whole_grid_and_the_budget(capsys) -> None:

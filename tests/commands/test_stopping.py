@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from saliency_ext import cli
-from saliency_ext.commands.stopping import seconds
-from saliency_ext.evaluation import read_results, read_summary
+from saliency_ext.commands._stopping import seconds
+from saliency_ext.study import read_results, read_summary
 
 NET = """
 import torch
@@ -86,7 +86,7 @@ def test_another_metric_and_time(here, capsys) -> None:
 
 def test_compare_says_which_run_stopped_and_takes_the_shared_images(here, capsys) -> None:
     assert cli.main(evaluate("--out", "full")) == 0
-    assert "stopped" not in read_summary("full") and "Stopped" not in capsys.readouterr().out
+    assert "stopped" not in read_summary("full") and "StopReport" not in capsys.readouterr().out
     assert "Stopped after" not in Path("full/index.html").read_text()
     assert cli.main(evaluate("--budget", "100", "--out", "part")) == 0
     assert cli.main(evaluate("--until-separated", "--margin", "0.9", "--out", "decided")) == 0

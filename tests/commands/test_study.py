@@ -34,8 +34,19 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def words(question: str, *more: str) -> list[str]:
-    asked = ["study", question, "--model", "python:tinynet_of_study:load", "--data", "photos", "--size", "28", "--masks", "12"]
-    return [*asked, "--steps", "2", "--methods", "gradient,random", "--out", question, *more]
+    requested = [
+        "study",
+        question,
+        "--model",
+        "python:tinynet_of_study:load",
+        "--data",
+        "photos",
+        "--size",
+        "28",
+        "--masks",
+        "12",
+    ]
+    return [*requested, "--steps", "2", "--methods", "gradient,random", "--out", question, *more]
 
 
 def test_infill(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

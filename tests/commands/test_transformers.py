@@ -7,8 +7,8 @@ import skimage.data
 from PIL import Image
 
 from saliency_ext import cli
-from saliency_ext.commands.models import load_model
-from saliency_ext.evaluation.saved import read_results, read_table
+from saliency_ext.commands._models import load_model
+from saliency_ext.study.reader import read_results, read_table
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 pytest.importorskip("pyarrow")
@@ -55,8 +55,8 @@ def test_evaluate(home, kind, methods, capsys):
     results = read_results(out)
     assert set(methods.split(",")) < {name for name, _ in results}
     for name in methods.split(","):
-        found = results[name, "deletion"]
-        assert found.status.count("unreadable_sample") == 1 and found.values[found.valid].shape == (len(PICTURES),)
+        result = results[name, "deletion"]
+        assert result.status.count("unreadable_sample") == 1 and result.values[result.valid].shape == (len(PICTURES),)
     rows = read_table(out).to_pylist()
     broken = [row for row in rows if row["name"] == "broken.png"]
     assert broken and all(row["status"] == "unreadable_sample" and row["message"] for row in broken)

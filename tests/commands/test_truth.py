@@ -8,28 +8,30 @@ import pytest
 import torch
 
 from saliency_ext import cli, testbed
-from saliency_ext.commands.outcome import CommandError
+from saliency_ext.commands._command_result import CommandError
 from saliency_ext.commands.truth import MARKS, as_markdown, as_text, gathered, rewritten
 from saliency_ext.evaluation.results import Results
 from saliency_ext.metrics.result import OK, MetricResult
-from saliency_ext.probing import Counters
+from saliency_ext.perturbation import Counters
 from saliency_ext.protocols import MetricInfo
 
 DELETION = MetricInfo("deletion", "lower", "", "", "")
 POINTING = MetricInfo("pointing_game", "higher", "", "", "")
-OTHER = MetricInfo("pointing_game_own_minus_other", "higher", "", "", "")
+OTHER = MetricInfo("pointing_game_target_minus_distractor", "higher", "", "", "")
 
 
 def result(info, values):
-    found = torch.tensor(values, dtype=torch.float64)
-    return MetricResult(info, found, {}, [OK if value == value else "undefined" for value in values])
+    result = torch.tensor(values, dtype=torch.float64)
+    return MetricResult(info, result, {}, [OK if value == value else "undefined" for value in values])
 
 
 def record(*controls, methods=("good", "weak", "flat", "random")):
     about = {name: {"family": "control" if name in controls else "x"} for name in methods}
     made = {name: {"masks": 7} if name == "good" else {} for name in methods}
     data = {"samples": 8, "content": "scenes, seed 0"}
-    metrics = {name: {} for name in ("pointing_game", "pointing_game_own_minus_other")} | {"deletion": {"schedule": {"steps": 5}}}
+    metrics = {name: {} for name in ("pointing_game", "pointing_game_target_minus_distractor")} | {
+        "deletion": {"schedule": {"steps": 5}}
+    }
     prints = {"library": {"a": "1"}, "model": {}, "data": data, "methods": made, "metrics": metrics}
     return {"about": {"methods": about}, "fingerprint": prints}
 
@@ -45,7 +47,7 @@ def table():
     rows = {}
     for name, (deletion, pointing) in values.items():
         rows[name, "deletion"], rows[name, "pointing_game"] = result(DELETION, deletion * 2), result(POINTING, pointing * 2)
-        rows[name, "pointing_game_own_minus_other"] = result(OTHER, pointing * 2)
+        rows[name, "pointing_game_target_minus_distractor"] = result(OTHER, pointing * 2)
     return Results(rows, Counters())
 
 
@@ -66,14 +68,17 @@ def test_a_metric_that_comes_twice_keeps_its_role():
     """The second of a kind has a number behind its name; what it is, its info says."""
     rows, one = {}, table()
     for name in ("good", "weak", "random"):
-        for metric in ("deletion", "pointing_game", "pointing_game_own_minus_other"):
+        for metric in ("deletion", "pointing_game", "pointing_game_target_minus_distractor"):
             rows[name, metric] = rows[name, f"{metric}_2"] = one[name, metric]
     about = record("random")
     about["fingerprint"]["metrics"] |= {f"{name}_2": of for name, of in about["fingerprint"]["metrics"].items()}
     content = gathered(Results(rows, Counters()), about)
     assert list(content["agreement"]) == ["deletion", "deletion_2"] and content["steps"]["deletion_2"] == 5
     assert list(content["agreement"]["deletion"]) == content["metrics"][2:] and len(content["metrics"]) == 6
-    assert content["own_minus_other"] == ["pointing_game_own_minus_other", "pointing_game_own_minus_other_2"]
+    assert content["target_minus_distractor"] == [
+        "pointing_game_target_minus_distractor",
+        "pointing_game_target_minus_distractor_2",
+    ]
     assert "pointing game: own - other 2" in as_text(content).splitlines()[0]
     weak = next(line for line in as_markdown(content).splitlines() if line.startswith("| weak"))
     assert weak.startswith("| weak | 0.525 | 0.525 | 0.250 | 0.250 | 0.250 [") and weak.count("0.250 [") == 2
@@ -107,8 +112,8 @@ def test_the_committed_table_is_the_committed_json_and_says_what_it_must():
     folder = Path(testbed.__file__).parent
     content, text = json.loads((folder / "ground_truth.json").read_text()), (folder / "README.md").read_text()
     assert rewritten(text, content) == text
-    maps, both = content["maps"], "pointing_game_own_minus_other"
-    controls = [name for name, found in maps.items() if found["control"] and found[both]["images"] > 1]
+    maps, both = content["maps"], "pointing_game_target_minus_distractor"
+    controls = [name for name, result in maps.items() if result["control"] and result[both]["images"] > 1]
     assert {"random", "centre", "edge", "grey_level"} < set(controls) and content["images"] >= 100
     for name in ("grad_cam", "gradient", "input_x_gradient", "gradient_abs"):
         assert all(maps[name][both]["low"] > maps[control][both]["high"] for control in controls), "every control is far below"

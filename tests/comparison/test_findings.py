@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from saliency_ext.comparison import NEUTRALITY, Neutrality, Similarities
-from saliency_ext.comparison.findings import TOO_FEW, judged, said
-from saliency_ext.comparison.infill_findings import advantage_finding, maps_finding, neutral_finding, order_findings
-from saliency_ext.comparison.material import AREAS, Material, score_rows
-from saliency_ext.evaluation.intervals import Summary
+from saliency_ext.comparison._infill_findings import advantage_finding, maps_finding, neutral_finding, order_findings
+from saliency_ext.comparison._study_inputs import AREAS, StudyInputs, score_rows
+from saliency_ext.comparison.findings import TOO_FEW, format_value, verdict_text
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Fidelity
-from saliency_ext.probing import EqualFractions
+from saliency_ext.perturbation import EqualFractions
+from saliency_ext.stats.intervals import Summary
 
 NAN = math.nan
 
@@ -28,8 +28,12 @@ def around(mean: float, images: int, spread: float = 0.01) -> list[float]:
 def test_judged_and_said() -> None:
     words = {"above": "up", "below": "down", "neither": "unclear"}
     for low, high, expected in ((0.1, 0.2, "up"), (-0.2, -0.1, "down"), (-0.1, 0.1, "unclear"), (NAN, NAN, TOO_FEW)):
-        assert judged(Summary(0.0, low, high, 5, 0), **words) == expected
-    assert (said(0.125, 3), said(NAN), said(Summary(NAN, NAN, NAN, 0, 4))) == ("0.125", "not measured", "not measured")
+        assert verdict_text(Summary(0.0, low, high, 5, 0), **words) == expected
+    assert (format_value(0.125, 3), format_value(NAN), format_value(Summary(NAN, NAN, NAN, 0, 4))) == (
+        "0.125",
+        "not measured",
+        "not measured",
+    )
 
 
 # ---- neutrality
@@ -64,8 +68,8 @@ def alike(images: int, between: float, floor: float = NAN) -> str:
         row = torch.tensor(around(value, images, 0.0005), dtype=torch.float64)
         return {"spearman": row.expand(*shape, images)}
 
-    found = Similarities(("grey", "blur"), table(between, 2, 2), table(floor, 2), table(0.1, 2), [["ok"] * images] * 2)
-    return maps_finding("rise", found).verdict
+    result = Similarities(("grey", "blur"), table(between, 2, 2), table(floor, 2), table(0.1, 2), [["ok"] * images] * 2)
+    return maps_finding("rise", result).verdict
 
 
 @pytest.mark.parametrize(
@@ -99,8 +103,8 @@ SETTINGS, MAPS = ["grey", "blur", "white"], ["a", "b", "c", "d"]
 
 
 def orders(fidelity: Tensor, mif: Tensor, lif: Tensor) -> list[str]:
-    found = order_findings({"fidelity": fidelity, "mif": mif, "lif": lif}, SETTINGS, MAPS)
-    return [each.verdict for each in found]
+    result = order_findings({"fidelity": fidelity, "mif": mif, "lif": lif}, SETTINGS, MAPS)
+    return [each.verdict for each in result]
 
 
 def test_fidelity_is_called_more_stable_where_its_rankings_agree_more() -> None:
@@ -134,8 +138,8 @@ def test_disagreement_names_the_least_and_the_most() -> None:
 
 def test_mean_scores_are_shown_as_measured() -> None:
     steady, turned = tables(4)
-    found = order_findings({"fidelity": steady, "mif": turned, "lif": steady}, SETTINGS, MAPS)[1]
-    shown = {matrix.title.rpartition(": ")[2]: torch.tensor(matrix.values, dtype=torch.float64) for matrix in found.matrices}
+    result = order_findings({"fidelity": steady, "mif": turned, "lif": steady}, SETTINGS, MAPS)[1]
+    shown = {matrix.title.rpartition(": ")[2]: torch.tensor(matrix.values, dtype=torch.float64) for matrix in result.matrices}
     assert torch.allclose(shown["mif"], -turned.mean(2).T) and torch.allclose(shown["lif"], steady.mean(2).T)
 
 
@@ -147,9 +151,9 @@ def test_a_map_gains_from_its_own_infill(gain: float, images: int, words: str) -
     """Rows are metric infills, columns maps; another map stands between the two of the generator."""
     noise = 0.001 * torch.randn(2, 3, images, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     own = noise + torch.tensor([[gain, 5.0, 0.0], [0.0, 7.0, gain]], dtype=torch.float64)[:, :, None]
-    found = advantage_finding("rise", {area: own for area in AREAS}, ["grey", "blur"], ["rise@grey", "gradient", "rise@blur"])
-    assert f": {words}. MIF" in found.verdict
-    assert found.numbers["fidelity"].mean == pytest.approx(gain, abs=0.01)
+    result = advantage_finding("rise", {area: own for area in AREAS}, ["grey", "blur"], ["rise@grey", "gradient", "rise@blur"])
+    assert f": {words}. MIF" in result.verdict
+    assert result.numbers["fidelity"].mean == pytest.approx(gain, abs=0.01)
 
 
 def test_scores_are_higher_for_the_better_map_under_every_order() -> None:
@@ -158,8 +162,8 @@ def test_scores_are_higher_for_the_better_map_under_every_order() -> None:
     model = lambda x: torch.stack([(x * weight).sum((1, 2, 3)) - 4, torch.zeros(len(x))], 1)  # noqa: E731
     inputs = torch.ones(3, 1, 4, 4)
     maps = {"right": weight.expand(3, 4, 4), "wrong": -weight.expand(3, 4, 4)}
-    material = Material.of(model, inputs, 0, None, 64)
-    scores = material.scores(maps, {"black": Fidelity(Constant(0.0), EqualFractions(4))}, None)
+    study_inputs = StudyInputs.of(model, inputs, 0, None, 64)
+    scores = study_inputs.scores(maps, {"black": Fidelity(Constant(0.0), EqualFractions(4))}, None)
     for area, table in scores.items():
         assert (table[0, 0] > table[0, 1] + 0.1).all(), area
     rows = {(row["metric"], row["map"]): row["value"] for row in score_rows(scores, ["black"], list(maps)) if row["image"] == 0}

@@ -11,7 +11,7 @@ from saliency_ext.attribution import RISE, Occlusion
 from saliency_ext.comparison import pairwise_similarity
 from saliency_ext.infill import Constant, OtherImage
 from saliency_ext.metrics import Fidelity
-from saliency_ext.testbed.planted import LinearModel
+from saliency_ext.testbed.closed_form_models import LinearModel
 
 SIDE, WINDOW = 8, 4
 

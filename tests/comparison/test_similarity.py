@@ -13,8 +13,8 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from saliency_ext.comparison import MEASURES, pairwise_similarity
-from saliency_ext.comparison.hog import oriented_gradients
-from saliency_ext.comparison.ssim import all_ssim, each_ssim
+from saliency_ext.comparison._hog import oriented_gradients
+from saliency_ext.comparison._ssim import all_ssim, each_ssim
 
 
 def random_maps(count: int, images: int, *size: int, seed: int = 0) -> dict[str, Tensor]:
@@ -45,8 +45,8 @@ def test_ssim_is_that_of_scikit_image(window: int, size: tuple[int, int]) -> Non
     expected = [[structural_similarity(a, b, data_range=1.0, win_size=window) for b in maps] for a in maps]
     expected = torch.tensor(expected, dtype=torch.float64)
     both = torch.stack([stack, stack.flip(0)])  # two images
-    found = all_ssim(both, window)
-    assert (found[0] - expected).abs().max() < 1e-9 and (found[1] - expected.flip(0, 1)).abs().max() < 1e-9
+    result = all_ssim(both, window)
+    assert (result[0] - expected).abs().max() < 1e-9 and (result[1] - expected.flip(0, 1)).abs().max() < 1e-9
     assert (each_ssim(both, both.flip(1), window) - expected.fliplr().diagonal()).abs().max() < 1e-9
 
 
@@ -64,7 +64,7 @@ def test_hog_is_that_of_scikit_image(size: tuple[int, int], cell: int) -> None:
 @pytest.mark.parametrize("tied", [False, True], ids=["distinct", "tied"])
 def test_values_are_those_of_scipy_and_scikit_image(tied: bool) -> None:
     maps = images_of(tied)
-    found = pairwise_similarity(maps, measures=["spearman", "pearson", "kendall", "cosine", "hog", "ssim", "ssim_abs"])
+    result = pairwise_similarity(maps, measures=["spearman", "pearson", "kendall", "cosine", "hog", "ssim", "ssim_abs"])
     for i, a in enumerate(maps.values()):
         for j, b in enumerate(maps.values()):
             for n in range(2):
@@ -81,7 +81,7 @@ def test_values_are_those_of_scipy_and_scikit_image(tied: bool) -> None:
                     "ssim_abs": structural_similarity(unit(x.abs()), unit(y.abs()), data_range=1.0, win_size=7),
                 }
                 for measure, value in expected.items():
-                    assert found.values[measure][i, j, n] == pytest.approx(value, abs=1e-6), (measure, i, j)
+                    assert result.values[measure][i, j, n] == pytest.approx(value, abs=1e-6), (measure, i, j)
 
 
 # ---- by hand
@@ -93,39 +93,39 @@ def test_iou_by_hand() -> None:
     first.view(-1)[:4] = torch.tensor([4.0, 3, 2, 1])
     second.view(-1)[2:6] = torch.tensor([4.0, 3, 2, 1])
     tied.view(-1)[:8] = 1.0  # eight pixels for four places: half of each; with the first: 4 * 1/2 of 4 + 4 - 2
-    found = pairwise_similarity({"a": first, "b": second, "t": tied}, measures=["iou_25"]).values["iou_25"][:, :, 0]
-    assert found[0, 1] == pytest.approx(2 / 6)
-    assert found[0, 2] == pytest.approx(2 / 6)
-    assert found.diagonal().tolist() == [1.0, 1.0, 1.0]
-    assert torch.equal(found, found.T)
+    result = pairwise_similarity({"a": first, "b": second, "t": tied}, measures=["iou_25"]).values["iou_25"][:, :, 0]
+    assert result[0, 1] == pytest.approx(2 / 6)
+    assert result[0, 2] == pytest.approx(2 / 6)
+    assert result.diagonal().tolist() == [1.0, 1.0, 1.0]
+    assert torch.equal(result, result.T)
 
 
 def test_centre_of_mass_by_hand() -> None:
     """All mass in one corner each, 3 and 4 pixels apart: 5 over the diagonal of a 4 x 5 map."""
     first, second = torch.zeros(1, 4, 5), torch.zeros(1, 4, 5)
     first[0, 0, 0], second[0, 3, 4] = 2.0, 7.0
-    found = pairwise_similarity({"a": first - 3, "b": second}, measures=["centre_distance"])
-    assert found.values["centre_distance"][0, 1, 0] == pytest.approx(5 / math.hypot(4, 5))
+    result = pairwise_similarity({"a": first - 3, "b": second}, measures=["centre_distance"])
+    assert result.values["centre_distance"][0, 1, 0] == pytest.approx(5 / math.hypot(4, 5))
 
 
 def test_a_map_is_like_itself_and_unlike_its_negation() -> None:
     own = random_maps(1, 2, 32, 32)["m0"]
-    found = pairwise_similarity({"a": own, "b": own.clone(), "c": -own}, measures=tuple(MEASURES))
+    result = pairwise_similarity({"a": own, "b": own.clone(), "c": -own}, measures=tuple(MEASURES))
     for measure, (direction, _) in MEASURES.items():
-        assert torch.allclose(found.values[measure][0, 1], torch.tensor(float(direction == "higher")).double()), measure
+        assert torch.allclose(result.values[measure][0, 1], torch.tensor(float(direction == "higher")).double()), measure
     for measure in ("spearman", "pearson", "kendall", "cosine"):
-        assert torch.allclose(found.values[measure][0, 2], -torch.ones(2).double()), measure
-    assert found.values["spearman"][0, 1].tolist() == [1.0, 1.0]  # exactly
-    assert torch.allclose(found.values["ssim_abs"][0, 2], torch.ones(2).double())
-    assert (found.values["ssim"][0, 2] < 0).all()
+        assert torch.allclose(result.values[measure][0, 2], -torch.ones(2).double()), measure
+    assert result.values["spearman"][0, 1].tolist() == [1.0, 1.0]  # exactly
+    assert torch.allclose(result.values["ssim_abs"][0, 2], torch.ones(2).double())
+    assert (result.values["ssim"][0, 2] < 0).all()
 
 
 def test_ranks_do_not_feel_an_increasing_transform() -> None:
     own, other = random_maps(2, 3, 32, 32).values()
     measures = ["spearman", "iou_5", "iou_25", "pearson", "ssim"]
-    found = pairwise_similarity({"a": own, "b": own.exp(), "c": other}, measures=measures)
+    result = pairwise_similarity({"a": own, "b": own.exp(), "c": other}, measures=measures)
     for measure in measures:
-        same = torch.equal(found.values[measure][0, 2], found.values[measure][1, 2])
+        same = torch.equal(result.values[measure][0, 2], result.values[measure][1, 2])
         assert same == (measure in ("spearman", "iou_5", "iou_25")), measure
 
 
@@ -134,27 +134,27 @@ def test_ranks_do_not_feel_an_increasing_transform() -> None:
 
 def test_noise_floor_and_chance() -> None:
     maps, other = random_maps(3, 4, 32, 32), random_maps(3, 4, 32, 32, seed=1)
-    found = pairwise_similarity(maps, again={"m2": other["m2"], "m0": maps["m0"]})
-    for measure in found.values:
+    result = pairwise_similarity(maps, again={"m2": other["m2"], "m0": maps["m0"]})
+    for measure in result.values:
         pair = pairwise_similarity({"a": maps["m2"], "b": other["m2"]}, measures=[measure]).values[measure][0, 1]
-        assert torch.allclose(found.noise_floor[measure][2], pair, atol=1e-12), measure
+        assert torch.allclose(result.noise_floor[measure][2], pair, atol=1e-12), measure
         rolled = pairwise_similarity({"a": maps["m1"], "b": maps["m1"].roll(-1, 0)}, measures=[measure]).values[measure][0, 1]
-        assert torch.allclose(found.chance[measure][1], rolled, atol=1e-12), measure
-        assert found.noise_floor[measure][1].isnan().all()
-    assert found.noise_floor["spearman"][0].tolist() == [1.0] * 4
-    assert found.reference("spearman", "noise_floor", ["m0"]).mean == 1.0
-    both = (1 + float(found.noise_floor["spearman"][2].mean())) / 2
-    assert found.reference("spearman", "noise_floor").mean == pytest.approx(both)
-    assert abs(found.reference("spearman", "chance").mean) < 0.1
+        assert torch.allclose(result.chance[measure][1], rolled, atol=1e-12), measure
+        assert result.noise_floor[measure][1].isnan().all()
+    assert result.noise_floor["spearman"][0].tolist() == [1.0] * 4
+    assert result.reference("spearman", "noise_floor", ["m0"]).mean == 1.0
+    both = (1 + float(result.noise_floor["spearman"][2].mean())) / 2
+    assert result.reference("spearman", "noise_floor").mean == pytest.approx(both)
+    assert abs(result.reference("spearman", "chance").mean) < 0.1
 
 
 def test_summary_is_the_mean_over_pairs() -> None:
-    found = pairwise_similarity(random_maps(3, 8, 16, 16), measures=["pearson"])
-    summary = found.summary("pearson")
-    matrix = found.matrix("pearson")
+    result = pairwise_similarity(random_maps(3, 8, 16, 16), measures=["pearson"])
+    summary = result.summary("pearson")
+    matrix = result.matrix("pearson")
     assert summary.mean == pytest.approx(float(matrix[0, 1] + matrix[0, 2] + matrix[1, 2]) / 3)
     assert summary.low <= summary.mean <= summary.high
-    assert found.summary("pearson", [("m0", "m2")]).mean == pytest.approx(float(matrix[0, 2]))
+    assert result.summary("pearson", [("m0", "m2")]).mean == pytest.approx(float(matrix[0, 2]))
 
 
 # ---- what must not matter
@@ -184,29 +184,29 @@ def test_constant_and_broken_maps_have_no_value() -> None:
     maps = random_maps(3, 2, 32, 32)
     maps["m1"][0] = 0.25
     maps["m2"][1, 3, 3] = torch.inf
-    found = pairwise_similarity(maps, again=dict(maps), measures=tuple(MEASURES))
-    assert found.status == [["ok", "ok"], ["degenerate_map", "ok"], ["ok", "nonfinite_map"]]
+    result = pairwise_similarity(maps, again=dict(maps), measures=tuple(MEASURES))
+    assert result.status == [["ok", "ok"], ["degenerate_map", "ok"], ["ok", "nonfinite_map"]]
     for measure in MEASURES:
-        finite = found.values[measure].isfinite()
+        finite = result.values[measure].isfinite()
         assert not finite[1, :, 0].any() and not finite[:, 1, 0].any() and not finite[2, :, 1].any(), measure
         assert finite[0, 2, 0] and finite[0, 1, 1] and finite[0, 0].all(), measure
-        assert found.noise_floor[measure].isfinite().tolist() == [[True, True], [False, True], [True, False]], measure
-        assert found.chance[measure].isfinite().tolist() == [[True, True], [False, False], [False, False]], measure
-    assert found.summary("pearson", [("m0", "m1")]).left_out == 1
+        assert result.noise_floor[measure].isfinite().tolist() == [[True, True], [False, True], [True, False]], measure
+        assert result.chance[measure].isfinite().tolist() == [[True, True], [False, False], [False, False]], measure
+    assert result.summary("pearson", [("m0", "m1")]).left_out == 1
 
 
 def test_one_image_has_no_chance_and_no_interval() -> None:
-    found = pairwise_similarity(random_maps(2, 1, 32, 32))
-    assert found.chance["pearson"].isnan().all()
-    summary = found.summary("pearson")
+    result = pairwise_similarity(random_maps(2, 1, 32, 32))
+    assert result.chance["pearson"].isnan().all()
+    summary = result.summary("pearson")
     assert math.isfinite(summary.mean) and math.isnan(summary.low)
-    assert math.isnan(found.reference("pearson", "chance").mean)
+    assert math.isnan(result.reference("pearson", "chance").mean)
 
 
 def test_no_image_at_all() -> None:
-    found = pairwise_similarity(random_maps(2, 0, 32, 32))
-    assert found.values["ssim"].shape == (2, 2, 0)
-    assert math.isnan(found.summary("ssim").mean)
+    result = pairwise_similarity(random_maps(2, 0, 32, 32))
+    assert result.values["ssim"].shape == (2, 2, 0)
+    assert math.isnan(result.summary("ssim").mean)
 
 
 def test_maps_of_another_size_are_refused_or_resampled() -> None:
@@ -215,9 +215,9 @@ def test_maps_of_another_size_are_refused_or_resampled() -> None:
         ValueError, match=r"expected maps\['b'\] of shape \(N, H, W\) = \(2, 32, 32\), got \(2, 16, 16\); say res"
     ):
         pairwise_similarity(maps)
-    found = pairwise_similarity(maps, resample="nearest", measures=["pearson"])
+    result = pairwise_similarity(maps, resample="nearest", measures=["pearson"])
     large = maps["b"].repeat_interleave(2, 1).repeat_interleave(2, 2)
-    assert torch.equal(found.values["pearson"], pairwise_similarity(maps | {"b": large}, measures=["pearson"]).values["pearson"])
+    assert torch.equal(result.values["pearson"], pairwise_similarity(maps | {"b": large}, measures=["pearson"]).values["pearson"])
 
 
 @pytest.mark.parametrize(

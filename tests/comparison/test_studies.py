@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from saliency_ext.attribution import RISE, Gradient, Occlusion
 from saliency_ext.comparison import Findings, hyperparameter_study, infill_study, pairwise_similarity
 from saliency_ext.comparison.infill_study import _measures as infill_measures
-from saliency_ext.evaluation.intervals import Summary
 from saliency_ext.infill import Constant, OtherImage, UniformNoise
+from saliency_ext.stats.intervals import Summary
 
 STEPS = 3
 
@@ -55,13 +55,13 @@ def numbers(findings: Findings, question: str) -> dict[str, float | Summary]:
 
 def test_two_names_of_one_infill_change_nothing() -> None:
     """Same pixels under two names: maps and rankings agree exactly, and none is favoured by its own."""
-    found = study({"grey": Constant(0.5), "per channel": Constant((0.5, 0.5, 0.5))})
+    result = study({"grey": Constant(0.5), "per channel": Constant((0.5, 0.5, 0.5))})
     for method in ("occlusion", "rise"):
-        assert numbers(found, f"maps of {method}")["spearman, between infills"].mean == 1.0
-        assert numbers(found, f"{method} favoured")["fidelity"].mean == 0.0
-    assert numbers(found, "maps of rise")["spearman, noise floor"].mean < 0.999
-    assert numbers(found, "survive another")["fidelity, flips"].mean == 0.0
-    stable = numbers(found, "more stably")
+        assert numbers(result, f"maps of {method}")["spearman, between infills"].mean == 1.0
+        assert numbers(result, f"{method} favoured")["fidelity"].mean == 0.0
+    assert numbers(result, "maps of rise")["spearman, noise floor"].mean < 0.999
+    assert numbers(result, "survive another")["fidelity, flips"].mean == 0.0
+    stable = numbers(result, "more stably")
     assert stable["fidelity, rho"].mean == stable["mif, rho"].mean == pytest.approx(1.0)
     assert stable["fidelity - mif, rho"].mean == 0.0
 
@@ -81,8 +81,8 @@ def test_equal_seeds_give_equal_studies_and_infills_differ(tmp_path: Path) -> No
 
 
 def test_tables_hold_what_was_measured(tmp_path: Path) -> None:
-    found = study({"grey": Constant(0.5), "black": Constant(0.0)})
-    paths = found.write_tables(tmp_path / "tables")
+    result = study({"grey": Constant(0.5), "black": Constant(0.0)})
+    paths = result.write_tables(tmp_path / "tables")
     read = {path.stem: pyarrow.parquet.read_table(path).to_pylist() for path in paths}
     assert {name: len(rows) for name, rows in read.items()} == {
         "neutrality": 2 * 8 * 5,
@@ -94,28 +94,28 @@ def test_tables_hold_what_was_measured(tmp_path: Path) -> None:
         if metric == "fidelity":
             mif, lif = (scores[area, setting, name, image] for area in ("mif", "lif"))
             assert 0 <= mif <= 1 and 0 <= lif <= 1 and value == pytest.approx(lif - mif)
-    drawn = next(matrix for each in found.findings for matrix in each.matrices if matrix.title.endswith("metric infill: mif"))
+    drawn = next(matrix for each in result.findings for matrix in each.matrices if matrix.title.endswith("metric infill: mif"))
     column = [scores["mif", "black", "gradient", image] for image in range(5)]
     assert drawn.values[drawn.rows.index("gradient")][drawn.columns.index("black")] == pytest.approx(sum(column) / 5)
-    assert found.facts["N6"].startswith("mean change of the target's probability") and found.facts["N6"].endswith("neutral: 0")
-    found.write_json(tmp_path / "findings.json")
+    assert result.facts["N6"].startswith("mean change of the target's probability") and result.facts["N6"].endswith("neutral: 0")
+    result.write_json(tmp_path / "findings.json")
     content = json.loads((tmp_path / "findings.json").read_text(), parse_constant=lambda name: pytest.fail(name))
-    assert [each["question"] for each in content["findings"]] == [each.question for each in found.findings]
-    assert all(each.verdict.endswith(".") and each.verdict in found.told() for each in found.findings)
+    assert [each["question"] for each in content["findings"]] == [each.question for each in result.findings]
+    assert all(each.verdict.endswith(".") and each.verdict in result.to_text() for each in result.findings)
     kinds = {row["second"] for row in read["similarity"]}
     assert kinds == {"black", "another seed", "another image"}  # both references are always there
 
 
 def test_an_infill_that_fails_for_a_sample_costs_that_sample_alone() -> None:
-    found = study({"grey": Constant(0.5), "fails": FailsFor(0.0)})
-    statuses = {(what, status): count for what, status, count in found.statuses}
+    result = study({"grey": Constant(0.5), "fails": FailsFor(0.0)})
+    statuses = {(what, status): count for what, status, count in result.statuses}
     assert statuses["infill fails", "infill_failed"] == 1
     assert statuses["rise@grey scored with fails", "nonfinite_score"] == 1
     assert statuses["rise@fails scored with grey", "nonfinite_map"] == 1
     assert ("rise@grey scored with grey", "nonfinite_score") not in statuses
-    between = numbers(found, "maps of rise")["spearman, between infills"]
+    between = numbers(result, "maps of rise")["spearman, between infills"]
     assert (between.images, between.left_out) == (4, 1)
-    assert numbers(found, "survive another")["fidelity, flips"].images == 4
+    assert numbers(result, "survive another")["fidelity, flips"].images == 4
 
 
 def test_constant_maps_one_image_and_a_broken_image() -> None:
@@ -123,7 +123,7 @@ def test_constant_maps_one_image_and_a_broken_image() -> None:
     own = study({"own": OtherImage(inputs[:1], 0), "grey": Constant(0.5)}, inputs[:1])
     rows = [row for row in own.tables["similarity"] if row["group"] == "occlusion" and row["second"] == "grey"]
     assert {row["status"] for row in rows} == {"degenerate_map"}
-    assert "no interval: too few images" in own.told() or "not measured" in own.told()
+    assert "no interval: too few images" in own.to_text() or "not measured" in own.to_text()
     inputs[1, 0, 0, 0] = torch.nan
     broken = study({"grey": Constant(0.5), "black": Constant(0.0)}, inputs)
     assert {(what, status) for what, status, _ in broken.statuses} >= {("infill grey", "nonfinite_input")}
@@ -138,10 +138,10 @@ def test_hyperparameters_beside_the_noise_of_the_seed() -> None:
         return RISE(model, Constant(0.5), masks=masks, grid=4, seed=seed, weighting="centred")
 
     families = {"rise": {"usual": rise(), "copy = same": rise(), "masks = 20": rise(masks=20), "masks = 199": rise(masks=199)}}
-    found = hyperparameter_study(
+    result = hyperparameter_study(
         model, images(8), 0, families, infill=Constant(0.5), again={"rise": rise(seed=1)}, steps=(2, 4), score="logit"
     )
-    copy, masks, steps = found.findings
+    copy, masks, steps = result.findings
     assert (
         copy.question == "Does the choice of copy matter for rise?"
         and "(usual): 1.00 [1.00, 1.00] at copy = same." in copy.verdict
@@ -150,7 +150,7 @@ def test_hyperparameters_beside_the_noise_of_the_seed() -> None:
     assert masks.numbers["masks = 199"].mean > masks.numbers["another seed"].mean > -1
     assert "Beyond the noise of the seed: masks = 20. Not beyond it: masks = 199." in masks.verdict and len(masks.matrices) == 2
     assert "step size" in steps.question and -1 <= steps.numbers["fidelity, tau"].mean <= 1
-    assert {row["setting"] for row in found.tables["scores"]} == {"2 steps", "4 steps"}
+    assert {row["setting"] for row in result.tables["scores"]} == {"2 steps", "4 steps"}
 
 
 def test_hyperparameters_without_a_noise_floor_or_with_one_image_decide_nothing() -> None:
@@ -164,18 +164,18 @@ def test_hyperparameters_without_a_noise_floor_or_with_one_image_decide_nothing(
         *["4 steps"] * 2,
     ]  # a number of steps that is given twice counts once
     one = hyperparameter_study(model, images(1), 0, families, infill=Constant(0.5), again=again, steps=(2, 4))
-    assert one.findings[0].verdict.endswith(". Too few images to tell: window = 16.") and "nan" not in one.told()
+    assert one.findings[0].verdict.endswith(". Too few images to tell: window = 16.") and "nan" not in one.to_text()
 
 
 def test_no_image_at_all_measures_nothing() -> None:
     model, infills = net(), {"grey": Constant(0.5), "black": Constant(0.0)}
     families = {"occlusion": {name: Occlusion(model, Constant(0.5), window=w) for name, w in (("usual", 8), ("window = 16", 16))}}
-    found = [
+    result = [
         study(infills, images(0)),
         hyperparameter_study(model, images(0), 0, families, infill=Constant(0.5), steps=(2, 4)),
     ]
-    for each in found:
-        assert all("not measured" in one.verdict.lower() for one in each.findings) and "nan" not in each.told()
+    for each in result:
+        assert all("not measured" in one.verdict.lower() for one in each.findings) and "nan" not in each.to_text()
         assert all(not rows for rows in each.tables.values()) and each.statuses == []
 
 
@@ -192,8 +192,8 @@ def test_both_seeds_of_a_generator_are_counted_apart() -> None:
 
     infills = {"grey": Constant(0.5), "black": Constant(0.0)}
     with pytest.warns(RuntimeWarning, match="'rise@grey, another seed' failed"):
-        found = infill_study(net(), images(), 0, infills, {"rise": lambda infill, seed: method(seed)}, steps=2)
-    assert found.statuses == [(f"rise@{name}, another seed", "method_failed", 5) for name in infills]
+        result = infill_study(net(), images(), 0, infills, {"rise": lambda infill, seed: method(seed)}, steps=2)
+    assert result.statuses == [(f"rise@{name}, another seed", "method_failed", 5) for name in infills]
 
 
 @pytest.mark.parametrize("side", [6, 7, 23, 24, 128])

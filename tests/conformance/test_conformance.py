@@ -7,13 +7,13 @@ from torch.nn import functional
 from saliency_ext import evaluate
 from saliency_ext.attribution import GradCAM, Gradient, IntegratedGradients, Occlusion
 from saliency_ext.conformance import check_explainer, check_metric
-from saliency_ext.conformance.explainers import _Rules as ExplainerRules
-from saliency_ext.conformance.metrics import _Rules as MetricRules
-from saliency_ext.conformance.table import run
-from saliency_ext.conformance.world import CLASSES, Linear, images, network
+from saliency_ext.conformance._conformance_table import run
+from saliency_ext.conformance._explainer_rules import _Rules as ExplainerRules
+from saliency_ext.conformance._fixtures import CLASSES, LinearNet, images, network
+from saliency_ext.conformance._metric_rules import _Rules as MetricRules
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion, Fidelity, Insertion
-from saliency_ext.probing import AdaptiveSteps, EqualFractions
+from saliency_ext.perturbation import AdaptiveSteps, EqualFractions
 
 ZERO, FEW = Constant(0.0), EqualFractions(6)
 
@@ -252,7 +252,7 @@ def test_every_rule_of_a_metric_is_shown_to_fail():
 
 
 def test_the_linear_model_is_what_its_contributions_say():
-    model, inputs = Linear(), images(4)
+    model, inputs = LinearNet(), images(4)
     torch.testing.assert_close(model.contributions(inputs).sum((1, 2)), model(inputs)[:, 0])
 
 

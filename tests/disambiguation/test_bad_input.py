@@ -10,7 +10,7 @@ import torch
 
 import saliency_ext.disambiguation.finder as finder_module
 from saliency_ext.disambiguation import PairFinder, Rules, mask_partition, partition, preset
-from saliency_ext.disambiguation.redaction import Redactions
+from saliency_ext.disambiguation._redaction import Redactions
 from saliency_ext.infill import Constant
 from tests.disambiguation.planted import CELLS, alike, apart, finder, ones
 
@@ -25,9 +25,9 @@ def test_a_label_below_the_floor_is_not_judged():
 def test_bad_images_are_marked_and_the_others_finish():
     images = ones(3)
     images[1, 0, 0, 0] = math.nan
-    found = finder(apart(4.0))(images, PAIR.expand(3, 2))
-    assert [row[0].status for row in found] == ["ok", "nonfinite_input", "ok"]
-    assert [row[0].verdict for row in found] == ["distinct", "undecided", "distinct"]
+    result = finder(apart(4.0))(images, PAIR.expand(3, 2))
+    assert [row[0].status for row in result] == ["ok", "nonfinite_input", "ok"]
+    assert [row[0].verdict for row in result] == ["distinct", "undecided", "distinct"]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -36,13 +36,13 @@ def test_a_map_that_is_not_finite(value):
     model = apart(4.0)
 
     def maps(x, classes):
-        found = model.attribution(x, classes)
-        found[classes == 1, 0, 0] = value
-        return found
+        result = model.attribution(x, classes)
+        result[classes == 1, 0, 0] = value
+        return result
 
-    found = finder(model, Rules(floor=0.0), attribution=maps)(ones(), torch.tensor([[0, 1, 2]]))[0]
-    assert [pair.status for pair in found] == ["nonfinite_map", "ok", "nonfinite_map"]
-    assert found[0].verdict == "undecided"
+    result = finder(model, Rules(floor=0.0), attribution=maps)(ones(), torch.tensor([[0, 1, 2]]))[0]
+    assert [pair.status for pair in result] == ["nonfinite_map", "ok", "nonfinite_map"]
+    assert result[0].verdict == "undecided"
 
 
 def test_images_with_fewer_segments_are_as_they_are_alone():

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from saliency_ext.disambiguation import PairFinder, Partition, Rules, partition, preset, verify
-from saliency_ext.disambiguation.search import owners
+from saliency_ext.disambiguation._search import owners
 from saliency_ext.infill import Constant, ImageMean
 from saliency_ext.segmentation import grid
 from tests.disambiguation.planted import CELLS, Planted, alike, apart, cells_of, finder, ones, planted
@@ -65,8 +65,8 @@ def test_the_weaker_threshold_that_is_ours_stands_aside_where_it_does_not_fit():
 def test_weaker_thresholds_of_shared_and_of_some_pairs_only():
     """Each pair passes through its thresholds on its own: a pair that needs none of the weaker ones is not weakened by others."""
     model = planted(40, {(0, 4): 3.0, (1, 4): 3.0, (2, 1): 5.0, (3, 7): 5.0})
-    found = finder(model, Rules(floor=0.0))(ones(), torch.tensor([[0, 1, 2, 3]]))[0]
-    by_pair = {pair.labels: [(proof.kind, proof.delta) for proof in pair.proofs] for pair in found}
+    result = finder(model, Rules(floor=0.0))(ones(), torch.tensor([[0, 1, 2, 3]]))[0]
+    by_pair = {pair.labels: [(proof.kind, proof.delta) for proof in pair.proofs] for pair in result}
     alone = {
         pair.labels: [(proof.kind, proof.delta) for proof in pair.proofs]
         for labels in by_pair
@@ -78,12 +78,12 @@ def test_weaker_thresholds_of_shared_and_of_some_pairs_only():
 @pytest.mark.parametrize("distinct", ["prefix_difference", "ownership"])
 def test_weaker_thresholds_cost_no_further_trace(distinct):
     """An undecided pair: 2 traces of 9 (ownership: 4) and the clean image at either number of thresholds."""
-    asked = []
+    requested = []
     for weaker in ((), (75.0, 70.0, 65.0)):
         search = finder(apart(0.5), Rules(weaker=weaker, distinct=distinct))
         assert search(ones(), PAIR)[0][0].verdict == "undecided"
-        asked.append(search.masked_inputs)
-    assert asked[0] == asked[1] == 1 + 9 * (2 if distinct == "prefix_difference" else 4)
+        requested.append(search.masked_inputs)
+    assert requested[0] == requested[1] == 1 + 9 * (2 if distinct == "prefix_difference" else 4)
 
 
 def test_a_common_set_is_traced_once_for_all_thresholds_that_propose_it():
@@ -91,13 +91,13 @@ def test_a_common_set_is_traced_once_for_all_thresholds_that_propose_it():
 
     1 clean image, 2 traces of 9, 3 sets, and 2 traces within the 7 cells; a further threshold costs the 3 sets anew.
     """
-    asked = []
+    requested = []
     for weaker in ((), (75.0,), (79.0, 78.0, 77.0, 76.0, 75.0)):
         model = planted(40, {(0, 1): 1.5, (1, 5): 4.0, (0, 4): 3.0, (1, 4): 3.0, (0, 8): 1.0})
         search = finder(model, Rules(weaker=weaker, floor=0.0))
         assert search(ones(), PAIR)[0][0].verdict == "undecided"
-        asked.append(search.masked_inputs)
-    assert asked == [1 + 2 * 9 + 3 + 2 * 7 + 3 * further for further in (0, 1, 5)]
+        requested.append(search.masked_inputs)
+    assert requested == [1 + 2 * 9 + 3 + 2 * 7 + 3 * further for further in (0, 1, 5)]
 
 
 @pytest.mark.parametrize("seed", range(20, 26))
@@ -115,10 +115,10 @@ def test_thresholds_in_turn_are_searches_of_their_own(seed):
         alone = finder(model, Rules(delta=level, shared_delta=level, weaker=(), floor=0.0))(ones(), PAIR)[0][0]
         if alone.proofs:
             break
-    assert [settled(proof) for proof in together.proofs] == [settled(proof) for proof in alone.proofs]
+    assert [converged(proof) for proof in together.proofs] == [converged(proof) for proof in alone.proofs]
 
 
-def settled(proof) -> tuple:
+def converged(proof) -> tuple:
     return proof.kind, proof.delta, [cells_of(mask) for mask in proof.masks]
 
 
@@ -163,8 +163,8 @@ def test_a_set_that_separates_is_not_shared():
     maps = torch.zeros(2, 6, 6)
     maps[0, :2, 2:4], maps[0, 2:4, 4:], maps[1, :2, 2:4] = 2.0, 1.0, 1.0  # class 1's own cell is not in its map
     maps[1, 2:4, 4:] = 0.5
-    found = finder(model, attribution=lambda x, classes: maps[classes])(ones(), PAIR)[0][0]
-    assert found.verdict != "shared"
+    result = finder(model, attribution=lambda x, classes: maps[classes])(ones(), PAIR)[0][0]
+    assert result.verdict != "shared"
     assert finder(model, Rules(inseparable=False), attribution=lambda x, c: maps[c])(ones(), PAIR)[0][0].verdict in (
         "both",
         "shared",
@@ -220,10 +220,10 @@ def test_all_pairs_at_once_are_the_pairs_one_by_one_for_less_than_thrice_the_pri
     spent = []
     for pair in whole:
         alone = search()
-        found = alone(image, torch.tensor([pair.labels]))[0][0]
+        result = alone(image, torch.tensor([pair.labels]))[0][0]
         spent.append(alone.masked_inputs)
-        assert (found.verdict, found.clean) == (pair.verdict, pair.clean)
-        for a, b in zip(found.proofs, pair.proofs, strict=True):
+        assert (result.verdict, result.clean) == (pair.verdict, pair.clean)
+        for a, b in zip(result.proofs, pair.proofs, strict=True):
             assert all(torch.equal(p, q) for p, q in zip(a.masks, b.masks, strict=True))
             assert torch.equal(a.shown[0].retention.nan_to_num(-1), b.shown[0].retention.nan_to_num(-1))
     assert min(spent) >= 2 * 64 and together.masked_inputs <= 3 * min(spent)
@@ -259,10 +259,10 @@ def parts(*sizes: int) -> Partition:
 def test_what_takes_most_of_the_image_proves_nothing():
     """Both see cell 4, in a segment of six cells of nine; at a limit of exactly two thirds it is a proof again."""
     model, segments = alike(6.0, 20), parts(1, 6, 2)
-    found = finder(model)(ones(), PAIR, segments=segments)[0][0]
-    assert (found.verdict, found.status, found.proofs) == ("undecided", "ok", ())
-    assert found.reason.startswith("only a common set that lowers both labels to 20 % by redacting 66.67 % of the image, more")
-    assert found.reason.endswith("more than the 50 % that a proof may")
+    result = finder(model)(ones(), PAIR, segments=segments)[0][0]
+    assert (result.verdict, result.status, result.proofs) == ("undecided", "ok", ())
+    assert result.reason.startswith("only a common set that lowers both labels to 20 % by redacting 66.67 % of the image, more")
+    assert result.reason.endswith("more than the 50 % that a proof may")
     assert finder(model, Rules(area_limit=0.66))(ones(), PAIR, segments=segments)[0][0].verdict == "undecided"
     for limit in (2 / 3, 0.7, 1.0):
         pair = finder(model, Rules(area_limit=limit))(ones(), PAIR, segments=segments)[0][0]
@@ -274,18 +274,18 @@ def test_what_takes_most_of_the_image_proves_nothing():
 
 def test_half_of_the_image_is_a_proof():
     halves = (torch.arange(6) // 3).expand(1, 6, 6)
-    found = finder(alike(6.0, 20))(ones(), PAIR, segments=partition(ones(), halves))[0][0]
+    result = finder(alike(6.0, 20))(ones(), PAIR, segments=partition(ones(), halves))[0][0]
     middle = planted(20, {(0, 3): 6.0, (1, 3): 6.0})
-    assert found.verdict == "undecided", "cell 4 lies across both halves"
+    assert result.verdict == "undecided", "cell 4 lies across both halves"
     assert finder(middle)(ones(), PAIR, segments=partition(ones(), halves))[0][0].proofs[0].areas == (0.5,)
 
 
 def test_both_sets_of_a_distinct_proof_are_limited():
     """Cell 1 is alone, cell 5 among five cells."""
     model, segments = apart(4.0), parts(1, 1, 2, 5)
-    found = finder(model)(ones(), PAIR, segments=segments)[0][0]
-    assert found.verdict == "undecided" and found.reason.startswith("only separate sets that lower one label each to 20 % by")
-    assert "55.56 %" in found.reason
+    result = finder(model)(ones(), PAIR, segments=segments)[0][0]
+    assert result.verdict == "undecided" and result.reason.startswith("only separate sets that lower one label each to 20 % by")
+    assert "55.56 %" in result.reason
     assert finder(model, Rules(area_limit=0.6))(ones(), PAIR, segments=segments)[0][0].verdict == "distinct"
 
 

@@ -37,8 +37,8 @@ def shared():
 def test_valid_in_at_most_two_forward_passes(distinct, shared):
     for model, proof in (distinct, shared):
         model.forwards.clear()
-        found = verify(model, ones()[0], proof)
-        assert found.valid and found.reasons == () and found.forwards == len(model.forwards) == 1
+        result = verify(model, ones()[0], proof)
+        assert result.valid and result.reasons == () and result.forwards == len(model.forwards) == 1
     model = planted(4, APART)
     many = finder(model, others=[Constant(-0.1), GaussianNoise(0.0, 0.02, 3, 9)])(ones(), PAIR, sample_ids=torch.tensor([77]))
     proof = many[0][0].proofs[0]
@@ -59,9 +59,9 @@ def test_the_verifier_agrees_with_the_finder_always():
                 for proof in pair.proofs:
                     kinds.add(proof.kind)
                     again = read_proof(proof_json(proof))
-                    found = verify(model, ones()[0], again)
-                    assert found.valid, found.reasons
-                    assert torch.allclose(found.shown[0].retention, proof.shown[0].retention, equal_nan=True)
+                    result = verify(model, ones()[0], again)
+                    assert result.valid, result.reasons
+                    assert torch.allclose(result.shown[0].retention, proof.shown[0].retention, equal_nan=True)
     assert kinds == {"distinct", "shared"}
 
 
@@ -78,8 +78,8 @@ def test_swapped_emptied_and_moved_masks_are_rejected(distinct, shared):
     model, proof = distinct
     empty = torch.zeros_like(proof.masks[0])
     for masks in (proof.masks[::-1], (empty, empty), (proof.masks[0], empty), (~empty, ~empty), (proof.masks[0],) * 2):
-        found = verify(model, ones()[0], replace(proof, masks=masks))
-        assert not found.valid and "an inequality fails by" in found.reasons[0]
+        result = verify(model, ones()[0], replace(proof, masks=masks))
+        assert not result.valid and "an inequality fails by" in result.reasons[0]
     assert not verify(model, ones()[0], replace(proof, labels=(1, 0))).valid
     assert not verify(model, ones()[0], replace(proof, labels=(0, 2))).valid
     model, proof = shared
@@ -91,8 +91,8 @@ def test_numbers_that_were_touched_are_rejected(distinct):
     shown = replace(
         proof.shown[0], retention=proof.shown[0].retention + torch.tensor([[[0.5, 0.0], [0.0, 0.0]], [[0.0] * 2] * 2])
     )
-    found = verify(model, ones()[0], replace(proof, shown=(shown, *proof.shown[1:])))
-    assert found.reasons == ("under constant redacting U1 leaves other shares than the proof says",)
+    result = verify(model, ones()[0], replace(proof, shown=(shown, *proof.shown[1:])))
+    assert result.reasons == ("under constant redacting U1 leaves other shares than the proof says",)
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -103,9 +103,9 @@ def test_other_clean_scores_are_rejected(distinct, label, measure, said):
     clean = proof.clean.clone()
     clean[label, measure] = said(float(clean[label, measure]))
     assert not torch.equal(clean, proof.clean)
-    found = verify(model, ones()[0], replace(proof, clean=clean))
-    assert not found.valid
-    assert found.reasons == (f"the image itself has other scores of class {proof.labels[label]} than the proof says",)
+    result = verify(model, ones()[0], replace(proof, clean=clean))
+    assert not result.valid
+    assert result.reasons == (f"the image itself has other scores of class {proof.labels[label]} than the proof says",)
     read = read_proof(proof_json(replace(proof, clean=torch.full((2, 2), math.nan))))
     assert len(verify(model, ones()[0], read).reasons) == 2
     rounded = replace(proof, clean=proof.clean * (1 + 1e-5))
@@ -117,10 +117,10 @@ def test_masks_above_the_limit_are_rejected(distinct, shared):
     for model, proof in (distinct, shared):
         assert proof.area_limit == 0.5 and read_proof(proof_json(replace(proof, area_limit=1 / 9))).area_limit == 1 / 9
         assert verify(model, ones()[0], replace(proof, area_limit=1 / 9)).valid
-        found = verify(model, ones()[0], read_proof(proof_json(replace(proof, area_limit=0.11))))
+        result = verify(model, ones()[0], read_proof(proof_json(replace(proof, area_limit=0.11))))
         said = "{} redacts 11.11 % of the image, more than the 11 % that the proof may"
         names = ("U1", "U2") if proof.kind == "distinct" else ("D",)
-        assert not found.valid and found.reasons == tuple(map(said.format, names))
+        assert not result.valid and result.reasons == tuple(map(said.format, names))
         with pytest.raises(ValueError, match="Proof: expected area_limit"):
             replace(proof, area_limit=0.0)
 
@@ -296,9 +296,9 @@ def test_infills_that_numbers_describe(distinct):
     _, proof = distinct
     for infill in (Blur(2.0), GaussianNoise((0.0, 1.0), 1.0, 2**40, 4), Harmonic(1e-4), NoisyLinear([0.01, 0.02, 0.03], 2**62)):
         assert read_proof(proof_json(replace(proof, shown=(replace(proof.shown[0], infill=infill),)))).shown[0].infill == infill
-    bank = replace(proof.shown[0], infill=OtherImage(torch.zeros(2, 1, 6, 6), seed=0))
+    reference_images = replace(proof.shown[0], infill=OtherImage(torch.zeros(2, 1, 6, 6), seed=0))
     with pytest.raises(ValueError, match="proof_json: expected the proof's infill to be one of blur, .* got other_image"):
-        proof_json(replace(proof, shown=(bank,)))
+        proof_json(replace(proof, shown=(reference_images,)))
     for infill, said in ((Blur(7.0), r"sigma in \[-6, 6\], got 7"), (GaussianNoise(0.0, 1.0, 0, 17), "draws <= 16, got 17")):
         with pytest.raises(ValueError, match=f"proof_json: expected shown.parameters.{said}"):
             proof_json(replace(proof, shown=(replace(proof.shown[0], infill=infill),)))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from saliency_ext.disambiguation import PairFinder, Rules
-from saliency_ext.disambiguation.claims import Claims, pruned
-from saliency_ext.disambiguation.search import _smaller, common_prefix, owners, prefix_difference, ranked
+from saliency_ext.disambiguation._redaction_claims import RedactionClaims, pruned
+from saliency_ext.disambiguation._search import _smaller, common_prefix, owners, prefix_difference, ranked
 from saliency_ext.infill import Constant
 from tests.disambiguation.planted import CELLS, cells_of, finder, ones, planted
 
@@ -41,8 +41,8 @@ def test_shared_prefixes_end_where_both_have_fallen_or_the_own_one():
     left = trace((10, 90), (10, 10), (5, 5)), trace((90, 10), (10, 10), (5, 5))
     along = orders([0, 1, 2], [1, 0, 2])
     for search, common, wider in (("both", [0, 1], [0, 1]), ("own", [], [0])):
-        found = common_prefix(Rules(shared_search=search), along, left)
-        assert sets_of(*found[:2]) == [common, wider] and found[2].tolist() == [True], search
+        result = common_prefix(Rules(shared_search=search), along, left)
+        assert sets_of(*result[:2]) == [common, wider] and result[2].tolist() == [True], search
     never = common_prefix(Rules(), along, (left[0], trace((90, 10), (90, 10), (30, 5))))
     assert never[2].tolist() == [False], "at 30 % c1 has not fallen"
     assert common_prefix(Rules(shared_search="own"), along, (left[0], trace((90, 10), (90, 10), (30, 5))))[2].tolist() == [True]
@@ -53,8 +53,8 @@ def test_distinct_prefixes_keep_the_other_label_and_else_only_lower_their_own():
     along = orders([0, 2, 1], [1, 0, 2])
     left = trace((10, 50), (10, 90), (0, 0)), trace((50, 10), (10, 10), (0, 0))
     for fallback, sets in ((True, [[0, 2], [1]]), (False, [[0, 2], []])):
-        found = prefix_difference(Rules(fallback=fallback), along, left)
-        assert sets_of(*found[:2]) == sets and found[2].tolist() == [fallback]
+        result = prefix_difference(Rules(fallback=fallback), along, left)
+        assert sets_of(*result[:2]) == sets and result[2].tolist() == [fallback]
 
 
 def test_the_smaller_of_two_sets():
@@ -69,8 +69,8 @@ def test_the_smaller_of_two_sets():
 def test_a_numbers_owner_is_a_segment_that_exists():
     """The largest gain belongs to a number that no segment has: it neither counts as the best nor is owned."""
     gains = torch.tensor([[2.0, 1.0, 50.0]]), torch.tensor([[1.0, 4.0, 0.0]])
-    found = owners(Rules(), gains, torch.tensor([[False, False, True]]))
-    assert sets_of(*found) == [[0], [1]]
+    result = owners(Rules(), gains, torch.tensor([[False, False, True]]))
+    assert sets_of(*result) == [[0], [1]]
 
 
 def test_second_proposals_settle_what_the_published_ones_leave_open():
@@ -83,9 +83,9 @@ def test_second_proposals_settle_what_the_published_ones_leave_open():
     gains = torch.zeros(2, 9)
     gains[0, [5, 1]] = gains[1, [5, 6]] = torch.tensor([2.0, 1.0])
     maps = lambda x, classes: gains[classes].view(-1, 3, 3).repeat_interleave(2, 1).repeat_interleave(2, 2)  # noqa: E731
-    found = {flag: finder(model, Rules(fallback=flag), attribution=maps)(ones(), PAIR)[0][0] for flag in (True, False)}
-    assert found[True].verdict == "distinct" and [cells_of(mask) for mask in found[True].proofs[0].masks] == [{1}, {6}]
-    assert "distinct" not in found[False].verdict
+    result = {flag: finder(model, Rules(fallback=flag), attribution=maps)(ones(), PAIR)[0][0] for flag in (True, False)}
+    assert result[True].verdict == "distinct" and [cells_of(mask) for mask in result[True].proofs[0].masks] == [{1}, {6}]
+    assert "distinct" not in result[False].verdict
 
 
 def test_a_second_proposal_for_one_thing():
@@ -96,13 +96,13 @@ def test_a_second_proposal_for_one_thing():
         return torch.cat([6 * (cells[:, 3] * cells[:, 7])[:, None].expand(-1, 2), x.new_zeros(len(x), 38)], 1)
 
     maps = planted(2, {(0, 3): 2.0, (1, 7): 2.0}).attribution
-    found = {
+    result = {
         flag: PairFinder(model, Constant(0.0), CELLS, attribution=maps, rules=Rules(fallback=flag, shared_search="own"))
         for flag in (True, False)
     }
-    shared = found[True](ones(), PAIR)[0][0]
+    shared = result[True](ones(), PAIR)[0][0]
     assert shared.verdict == "shared" and cells_of(shared.proofs[0].masks[0]) == {3}
-    assert found[False](ones(), PAIR)[0][0].verdict == "undecided"
+    assert result[False](ones(), PAIR)[0][0].verdict == "undecided"
 
 
 @dataclass
@@ -125,7 +125,7 @@ def test_pruning_tries_the_least_gain_first_and_of_ties_the_higher_number(gains,
     removed = torch.zeros(1, 6, dtype=torch.bool)
     removed[0, [1, 3, 5]] = True
     yes = torch.ones(1, 1, dtype=torch.bool)
-    claims = Claims(Rules(), torch.tensor([0]), yes, ~yes, torch.tensor([False]), removed)
+    claims = RedactionClaims(Rules(), torch.tensor([0]), yes, ~yes, torch.tensor([False]), removed)
     worth = torch.full((1, 6), -7.0, dtype=torch.float64)  # of segments that are not in the set
     worth[0, [1, 3, 5]] = torch.tensor(gains, dtype=torch.float64)
     assert sets_of(pruned(claims, [Enough([1, 3, 5])], yes, worth)) == [[kept]]  # type: ignore[list-item]

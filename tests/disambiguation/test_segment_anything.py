@@ -27,14 +27,14 @@ class Halves(nn.Module):
         self.iou, self.edge = iou, edge
         self.training = False
         self.seen: list[Tensor] = []
-        self.asked: list[Tensor] = []
+        self.requested: list[Tensor] = []
 
     def get_image_embeddings(self, pixels: Tensor) -> Tensor:
         self.seen.append(pixels)
         return pixels
 
     def forward(self, input_points: Tensor, image_embeddings: Tensor) -> SimpleNamespace:
-        self.asked.append(input_points[0, :, 0])
+        self.requested.append(input_points[0, :, 0])
         left = input_points[0, :, 0, 0] < SIDE / 2
         columns = torch.arange(SIDE) < SIDE // 2
         half = torch.where(left[:, None] == columns, self.edge, -self.edge)[:, None].expand(-1, SIDE, -1)
@@ -51,16 +51,16 @@ def left_half(height: int, width: int) -> Tensor:
 @pytest.mark.parametrize("size", [(4, 8), (8, 4), (16, 16), (24, 48)])
 def test_masks_land_where_the_picture_is(size):
     """The picture fills a part of the encoder's square. Wide or square: the halves are its halves. High: all of it is left."""
-    found = SegmentAnything(Halves(), points=4)(torch.zeros(1, 3, *size))[0]
+    result = SegmentAnything(Halves(), points=4)(torch.zeros(1, 3, *size))[0]
     high = size[0] > size[1]
-    assert torch.equal(found == found[0, 0], torch.ones(size, dtype=torch.bool) if high else left_half(*size))
+    assert torch.equal(result == result[0, 0], torch.ones(size, dtype=torch.bool) if high else left_half(*size))
 
 
 def test_points_are_a_grid_over_the_picture():
     model = Halves()
     SegmentAnything(model, points=2, max_batch=3)(torch.zeros(1, 3, 4, 8))
-    assert [len(part) for part in model.asked] == [3, 1]
-    assert torch.cat(model.asked).tolist() == [[4.0, 2.0], [12.0, 2.0], [4.0, 6.0], [12.0, 6.0]]
+    assert [len(part) for part in model.requested] == [3, 1]
+    assert torch.cat(model.requested).tolist() == [[4.0, 2.0], [12.0, 2.0], [4.0, 6.0], [12.0, 6.0]]
 
 
 def test_the_model_sees_the_picture_as_it_wants_it():
@@ -98,8 +98,8 @@ def test_of_doubles_the_better_one_stays():
         ((4, 3, 5, 2, 9), [seven, ten, apart]),
         ((1, 1, 1, 1, 1), [ten, seven, apart]),
     ):
-        found = _without_doubles(masks, torch.tensor(scores).float(), 0.7)
-        assert found[:, 0].tolist() == [each.tolist() for each in kept], scores
+        result = _without_doubles(masks, torch.tensor(scores).float(), 0.7)
+        assert result[:, 0].tolist() == [each.tolist() for each in kept], scores
     assert _without_doubles(masks[:0], torch.zeros(0), 0.7).shape == (0, 1, 10)
 
 

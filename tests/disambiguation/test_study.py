@@ -35,16 +35,16 @@ def test_intervals_of_shares():
 
 
 def test_maps_are_made_once():
-    asked = []
+    requested = []
 
     def method(inputs, classes):
-        asked.append(len(inputs))
+        requested.append(len(inputs))
         return inputs[:, 0] * classes.view(-1, 1, 1)
 
     images, remembered = torch.arange(12.0).view(3, 1, 2, 2), Remembered(method)
     first = remembered(images, torch.tensor([1, 2, 3]))
     again = remembered(images[[2, 1, 0]], torch.tensor([3, 2, 5]))
-    assert asked == [3, 1] and torch.equal(again[:2], first[[2, 1]]) and torch.equal(again[2], images[0, 0] * 5)
+    assert requested == [3, 1] and torch.equal(again[:2], first[[2, 1]]) and torch.equal(again[2], images[0, 0] * 5)
 
 
 def test_a_line_says_what_a_row_holds():

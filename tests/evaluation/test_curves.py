@@ -11,7 +11,7 @@ from saliency_ext import ops
 from saliency_ext.evaluation import evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion, Fidelity, Insertion, LeRF, MoRF
-from saliency_ext.probing import Engine, EqualFractions, GivenCounts
+from saliency_ext.perturbation import Engine, EqualFractions, GivenCounts
 from saliency_ext.reference.curves import perturbation_curve, trapezoid
 
 GREY = Constant(0.5)

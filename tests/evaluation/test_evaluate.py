@@ -9,7 +9,7 @@ from saliency_ext import ops
 from saliency_ext.evaluation import evaluate
 from saliency_ext.infill import Constant, UniformNoise
 from saliency_ext.metrics import Deletion, Fidelity, Insertion, LeRF, MoRF, PercentileGap, SymmetricRelevanceGain
-from saliency_ext.probing import Engine, EqualFractions
+from saliency_ext.perturbation import Engine, EqualFractions
 from saliency_ext.testbed import make_mosaic
 
 GREY = Constant(0.5)
@@ -38,16 +38,16 @@ def test_four_curves_cost_two_and_the_ends_once():
     model, (images, maps) = make_model(), images_and_maps()
     metrics = [metric(GREY, EqualFractions(10)) for metric in ALL]
     together, shared = count(model, images, maps, metrics)
-    separate, asked = {}, 0
+    separate, requested = {}, 0
     for metric in metrics:
         for name, saliency in maps.items():
             single, counters = count(model, images, {name: saliency}, [metric])
             separate[name, metric.info.name] = single[name, metric.info.name]
-            asked += counters.images_forwarded - counters.images_padded
+            requested += counters.images_forwarded - counters.images_padded
     used = shared.images_forwarded - shared.images_padded
     per_map = 2 * (11 - 2)  # both sides, without the ends
     assert used == len(images) * (3 * per_map + 2)  # one clean image and one pure infill for everything
-    assert used <= asked / 2
+    assert used <= requested / 2
     for pair in together:
         assert torch.equal(together[pair].values, separate[pair].values), pair
 

@@ -10,7 +10,7 @@ from saliency_ext.attribution import Gradient
 from saliency_ext.evaluation import evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion, Fidelity, MaxSensitivity, Soundness
-from saliency_ext.probing import Engine, EqualFractions, GivenCounts
+from saliency_ext.perturbation import Engine, EqualFractions, GivenCounts
 
 GREY = Constant(0.5)
 FEW = EqualFractions(4)
@@ -45,9 +45,9 @@ def test_a_failing_method_marks_its_samples_and_the_others_finish():
     expected = run(model, maps={"m": method})["m", "deletion"]
     with pytest.warns(RuntimeWarning, match=r"method 'm' failed for sample\(s\) \[2\], .*ArithmeticError: singular"):
         results = run(model, maps={"m": fragile, "n": SALIENCY}, chunk=3)
-    marked = results["m", "deletion"]
-    assert marked.status == ["ok", "ok", "method_failed", "ok"] and math.isnan(marked.values[2])
-    assert torch.equal(marked.values[[0, 1, 3]], expected.values[[0, 1, 3]])
+    with_status = results["m", "deletion"]
+    assert with_status.status == ["ok", "ok", "method_failed", "ok"] and math.isnan(with_status.values[2])
+    assert torch.equal(with_status.values[[0, 1, 3]], expected.values[[0, 1, 3]])
     assert results["n", "deletion"].valid.all() and results.summary("m", "deletion").left_out == 1
     with pytest.raises(ArithmeticError, match="singular"):
         run(model, maps={"m": fragile}, on_bad="raise")

@@ -7,7 +7,7 @@ from saliency_ext.attribution import Gradient
 from saliency_ext.evaluation import TargetMaps, evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Completeness, Deletion, Fidelity, PointingGame, Soundness, Sparseness
-from saliency_ext.probing import EqualFractions
+from saliency_ext.perturbation import EqualFractions
 
 GREY = Constant(0.5)
 DELETION = Deletion(GREY, EqualFractions(4))
@@ -61,8 +61,8 @@ def test_a_loader_is_read_lazily():
 def test_batches_that_are_mappings(image, label):
     images, saliency, target = tensors(3, 3, 8, 6), tensors(3, 8, 6), torch.tensor([0, 1, 2])
     loader = [{image: images[at : at + 2], label: target[at : at + 2]} for at in (0, 2)]
-    found = score(loader, "given", saliency)["map", "deletion"].values
-    torch.testing.assert_close(found, score(images, target, saliency)["map", "deletion"].values)
+    result = score(loader, "given", saliency)["map", "deletion"].values
+    torch.testing.assert_close(result, score(images, target, saliency)["map", "deletion"].values)
 
 
 def test_what_a_loader_may_not_give():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from saliency_ext.testbed.recipe import Recipe
+from saliency_ext.testbed.scene_config import SceneConfig
 from saliency_ext.testbed.scenes import make_scenes
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -52,7 +52,7 @@ def test_disambiguate_a_pair(capsys):
     lines = output("disambiguate_a_pair.py", capsys).splitlines()
     assert re.fullmatch(r"the model sees 9 \(\d+%\) and one \(\d+%\): distinct", lines[0])
     assert lines[2].startswith("its proof holds, checked in ")
-    scene = make_scenes("test", torch.tensor([1]), recipe=Recipe(objects=2))
+    scene = make_scenes("test", torch.tensor([1]), scene_config=SceneConfig(objects=2))
     boxes = dict(zip(scene.entities[0].tolist(), scene.boxes[0].tolist(), strict=True))
     regions = re.findall(r"what (\w+) rests on: rows (\d+)-(\d+), columns (\d+)-(\d+)", "\n".join(lines))
     assert [name for name, *_ in regions] == ["9", "one"]

@@ -28,7 +28,7 @@ SHAPE = (3, 9, 7)
 IDS = [5, 2**47, 0, 5]
 
 
-def bank(images: int = 6, shape: tuple[int, int, int] = SHAPE) -> Tensor:
+def reference_images(images: int = 6, shape: tuple[int, int, int] = SHAPE) -> Tensor:
     return torch.randn(images, *shape, generator=generator("layout"))
 
 
@@ -53,7 +53,7 @@ FIXED: dict[str, Callable[..., BaseInfill]] = {
 RANDOM: dict[str, Callable[..., BaseInfill]] = {
     "uniform_noise": lambda shape=SHAPE, seed=3, draws=1: UniformNoise(-1.0, [2.0] * shape[0], seed, draws),
     "gaussian_noise": lambda shape=SHAPE, seed=3, draws=1: GaussianNoise(0.5, [0.25] * shape[0], seed, draws),
-    "other_image": lambda shape=SHAPE, seed=3, draws=1: OtherImage(bank(2000, shape), seed, draws),
+    "other_image": lambda shape=SHAPE, seed=3, draws=1: OtherImage(reference_images(2000, shape), seed, draws),
     "shuffle": lambda shape=SHAPE, seed=3, draws=1: Shuffle(seed, draws),
 }
 # Those that must see the mask; what they fill without one is an image of which everything is removed.

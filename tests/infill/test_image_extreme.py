@@ -11,9 +11,9 @@ from tests.infill.cases import ids, images
 
 def test_is_the_extreme_over_channels_and_pixels():
     inputs = images()
-    for which, found in (("min", inputs.flatten(1).min(1).values), ("max", inputs.flatten(1).max(1).values)):
+    for which, result in (("min", inputs.flatten(1).min(1).values), ("max", inputs.flatten(1).max(1).values)):
         filled = ImageExtreme(which).fill(inputs, ids())
-        assert filled.shape == (4, 1, 1, 1) and torch.equal(filled.flatten(), found), which
+        assert filled.shape == (4, 1, 1, 1) and torch.equal(filled.flatten(), result), which
         same_bits(ImageExtreme(which).fill(inputs.to(memory_format=torch.channels_last), ids()), filled)
         same_bits(ImageExtreme(which).fill(inputs[2:3], ids()[2:3]), filled[2:3])
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from saliency_ext import streams
+from saliency_ext import rng_streams
 from saliency_ext.infill import Constant, Harmonic, NoisyLinear
 from saliency_ext.ops import linear_infill, philox_normal, rank
-from saliency_ext.probing import Engine, Plan, Ranked, RankMasks
+from saliency_ext.perturbation import Engine, Plan, Ranked, RankMasks
 from saliency_ext.protocols import Infill, MaskedInfill
 from tests.backends import same_bits
 from tests.infill.cases import ids, images
@@ -35,7 +35,7 @@ def test_noisy_linear(dtype: torch.dtype) -> None:
     filled = NoisyLinear(std, 3, tolerance=1e-6).fill_removed(inputs, remove, ids(), draw=2)
     assert filled.shape == (2, *inputs.shape) and filled.dtype == dtype
     plain = linear_infill(inputs, remove, noise_std=0.0, tolerance=1e-6)
-    noise = philox_normal((3, 9, 7), ids(), seed=3, stream=streams.IMPUTATION + 2) * torch.tensor(std).view(3, 1, 1)
+    noise = philox_normal((3, 9, 7), ids(), seed=3, stream=rng_streams.IMPUTATION + 2) * torch.tensor(std).view(3, 1, 1)
     wanted = torch.where(remove[:, :, None], plain + noise, inputs).to(dtype)
     torch.testing.assert_close(filled, wanted, rtol=0, atol=2e-6)
     same_bits(filled[:, :, 0], plain[:, :, 0])
@@ -54,7 +54,7 @@ def test_harmonic() -> None:
 def test_without_a_mask_everything_is_removed() -> None:
     inputs = images()
     same_bits(Harmonic().fill(inputs, ids()), torch.zeros_like(inputs))
-    noise = philox_normal((3, 9, 7), ids(), seed=3, stream=streams.IMPUTATION)
+    noise = philox_normal((3, 9, 7), ids(), seed=3, stream=rng_streams.IMPUTATION)
     same_bits(NoisyLinear(0.5, 3).fill(inputs, ids()), 0.5 * noise)
 
 
@@ -91,12 +91,12 @@ def scored(infill: Infill, counts: list[int], keep: str, images_at_once: int = 4
     inputs = images()
     engine, plan = Engine(lambda x: x.flatten(1), max_batch=images_at_once), Plan()
     order = Ranked(rank(inputs[:, 0]))
-    (keys,) = plan.ask(RankMasks(order, counts, keep=keep), infill)
-    again = plan.ask(RankMasks(order, counts, keep=keep), infill)
+    (keys,) = plan.request(RankMasks(order, counts, keep=keep), infill)
+    again = plan.request(RankMasks(order, counts, keep=keep), infill)
     assert again == [keys]  # equal masks under equal infills are one probe
     classes = torch.arange(inputs[0].numel()).expand(len(inputs), -1)
-    answers = engine.run(plan, inputs, classes, sample_ids=ids())
-    return torch.stack([answers.score(keys, "logit", column) for column in range(classes.shape[1])], 2), engine
+    outputs = engine.run(plan, inputs, classes, sample_ids=ids())
+    return torch.stack([outputs.score(keys, "logit", column) for column in range(classes.shape[1])], 2), engine
 
 
 @pytest.mark.parametrize("infill", [NoisyLinear(0.1, 3), Harmonic()], ids=lambda infill: infill.name)
@@ -107,7 +107,7 @@ def test_the_engine_gives_each_probe_its_own_filling(infill: MaskedInfill) -> No
     for keep in ("tail", "head"):
         remove = torch.stack([(ranks < count) if keep == "tail" else (ranks >= count) for count in counts])
         wanted = infill.fill_removed(inputs, remove, ids()).flatten(2).double()
-        found, engine = scored(infill, counts, keep)
-        assert torch.equal(found.transpose(0, 1), wanted)
-        assert torch.equal(scored(infill, counts, keep, images_at_once=1)[0], found)
+        result, engine = scored(infill, counts, keep)
+        assert torch.equal(result.transpose(0, 1), wanted)
+        assert torch.equal(scored(infill, counts, keep, images_at_once=1)[0], result)
         assert engine.counters.unique == 4

@@ -13,7 +13,7 @@ from saliency_ext import reference
 from saliency_ext.infill import GaussianNoise, OtherImage, Shuffle, UniformNoise
 from saliency_ext.ops import philox_normal, philox_uniform
 from tests.backends import close, same_bits
-from tests.infill.cases import bank, ids, images
+from tests.infill.cases import ids, images, reference_images
 from tests.infill.test_fixed import rejects
 
 MANY = torch.arange(4000)
@@ -113,31 +113,31 @@ def test_other_image_is_uniform(count: int) -> None:
 
 
 def test_other_image_is_an_image_of_the_bank() -> None:
-    images_of_bank = bank()
-    filled = OtherImage(images_of_bank, seed=1).fill(images(), ids())
+    images_of_reference = reference_images()
+    filled = OtherImage(images_of_reference, seed=1).fill(images(), ids())
     for image in filled:
-        assert sum(torch.equal(image, other) for other in images_of_bank) == 1
+        assert sum(torch.equal(image, other) for other in images_of_reference) == 1
     same_bits(filled[0], filled[3])  # the same sample id
 
 
 def test_other_image_keys_follow_the_content() -> None:
-    base = OtherImage(bank(), 0)
-    assert base.key == OtherImage(bank().double(), 0).key
-    assert base.key == OtherImage(bank().contiguous(memory_format=torch.channels_last), 0).key
-    assert base.key != OtherImage(bank().double() + 1e-12, 0).key
-    assert base == OtherImage(bank(), 0) and base != OtherImage(bank(5), 0)
-    changed = bank()
+    base = OtherImage(reference_images(), 0)
+    assert base.key == OtherImage(reference_images().double(), 0).key
+    assert base.key == OtherImage(reference_images().contiguous(memory_format=torch.channels_last), 0).key
+    assert base.key != OtherImage(reference_images().double() + 1e-12, 0).key
+    assert base == OtherImage(reference_images(), 0) and base != OtherImage(reference_images(5), 0)
+    changed = reference_images()
     changed[3, 1, 4, 4] += 1e-3
-    reshaped = bank().view(6, 3, 7, 9)
-    others = [OtherImage(other, 0) for other in (changed, bank().flip(0), bank(5), reshaped)]
+    reshaped = reference_images().view(6, 3, 7, 9)
+    others = [OtherImage(other, 0) for other in (changed, reference_images().flip(0), reference_images(5), reshaped)]
     assert len({base.key, *(other.key for other in others)}) == 5
     assert OtherImage(numbered(1) * -0.0, 0).key == OtherImage(numbered(1), 1).key  # one image: no choice
-    assert base.parameters == {"bank": base.digest, "images": 6, "seed": 0, "draws": 1}
+    assert base.parameters == {"reference_images": base.digest, "images": 6, "seed": 0, "draws": 1}
     assert base.digest in repr(base) and len(repr(base)) < 120
 
 
 def test_other_image_keeps_a_copy() -> None:
-    mutable = bank()
+    mutable = reference_images()
     infill = OtherImage(mutable, 0)
     before = infill.fill(images(), ids())
     mutable.zero_()
@@ -149,16 +149,16 @@ def test_other_image_errors() -> None:
         TypeError, "OtherImage: expected bank to be a torch.Tensor, got list; convert it with torch.as_tensor", OtherImage, [], 0
     )
     dtype = "OtherImage: expected bank of dtype float32 or float64, got uint8; convert with .float()"
-    rejects(TypeError, dtype, OtherImage, bank().byte(), 0)
+    rejects(TypeError, dtype, OtherImage, reference_images().byte(), 0)
     ndim = "OtherImage: expected bank of shape (B, C, H, W), got (3, 9, 7); add the batch dimension with [None]"
-    rejects(ValueError, ndim, OtherImage, bank()[0], 0)
-    rejects(ValueError, "OtherImage: expected bank to hold at least one image, got none", OtherImage, bank()[:0], 0)
-    bad = bank()
+    rejects(ValueError, ndim, OtherImage, reference_images()[0], 0)
+    rejects(ValueError, "OtherImage: expected bank to hold at least one image, got none", OtherImage, reference_images()[:0], 0)
+    bad = reference_images()
     bad[2, 0, 0, 0], bad[4, 1, 1, 1] = math.nan, -math.inf
     text = "OtherImage: expected bank without NaN or infinity, got some in image(s) [2, 4]; leave these images out"
     rejects(ValueError, text, OtherImage, bad, 0)
     shape = "OtherImage: expected inputs of shape (N, C, H, W) of the bank = (4, 3, 9, 7), got (4, 3, 9, 8)"
-    rejects(ValueError, shape, OtherImage(bank(), 0).fill, images(shape=(3, 9, 8)), ids())
+    rejects(ValueError, shape, OtherImage(reference_images(), 0).fill, images(shape=(3, 9, 8)), ids())
 
 
 # ---- shuffled pixels

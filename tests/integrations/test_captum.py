@@ -31,10 +31,10 @@ def images():
 @pytest.mark.parametrize("baselines", [None, 0, 0.5, torch.tensor(0.5)])
 def test_a_linear_model_in_closed_form(images, baselines):
     """IG of a linear model is weight (input - baseline)."""
-    found = integrated(channels="one").attribute(images, baselines, torch.tensor([0, 1]))
+    result = integrated(channels="one").attribute(images, baselines, torch.tensor([0, 1]))
     start = 0.0 if baselines is None else float(baselines)
     expected = (images - start) * WEIGHTS.view(2, 2) * torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)
 
 
 def test_a_baseline_per_image_and_one_for_all(images):
@@ -49,10 +49,10 @@ def test_channels_share_the_map(images):
     model = lambda x: linear(x.mean(1, keepdim=True))  # noqa: E731
     method = IntegratedGradients(model, Constant(0.0))
     coloured = images.repeat(1, 3, 1, 1)
-    found = Attribution(method).attribute((coloured,), target=0)
-    assert isinstance(found, tuple) and found[0].shape == coloured.shape
-    torch.testing.assert_close(found[0].sum(1), method(coloured, 0))
-    torch.testing.assert_close(found[0].sum((1, 2, 3)), model(coloured)[:, 0])
+    result = Attribution(method).attribute((coloured,), target=0)
+    assert isinstance(result, tuple) and result[0].shape == coloured.shape
+    torch.testing.assert_close(result[0].sum(1), method(coloured, 0))
+    torch.testing.assert_close(result[0].sum((1, 2, 3)), model(coloured)[:, 0])
     assert Attribution(method).forward_func is model and not Attribution(method).has_convergence_delta()
 
 
@@ -110,7 +110,7 @@ def test_inside_captums_metrics():
         noise = 0.1 * torch.ones_like(x)
         return noise, x - noise
 
-    found = ours.attribute(inputs, 0.0, 0) / inputs  # the weights: sensitivities, as infidelity's perturbation wants them
-    assert metrics.infidelity(linear, flip, inputs, found, target=0, n_perturb_samples=2).abs().max() < 1e-6
+    result = ours.attribute(inputs, 0.0, 0) / inputs  # the weights: sensitivities, as infidelity's perturbation wants them
+    assert metrics.infidelity(linear, flip, inputs, result, target=0, n_perturb_samples=2).abs().max() < 1e-6
     attribute = Attribution(Gradient(linear, channels="sum")).attribute
     assert metrics.sensitivity_max(attribute, inputs, target=0, n_perturb_samples=2).abs().max() < 1e-6

@@ -110,10 +110,10 @@ def test_a_method_that_fails_leaves_the_modes():
 def test_samples_are_spread_over_a_dataset():
     images, target = data(9)
     module = Module().eval()
-    found = SaliencyCallback(TensorDataset(images, target), METHODS, METRICS, samples=3).evaluate(module)
-    assert found == SaliencyCallback((images[[0, 4, 8]], target[[0, 4, 8]]), METHODS, METRICS).evaluate(module)
-    assert found == SaliencyCallback((images, target), METHODS, METRICS, samples=3).evaluate(module)
-    assert found != SaliencyCallback((images[:3], target[:3]), METHODS, METRICS).evaluate(module)
+    result = SaliencyCallback(TensorDataset(images, target), METHODS, METRICS, samples=3).evaluate(module)
+    assert result == SaliencyCallback((images[[0, 4, 8]], target[[0, 4, 8]]), METHODS, METRICS).evaluate(module)
+    assert result == SaliencyCallback((images, target), METHODS, METRICS, samples=3).evaluate(module)
+    assert result != SaliencyCallback((images[:3], target[:3]), METHODS, METRICS).evaluate(module)
     every = SaliencyCallback(TensorDataset(images, target), METHODS, METRICS, samples=99).evaluate(module)
     assert every == SaliencyCallback((images, target), METHODS, METRICS).evaluate(module)
 
@@ -156,10 +156,10 @@ def test_a_module_in_half_precision(dtype):
     module.net.register_forward_pre_hook(lambda _, given: seen.add(given[0].dtype))
     methods = {"cam": GradCAM, "occlusion": lambda model: Occlusion(model, Constant(0.0), window=4, stride=4)}
     callback = SaliencyCallback((images.to(dtype), target), methods, METRICS[:1])
-    found, name = callback.evaluate(module), "saliency/occlusion/deletion"
+    result, name = callback.evaluate(module), "saliency/occlusion/deletion"
     expected = SaliencyCallback((images, target), methods, METRICS[:1]).evaluate(Module())
-    assert found[name] == pytest.approx(expected[name], rel=0.02) and seen == {dtype} and module.training
-    assert math.isnan(found["saliency/cam/deletion"]) and set(callback.results["cam", "deletion"].status) == {"method_failed"}
+    assert result[name] == pytest.approx(expected[name], rel=0.02) and seen == {dtype} and module.training
+    assert math.isnan(result["saliency/cam/deletion"]) and set(callback.results["cam", "deletion"].status) == {"method_failed"}
     given = {"methods": {"map": lambda _: lambda inputs, target: inputs[:, 0]}, "metrics": METRICS[:1]}
     callback = SaliencyCallback((images, target), model=lambda module: lambda inputs: module(inputs), **given)
     (one,), (other,) = callback.evaluate(module).values(), callback.evaluate(Module()).values()
@@ -198,19 +198,19 @@ def test_bad_arguments(change, error, text):
 
 
 def test_the_base_is_that_of_the_package_in_use(monkeypatch):
-    found = {name: type("Callback", (), {}) for name in ("lightning.pytorch", "pytorch_lightning")}
-    for name in ("lightning", *found):
+    result = {name: type("Callback", (), {}) for name in ("lightning.pytorch", "pytorch_lightning")}
+    for name in ("lightning", *result):
         monkeypatch.setitem(sys.modules, name, None)
     assert callback_base() is object
     module = ModuleType("pytorch_lightning")
-    module.Callback = found["pytorch_lightning"]
+    module.Callback = result["pytorch_lightning"]
     monkeypatch.setitem(sys.modules, "pytorch_lightning", module)
-    assert callback_base() is found["pytorch_lightning"], "the other one cannot be imported"
+    assert callback_base() is result["pytorch_lightning"], "the other one cannot be imported"
     newer = ModuleType("lightning.pytorch")
-    newer.Callback = found["lightning.pytorch"]
+    newer.Callback = result["lightning.pytorch"]
     monkeypatch.setitem(sys.modules, "lightning", ModuleType("lightning"))
     monkeypatch.setitem(sys.modules, "lightning.pytorch", newer)
-    assert callback_base() is found["lightning.pytorch"]
+    assert callback_base() is result["lightning.pytorch"]
 
 
 @pytest.mark.parametrize("name", ["lightning.pytorch", "pytorch_lightning"])

@@ -12,7 +12,7 @@ from saliency_ext.attribution import GradCAM
 from saliency_ext.evaluation import evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.integrations import timm, torchvision, transformers
-from saliency_ext.integrations.loaded import at_side
+from saliency_ext.integrations._loaded_model import at_side
 from saliency_ext.metrics import Deletion
 from saliency_ext.models import Classifier, target_layer
 
@@ -87,8 +87,8 @@ def test_settings_alone_need_their_library(monkeypatch):
 
 
 def test_without_a_processor_it_is_assumed(tmp_path):
-    found = transformers.folder_spec(tmp_path)
-    assert (found.size, found.mean, found.std, found.source) == ((224, 224), HALF, HALF, "assumed")
+    result = transformers.folder_spec(tmp_path)
+    assert (result.size, result.mean, result.std, result.source) == ((224, 224), HALF, HALF, "assumed")
     model = SimpleNamespace(config=SimpleNamespace(image_size=[96, 64]))
     assert transformers.folder_spec(tmp_path, model).size == (96, 64)
 
@@ -112,9 +112,9 @@ def test_timm(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", library)
     monkeypatch.setitem(sys.modules, "timm.data", data)
     model = SimpleNamespace(pretrained_cfg={"input_size": (3, 16, 16)})
-    found = timm.preprocess_spec(model)
-    assert (found.size, found.mean, found.channels, found.source) == ((16, 16), HALF, "RGB", "timm")
-    assert timm.preprocess_spec({"input_size": (3, 16, 16)}) == found and at_side(found, 20).size == (20, 20)
+    result = timm.preprocess_spec(model)
+    assert (result.size, result.mean, result.channels, result.source) == ((16, 16), HALF, "RGB", "timm")
+    assert timm.preprocess_spec({"input_size": (3, 16, 16)}) == result and at_side(result, 20).size == (20, 20)
     assert timm.preprocess_spec({"input_size": (1, 16, 16)}).channels == "L"
     assert timm.class_names(SimpleNamespace(pretrained_cfg={"label_names": ["a", "b"]})) == ("a", "b")
     assert timm.class_names(SimpleNamespace()) is None
@@ -135,10 +135,10 @@ class Preset:
 
 def test_torchvision():
     weights = SimpleNamespace(transforms=Preset, meta={"categories": ["cat", "dog"]})
-    found = torchvision.preprocess_spec(weights)
-    assert (found.size, found.mean, found.source) == ((64, 64), HALF, "torchvision")
-    assert torchvision.preprocess_spec(Preset()) == found == torchvision.preprocess_spec(squeezed(64))
-    assert at_side(found, 32).size == (32, 32)
+    result = torchvision.preprocess_spec(weights)
+    assert (result.size, result.mean, result.source) == ((64, 64), HALF, "torchvision")
+    assert torchvision.preprocess_spec(Preset()) == result == torchvision.preprocess_spec(squeezed(64))
+    assert at_side(result, 32).size == (32, 32)
     assert torchvision.class_names(weights) == ("cat", "dog") and torchvision.class_names(SimpleNamespace(meta={})) is None
     with pytest.raises(ValueError, match="torchvision.preprocess_spec: .* ZeroDivisionError"):
         torchvision.preprocess_spec(lambda picture: 1 / 0)
@@ -197,8 +197,8 @@ def test_classifiers_of_transformers(kind, grid):
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(forward(images), model(images).logits)
-    found = target_layer(forward, images).grid
-    assert (found.rows, found.columns, found.leading) == grid
+    result = target_layer(forward, images).grid
+    assert (result.rows, result.columns, result.leading) == grid
     maps = GradCAM(forward)(images, torch.tensor([0, 2]))
     assert maps.shape == (2, 32, 32) and maps.isfinite().all()
     results = evaluate(forward, images, "predicted", {"cam": maps}, [Deletion(Constant(0.0))])

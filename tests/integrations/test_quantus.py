@@ -40,9 +40,9 @@ def naive_flipping(model, x, y, a, step):
 def test_pixel_flipping(step):
     model, (x, y, a, _) = Net(), arrays()
     expected = naive_flipping(model, x, y, a, step)
-    found = pixel_flipping(step)(model=model, x_batch=x, y_batch=y, a_batch=a, softmax=True)
-    assert isinstance(found, list) and len(found[0]) == math.ceil(108 / step)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)
+    result = pixel_flipping(step)(model=model, x_batch=x, y_batch=y, a_batch=a, softmax=True)
+    assert isinstance(result, list) and len(result[0]) == math.ceil(108 / step)
+    np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-7)
     last = pixel_flipping(step)
     last.engine = {"channels_last": True, "max_batch": 5}
     np.testing.assert_allclose(last(model=model, x_batch=x, y_batch=y, a_batch=a, softmax=True), expected, rtol=1e-5, atol=1e-7)
@@ -54,10 +54,10 @@ def test_softmax_is_the_score_and_batches_change_nothing():
     model, (x, y, a, _) = Net(), arrays()
     for softmax, score in ((True, "probability"), (False, "logit"), (None, "log_probability")):
         metric = QuantusMetric(Fidelity(GREY, score="log_probability"))
-        found = metric(model, x, y, a, softmax=softmax, batch_size=2)
+        result = metric(model, x, y, a, softmax=softmax, batch_size=2)
         given = [torch.from_numpy(each) for each in (x, y, a)]
         ours = evaluate(model, *given, [Fidelity(GREY, score=score)])["map", "fidelity"]
-        np.testing.assert_allclose(found, ours.values.numpy(), rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(result, ours.values.numpy(), rtol=1e-5, atol=1e-7)
         assert metric.result is not None and metric.result.parameters["score"] == score
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from saliency_ext.commands.preprocessing import read_inputs, read_picture
+from saliency_ext.commands._preprocessing import read_inputs, read_picture
 from saliency_ext.integrations import timm, torchvision, transformers
-from saliency_ext.integrations.loaded import at_side
+from saliency_ext.integrations._loaded_model import at_side
 
 SIDES = ((128, 64), (61, 97), (50, 40), (33, 33))
 

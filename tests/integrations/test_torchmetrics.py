@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from saliency_ext.evaluation import evaluate
-from tests.evaluation.studies import children
-from tests.evaluation.test_distributed import ended, start
 from tests.integrations.torchmetrics_cases import CASES, GREY, IMAGES, STEPS, Net, batch, make, method, states_of_rank
+from tests.study.studies import children
+from tests.study.test_distributed import ended, start
 
 torchmetrics = pytest.importorskip(
     "torchmetrics", reason="torchmetrics is not installed: pip install 'saliency_ext[torchmetrics]'"
@@ -27,7 +27,7 @@ def data():
     return batch()
 
 
-def asked(name, model, data):
+def requested(name, model, data):
     images, target, maps, truth = data
     return images, target, method(model) if CASES[name][2] else maps, truth
 
@@ -39,15 +39,15 @@ def functional(metrics, model, images, target, maps, truth):
 def test_every_metric_of_the_package_has_a_class():
     from saliency_ext import metrics
 
-    own = {"Case", "Metric", "CurveMetric", "MetricResult", "PRESETS", "preset"}
-    assert set(classes.__all__) - {"Evaluator", "SaliencyMetric", "OwnMinusOther"} == set(metrics.__all__) - own
+    own = {"MetricContext", "Metric", "CurveMetric", "MetricResult", "PRESETS", "preset"}
+    assert set(classes.__all__) - {"Evaluator", "SaliencyMetric", "TargetMinusDistractor"} == set(metrics.__all__) - own
     assert set(CASES) == set(classes.__all__) - {"Evaluator", "SaliencyMetric"}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_class_is_functional_split_is_whole(name, data):
     model = Net()
-    images, target, maps, truth = asked(name, model, data)
+    images, target, maps, truth = requested(name, model, data)
     metric = make(classes, name, classes.Evaluator(model))
     assert isinstance(metric, torchmetrics.Metric) and metric.full_state_update is False
     assert metric.higher_is_better == {"higher": True, "lower": False, "none": None}[metric.judge.info.direction]
@@ -87,14 +87,14 @@ def test_a_collection_shares_one_pass(data):
     alone = functional([metric.judge for metric in collection.values()], model, images, target, maps, truth)
     collection.update(images, target, maps, truth=truth)
     assert evaluator.passes == 1
-    assert evaluator.engine.counters.unique == alone.counters.unique < evaluator.engine.counters.asked
+    assert evaluator.engine.counters.unique == alone.counters.unique < evaluator.engine.counters.requested
     forwarded = evaluator.engine.counters.images_forwarded
     with torch.inference_mode():
         fresh = [tensor.clone() for tensor in (images, target, maps)]
         collection.update(*fresh, truth=truth)
     assert evaluator.passes == 2 and evaluator.engine.counters.images_forwarded - forwarded == alone.counters.images_forwarded
-    found = collection.compute()
-    assert set(found) == set(names)
+    result = collection.compute()
+    assert set(result) == set(names)
     assert len(collection.compute_groups) == len(names)  # deletion and MoRF have equal values: never taken for one
 
 
@@ -149,12 +149,12 @@ def test_a_dropped_metric_is_not_scored_and_fails_nobody(data):
 def test_a_metric_that_is_held_but_not_updated_fails_nobody_and_is_left_out(data):
     images, target, maps, _ = data
     evaluator = classes.Evaluator(Net())
-    asking = make(classes, "Deletion", evaluator)
+    requesting = make(classes, "Deletion", evaluator)
     others = [make(classes, name, evaluator) for name in ("PointingGame", "MaxSensitivity", "Infidelity")]
     for place in (0, 3):  # the batch has no truth and no method for two of them; the third lets its result lie
-        asking.update(images[place : place + 3], target[place : place + 3], maps[place : place + 3])
+        requesting.update(images[place : place + 3], target[place : place + 3], maps[place : place + 3])
     once = evaluator.engine.counters.unique
-    asking.update(images[:3], target[:3], maps[:3], sample_ids=torch.arange(3))
+    requesting.update(images[:3], target[:3], maps[:3], sample_ids=torch.arange(3))
     alone = make(classes, "Deletion", classes.Evaluator(Net()))
     alone.update(images[:3], target[:3], maps[:3])
     assert evaluator.engine.counters.unique - once == alone.evaluator.engine.counters.unique
@@ -268,13 +268,13 @@ def test_several_processes_are_one(tmp_path, data):
     context = children()
     given = (3, str(tmp_path / "meet"), shares, names, str(tmp_path / "out"))
     assert ended([start(context, states_of_rank, rank, *given) for rank in range(3)]) == [0] * 3
-    found = [torch.load(f"{tmp_path}/out.{rank}", weights_only=True) for rank in range(3)]
-    assert found[0] == found[1] == found[2]
+    result = [torch.load(f"{tmp_path}/out.{rank}", weights_only=True) for rank in range(3)]
+    assert result[0] == result[1] == result[2]
     images, target, maps, truth = data
     for name in names:
         metric = make(classes, name, classes.Evaluator(Net()))
         metric.update(images, target, maps, truth=truth)
-        assert found[0][name].item() == pytest.approx(metric.compute().item(), rel=1e-6, abs=1e-8), name
+        assert result[0][name].item() == pytest.approx(metric.compute().item(), rel=1e-6, abs=1e-8), name
 
 
 def test_bad_input(data):

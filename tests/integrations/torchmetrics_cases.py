@@ -6,7 +6,7 @@ from torch import nn
 from saliency_ext.attribution import Gradient
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import PointingGame
-from saliency_ext.probing import EqualFractions
+from saliency_ext.perturbation import EqualFractions
 
 IMAGES, SIDE = 7, 6
 
@@ -61,7 +61,7 @@ CASES = {
     "MaxSensitivity": ((), {"draws": 2}, True),
     "ModelRandomisation": ((), {}, True),
     "MoRF": ((GREY,), STEPS, False),
-    "OwnMinusOther": ((PointingGame(), ~batch()[3]), {}, False),
+    "TargetMinusDistractor": ((PointingGame(), ~batch()[3]), {}, False),
     "PercentileGap": ((GREY,), {}, False),
     "PointingGame": ((), {}, False),
     "ROAD": ((GREY,), {}, False),

@@ -5,7 +5,7 @@ import torch
 from saliency_ext.evaluation import TargetMaps, evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Completeness, Soundness
-from saliency_ext.probing import Engine, GridFractions
+from saliency_ext.perturbation import Engine, GridFractions
 
 GREY = Constant(0.5)
 SIZE, CLASSES = (4, 7), 5

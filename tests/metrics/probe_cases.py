@@ -11,7 +11,7 @@ from torch import Tensor
 from saliency_ext.evaluation import Results, evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import MetricResult
-from saliency_ext.probing import Engine
+from saliency_ext.perturbation import Engine
 
 GREY = Constant(0.5)
 
@@ -36,7 +36,7 @@ def run(model: Any, images: Tensor, maps: Any, metrics: list[Any], *, target: An
     return evaluate(model, images, target, maps, metrics, engine=engine, **options), engine
 
 
-def asked(engine: Engine) -> int:
+def requested(engine: Engine) -> int:
     """Images forwarded, without padding."""
     return engine.counters.images_forwarded - engine.counters.images_padded
 

@@ -36,8 +36,8 @@ class Published:
 
     def logits(self, order, counts, infill=None, insert=False):
         clean, gone = self.image, self.zero if infill is None else infill
-        start, finish = (gone, clean) if insert else (clean, gone)
-        return removed(self.forward, start, finish, order, counts)
+        start, compute = (gone, clean) if insert else (clean, gone)
+        return removed(self.forward, start, compute, order, counts)
 
     def rise(self):
         step, areas = 9, []

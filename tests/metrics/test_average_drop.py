@@ -5,7 +5,7 @@ import torch
 
 from saliency_ext.infill import Constant, UniformNoise
 from saliency_ext.metrics.average_drop import AverageDrop, AverageGain, AverageIncrease
-from tests.metrics.probe_cases import GREY, asked, check_company_changes_no_bit, linear, make_model, run, tensors
+from tests.metrics.probe_cases import GREY, check_company_changes_no_bit, linear, make_model, requested, run, tensors
 
 METRICS = (AverageDrop, AverageIncrease, AverageGain)
 NAMES = ("average_drop", "average_increase", "average_gain")
@@ -85,13 +85,13 @@ def test_one_masked_input_for_all_three_and_one_more_for_magnitudes():
     signed = tensors(3, *SIZE, seed=1) - 0.5
     metrics = all_metrics(definition="relative") + all_metrics(definition="difference")
     _, engine = run(model, images, signed, metrics)
-    assert asked(engine) == 3 * (1 + 1)  # clean, seen
+    assert requested(engine) == 3 * (1 + 1)  # clean, seen
     _, engine = run(model, images, signed, metrics + all_metrics(definition="relative_magnitude"))
-    assert asked(engine) == 3 * (1 + 2)
+    assert requested(engine) == 3 * (1 + 2)
     _, engine = run(model, images, signed.abs(), metrics + all_metrics(definition="relative_magnitude"))
-    assert asked(engine) == 3 * (1 + 1)  # one and the same mask
+    assert requested(engine) == 3 * (1 + 1)  # one and the same mask
     _, engine = run(model, images, {"a": signed, "b": signed * 4}, metrics)
-    assert asked(engine) == 3 * (1 + 1)
+    assert requested(engine) == 3 * (1 + 1)
 
 
 def test_a_constant_map_shows_nothing():

@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from saliency_ext.evaluation import Study, evaluate
+from saliency_ext.evaluation import evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion
-from saliency_ext.metrics.own_minus_other import OwnMinusOther
+from saliency_ext.metrics.target_minus_distractor import TargetMinusDistractor
 from saliency_ext.protocols import MetricInfo
+from saliency_ext.study import Study
 
 INFO = MetricInfo("peak", "none", "share", "how much one pixel holds", "a test")
 IMAGES, MAPS, TRUTH = torch.rand(3, 1, 4, 4), torch.rand(3, 4, 4), torch.rand(3, 4, 4) > 0.5
@@ -72,9 +73,9 @@ def test_an_object_with_info_parameters_and_score_is_a_metric(metric, tmp_path):
 def test_the_truth_is_given_whatever_its_name():
     with pytest.raises(ValueError, match=r"expected truth \(N, H, W\) bool for metric 'peak', got None"):
         evaluate(model, IMAGES, 0, MAPS, [NeedsRegion()])
-    found = evaluate(model, IMAGES, 0, MAPS, [NeedsRegion()], truth=TRUTH)["map", "peak"].values
-    assert torch.equal(found, peak(MAPS * TRUTH).double())
-    gap = OwnMinusOther(NeedsRegion(), ~TRUTH).score(MAPS, TRUTH)
+    result = evaluate(model, IMAGES, 0, MAPS, [NeedsRegion()], truth=TRUTH)["map", "peak"].values
+    assert torch.equal(result, peak(MAPS * TRUTH).double())
+    gap = TargetMinusDistractor(NeedsRegion(), ~TRUTH).score(MAPS, TRUTH)
     torch.testing.assert_close(gap, peak(MAPS * TRUTH) - peak(MAPS * ~TRUTH))
 
 
@@ -103,11 +104,14 @@ def without(member, **others):
         (without("parameters"), "got Mine, which has no 'parameters'"),
         (without("score"), "got Mine, which has no 'score'"),
         (without("", score=0.5), "got Mine, whose 'score' is no method"),
-        (without("score", ask=lambda self, case: None), "got Mine, which has no 'finish'"),
+        (without("score", request=lambda self, case: None), "got Mine, which has no 'finish'"),
         (without("", info="peak"), "expected Mine.info to be a MetricInfo, got str"),
         (without("", parameters=3), "expected Mine.parameters to be a mapping from names to values, got int"),
         (without("", score=lambda self, saliency: 0.5), r"Mine.score to return a tensor \(N,\) = \(3,\), got float"),
-        (without("score", ask=lambda self, case: 0, finish=lambda self, a, b: 1), "Mine.finish to return a MetricResult of 3"),
+        (
+            without("score", request=lambda self, case: 0, compute=lambda self, a, b: 1),
+            "Mine.finish to return a MetricResult of 3",
+        ),
     ],
 )
 def test_what_is_missing_is_named(metric, text):

@@ -10,7 +10,7 @@ from saliency_ext.infill import Constant
 from saliency_ext.metrics import Fidelity, GeometryGap
 from saliency_ext.metrics.result import INVALID
 from saliency_ext.ops import rank
-from saliency_ext.probing import Engine, EqualFractions, GivenCounts, Ranked, RankMasks
+from saliency_ext.perturbation import Engine, EqualFractions, GivenCounts, Ranked, RankMasks
 
 GREY = Constant(0.5)
 SIZE = (4, 5)
@@ -204,8 +204,8 @@ def test_references_cost_once_for_all_maps():
     results = evaluate(model, images, 0, maps, metrics, engine=engine, check_forward=False)
     inner = 5 - 1
     blocks = 2 * inner  # the gap's scattered masks are the references' first two
-    asked = 2 + len(maps) * 2 * inner + 4 * 2 * inner + blocks
-    assert engine.counters.images_forwarded - engine.counters.images_padded == 3 * asked
+    requested = 2 + len(maps) * 2 * inner + 4 * 2 * inner + blocks
+    assert engine.counters.images_forwarded - engine.counters.images_padded == 3 * requested
     assert len({tuple(results[name, "geometry_gap"].values.tolist()) for name in maps}) == 1
     assert len({tuple(results[name, "fidelity"].curves["random"].flatten().tolist()) for name in maps}) == 1
 

@@ -6,8 +6,8 @@ import torch
 from saliency_ext.infill import Constant, UniformNoise
 from saliency_ext.metrics import Fidelity
 from saliency_ext.metrics.infidelity import Infidelity, random_squares
-from saliency_ext.probing import EqualFractions
-from tests.metrics.probe_cases import GREY, asked, check_company_changes_no_bit, linear, make_model, run, tensors
+from saliency_ext.perturbation import EqualFractions
+from tests.metrics.probe_cases import GREY, check_company_changes_no_bit, linear, make_model, requested, run, tensors
 
 SIZE = (4, 5)
 
@@ -116,7 +116,7 @@ def test_squares_are_shared_by_images_and_maps():
     assert distinct < 25
     maps = {f"m{i}": tensors(3, *SIZE, seed=i) for i in range(4)}
     _, engine = run(model, images, maps, [metric])
-    assert asked(engine) == 3 * (1 + distinct)
+    assert requested(engine) == 3 * (1 + distinct)
     assert not torch.equal(random_squares(SIZE, 25, metric.sides, 0), random_squares(SIZE, 25, metric.sides, 1))
 
 

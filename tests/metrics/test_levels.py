@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from saliency_ext import evaluate
-from saliency_ext.attribution.upsampling import upsampled
+from saliency_ext.attribution._upsampling import upsampled
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import PercentileGap, PointingGame
-from saliency_ext.metrics.catalogue import METRICS, MetricChoices, make_metrics
-from saliency_ext.metrics.levels import constant_rows, levelled, score_dtype
+from saliency_ext.metrics._levels import constant_rows, levelled, score_dtype
+from saliency_ext.metrics.registry import METRICS, MetricChoices, make_metrics
 
 OF_THE_MAP = [name for name in METRICS if callable(getattr(make_metrics([name], MetricChoices())[0], "score", None))]
 OF_THE_ORDER = [name for name, entry in METRICS.items() if entry.role in ("order", "pair") and entry.needs == ""]
@@ -51,17 +51,17 @@ def judged(name, maps):
 def test_one_unit_of_noise_on_plateaus_decides_nothing(name, dtype):
     right = judged(name, plateaus(dtype))
     for seed in range(3):
-        found = judged(name, nudged(plateaus(dtype), seed))
-        assert found.status == right.status
-        torch.testing.assert_close(found.values, right.values, rtol=1e-6, atol=1e-6, equal_nan=True)
+        result = judged(name, nudged(plateaus(dtype), seed))
+        assert result.status == right.status
+        torch.testing.assert_close(result.values, right.values, rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", [*OF_THE_MAP, *OF_THE_ORDER])
 def test_a_flat_map_with_noise_is_a_flat_map(name):
     flat = torch.full((5, *SHAPE), 0.3)
-    right, found = judged(name, flat), judged(name, nudged(flat, 0))
-    assert found.status == right.status
-    torch.testing.assert_close(found.values, right.values, rtol=1e-6, atol=1e-6, equal_nan=True)
+    right, result = judged(name, flat), judged(name, nudged(flat, 0))
+    assert result.status == right.status
+    torch.testing.assert_close(result.values, right.values, rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -70,9 +70,9 @@ def test_no_metric_of_a_map_is_rounded_to_half_precision(name, dtype):
     metric = make_metrics([name], MetricChoices(Constant(0.2), 5))[0]
     maps = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(3)).to(dtype)
     arguments = [truth()] if METRICS[name].needs == "truth" else []
-    found, right = metric.score(maps, *arguments), metric.score(maps.double(), *arguments)
-    assert found.dtype == score_dtype(maps) == (torch.float64 if dtype == torch.float64 else torch.float32)
-    torch.testing.assert_close(found, right.to(found.dtype), rtol=1e-6, atol=1e-7, equal_nan=True)
+    result, right = metric.score(maps, *arguments), metric.score(maps.double(), *arguments)
+    assert result.dtype == score_dtype(maps) == (torch.float64 if dtype == torch.float64 else torch.float32)
+    torch.testing.assert_close(result, right.to(result.dtype), rtol=1e-6, atol=1e-7, equal_nan=True)
     through = judged(name, maps)
     torch.testing.assert_close(through.values, judged(name, maps.double()).values, rtol=1e-6, atol=1e-7, equal_nan=True)
 
@@ -98,21 +98,21 @@ def test_a_plateau_beside_a_slope_is_one():
     unit = torch.finfo(torch.float32).eps
     plateau = torch.tensor([1.0, 1 + unit, 1 - unit / 2, 1.0])
     slope = 1 + unit * torch.tensor([4.0, 7.0, 10.0, 13.0])
-    found = levelled(torch.cat([plateau, slope]).view(1, 2, 4)).flatten()
-    assert len(found[:4].unique()) == 1 and torch.equal(found[4:], slope)
+    result = levelled(torch.cat([plateau, slope]).view(1, 2, 4)).flatten()
+    assert len(result[:4].unique()) == 1 and torch.equal(result[4:], slope)
 
 
 def test_levels_keep_order_strides_and_what_is_not_finite():
     maps = nudged(plateaus(), 5).transpose(1, 2)
     maps[1, 2, 3], maps[2, 0, 0] = torch.nan, torch.inf
     before = maps.clone()
-    found = levelled(maps)
+    result = levelled(maps)
     assert torch.equal(maps.nan_to_num(9), before.nan_to_num(9)), "the caller's map is not written to"
-    assert found[1, 2, 3].isnan() and found[2, 0, 0] == torch.inf
+    assert result[1, 2, 3].isnan() and result[2, 0, 0] == torch.inf
     for row in (0, 3, 4):
-        assert len(found[row].unique()) == 4
+        assert len(result[row].unique()) == 4
         order = before[row].flatten().argsort()
-        assert (found[row].flatten()[order].diff() >= 0).all()
+        assert (result[row].flatten()[order].diff() >= 0).all()
     for shape in ((0, 3, 3), (2, 0, 3), (2, 1, 1), (1, 1, 5)):
         assert levelled(torch.rand(shape)).shape == shape and constant_rows(torch.rand(shape)).shape == shape[:1]
 

@@ -8,10 +8,10 @@ from saliency_ext.attribution.smooth_grad import SmoothGrad
 from saliency_ext.evaluation import evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion
-from saliency_ext.metrics.case import Case
+from saliency_ext.metrics.context import MetricContext
 from saliency_ext.metrics.max_sensitivity import MaxSensitivity
-from saliency_ext.probing import Engine
-from tests.metrics.probe_cases import asked, check_company_changes_no_bit, make_model, run, tensors
+from saliency_ext.perturbation import Engine
+from tests.metrics.probe_cases import check_company_changes_no_bit, make_model, requested, run, tensors
 
 SIZE = (4, 5)
 
@@ -25,10 +25,10 @@ def squares(inputs, target):
     return inputs.square().sum(1) * (1 + target[:, None, None])
 
 
-def case_of(images, ids=None, explain=squares, target=0):
+def context_of(images, ids=None, explain=squares, target=0):
     sample_ids = torch.arange(len(images)) if ids is None else ids
     classes = torch.full((len(images),), target)
-    return Case(images, explain(images, classes), classes, sample_ids, explain=explain)
+    return MetricContext(images, explain(images, classes), classes, sample_ids, explain=explain)
 
 
 def test_equals_the_naive_loop():
@@ -39,7 +39,7 @@ def test_equals_the_naive_loop():
         image, changes = images[i : i + 1], []
         clean = method(image, target[i : i + 1])[0]
         for draw in range(4):
-            noisy = metric.noisy(case_of(image, ids[i : i + 1]), draw)
+            noisy = metric.noisy(context_of(image, ids[i : i + 1]), draw)
             changes.append(float((method(noisy, target[i : i + 1])[0] - clean).norm() / clean.norm()))
         assert result.values[i].item() == pytest.approx(max(changes), rel=1e-5)
         assert result.extras["mean_change"][i].item() == pytest.approx(sum(changes) / 4, rel=1e-5)
@@ -49,7 +49,7 @@ def test_equals_the_naive_loop():
 
 def test_noise_fills_the_ball_and_is_keyed_by_the_sample():
     images = tensors(3, 3, 32, 32) * torch.tensor([1.0, 10.0, 0.1]).view(3, 1, 1, 1) + 5
-    metric, case = MaxSensitivity(radius=0.1, seed=1), case_of(images, torch.tensor([4, 9, 2]))
+    metric, case = MaxSensitivity(radius=0.1, seed=1), context_of(images, torch.tensor([4, 9, 2]))
     noise = metric.noisy(case, 0) - images
     ranges = images.amax((1, 2, 3)) - images.amin((1, 2, 3))
     shares = noise / ranges.view(3, 1, 1, 1)
@@ -57,7 +57,7 @@ def test_noise_fills_the_ball_and_is_keyed_by_the_sample():
     # Uniform: mean 0, deviation r / sqrt(3), over 3072 values.
     assert (shares.mean((1, 2, 3)).abs() < 5 * 0.1 / 3**0.5 / 3072**0.5).all()
     torch.testing.assert_close(shares.std((1, 2, 3)), torch.full((3,), 0.1 / 3**0.5), rtol=0.05, atol=0)
-    alone = metric.noisy(case_of(images[1:2], torch.tensor([9])), 0)
+    alone = metric.noisy(context_of(images[1:2], torch.tensor([9])), 0)
     assert torch.equal(alone[0], metric.noisy(case, 0)[1])
     others = (metric.noisy(case, 1), MaxSensitivity(radius=0.1, seed=2).noisy(case, 0))
     assert not any(torch.equal(other, metric.noisy(case, 0)) for other in others)
@@ -137,17 +137,17 @@ def test_tensors_are_refused_before_any_work():
         metrics = [Deletion(Constant(0.5)), MaxSensitivity()]
         evaluate(model, tensors(2, 3, *SIZE), 0, tensors(2, *SIZE), metrics, engine=engine)
     assert engine.counters.forwards == 0
-    case = case_of(tensors(2, 3, *SIZE))
+    case = context_of(tensors(2, 3, *SIZE))
     case.explain = None
     with pytest.raises(TypeError, match="MaxSensitivity: expected the map to be made by a method, which explains other inputs"):
-        MaxSensitivity().ask(case)
+        MaxSensitivity().request(case)
 
 
 def test_it_asks_no_probes_and_changes_nothing():
     model, images = make_model(), tensors(2, 3, *SIZE)
     before, state = images.clone(), torch.get_rng_state()
     _, engine = run(model, images, Gradient(model), [MaxSensitivity()])
-    assert asked(engine) <= 2  # the clean image at most
+    assert requested(engine) <= 2  # the clean image at most
     assert torch.equal(images, before) and torch.equal(torch.get_rng_state(), state)
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
     result = only(run(model, images[:0], Gradient(model), [MaxSensitivity()])[0])
@@ -159,7 +159,7 @@ def test_captum_agrees():
     captum = pytest.importorskip("captum.metrics")
     model, images = make_model(), tensors(2, 3, *SIZE)
     metric, method = MaxSensitivity(radius=0.1, draws=5), InputXGradient(model)
-    case = case_of(images, explain=lambda inputs, target: method(inputs, target), target=2)
+    case = context_of(images, explain=lambda inputs, target: method(inputs, target), target=2)
     noisy = torch.stack([metric.noisy(case, draw) for draw in range(5)], 1).flatten(0, 1)
 
     def explain(inputs):  # captum hands in a tuple or a tensor, and wants a tuple

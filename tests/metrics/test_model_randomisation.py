@@ -9,13 +9,13 @@ from torch import nn
 
 from saliency_ext.attribution import Gradient
 from saliency_ext.attribution.controls import Centre
-from saliency_ext.attribution.random_weights import RandomWeights, redrawn_copy
+from saliency_ext.attribution.random_weights import RandomWeights, reinitialised_copy
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion
+from saliency_ext.metrics._rank_correlation import rank_correlation
 from saliency_ext.metrics.model_randomisation import ModelRandomisation
-from saliency_ext.metrics.rank_correlation import rank_correlation
-from saliency_ext.models.redrawn import layers_from_output, redraw, restored
-from tests.metrics.probe_cases import asked, make_model, run, same_results, tensors
+from saliency_ext.models._reinitialised_weights import layers_from_output, redraw, restored
+from tests.metrics.probe_cases import make_model, requested, run, same_results, tensors
 
 SIZE = (4, 5)
 
@@ -41,12 +41,12 @@ def test_rank_correlation_is_that_of_scipy(kind):
     first, second = tensors(4, 7, 9), tensors(4, 7, 9, seed=1)
     if kind == "tied":
         first, second = (first * 4).round() - 2, (second * 3).round() * -0.0 + (second * 3).round()
-    found = rank_correlation(first, second)
+    result = rank_correlation(first, second)
     expected = [spearmanr(a.flatten(), b.flatten()).statistic for a, b in zip(first, second, strict=True)]
-    torch.testing.assert_close(found, torch.tensor(expected).double(), rtol=1e-12, atol=1e-12)
-    assert torch.equal(found[2:3], rank_correlation(first[2:3], second[2:3]))
+    torch.testing.assert_close(result, torch.tensor(expected).double(), rtol=1e-12, atol=1e-12)
+    assert torch.equal(result[2:3], rank_correlation(first[2:3], second[2:3]))
     assert torch.equal(rank_correlation(first, (3 * first).exp()), torch.ones(4).double())
-    assert torch.equal(rank_correlation(-first, second), -found)
+    assert torch.equal(rank_correlation(-first, second), -result)
 
 
 def test_rank_correlation_where_it_is_not_defined():
@@ -111,7 +111,7 @@ def test_what_the_model_holds_itself_comes_first():
 
 def test_everything_drawn_is_the_model_of_the_control():
     model = HeadFirst().eval()
-    expected, other = redrawn_copy(model, 3), redrawn_copy(model, 4)
+    expected, other = reinitialised_copy(model, 3), reinitialised_copy(model, 4)
     layers = layers_from_output(model, torch.zeros(1, 3, 2, 2))
     with restored(model):
         redraw(layers, 3)
@@ -165,7 +165,7 @@ def test_the_value_is_the_correlation_with_a_redrawn_copy():
 
 def test_the_cascade_draws_from_the_output_down():
     model, images = make_model(), tensors(2, 3, *SIZE)
-    method, drawn = Gradient(model), redrawn_copy(model, 0)
+    method, drawn = Gradient(model), reinitialised_copy(model, 0)
     clean = method(images, 0)
     only_head, only_body = copy.deepcopy(model), copy.deepcopy(model)
     only_head[3].load_state_dict(drawn[3].state_dict())
@@ -218,7 +218,7 @@ def test_other_metrics_do_not_notice():
     apart, plain = run(model, images, maps, metrics[::2])
     for pair in apart:
         same_results(together[pair], apart[pair])
-    assert asked(engine) == asked(plain)
+    assert requested(engine) == requested(plain)
 
 
 class MoreDeletion(Deletion):

@@ -68,7 +68,7 @@ def test_the_tolerance_is_a_circle(tolerance: int, size: tuple[int, int]) -> Non
 
 @pytest.mark.parametrize("tolerance", [0, 3])
 @pytest.mark.parametrize("kind", ["untied", "tied"])
-def test_own_minus_other(kind: str, tolerance: int) -> None:
+def test_target_minus_distractor(kind: str, tolerance: int) -> None:
     saliency, own = maps((6, 7, 8), kind), truths((6, 7, 8))
     other = own.flip(2) & ~own
     metric = PointingGame(tolerance)
@@ -78,7 +78,7 @@ def test_own_minus_other(kind: str, tolerance: int) -> None:
     assert (metric.score(saliency, own, own) == 0).all()
 
 
-def test_own_minus_other_by_hand() -> None:
+def test_target_minus_distractor_by_hand() -> None:
     # Maximum on own: 1 - 0. On other: 0 - 1. On neither: 0 - 0. Tied on both: 1/2 - 1/2.
     saliency = torch.tensor([[[9.0, 1.0, 2.0]], [[1.0, 9.0, 2.0]], [[1.0, 2.0, 9.0]], [[9.0, 9.0, 2.0]]])
     own = torch.tensor([[[True, False, False]]]).expand(4, 1, 3)

@@ -6,7 +6,7 @@ import torch
 from saliency_ext.evaluation import TargetMaps, evaluate
 from saliency_ext.infill import Constant, ImageMean
 from saliency_ext.metrics import PRESETS, PercentileGap, preset
-from saliency_ext.probing import Engine
+from saliency_ext.perturbation import Engine
 from tests.metrics.published import Published
 
 ZERO = Constant(0.0)
@@ -150,10 +150,10 @@ def test_agf():
         return torch.stack([3.5 - black, torch.zeros_like(black)], 1)
 
     image, saliency = torch.zeros(1, 1, 2, 5, dtype=torch.float64), torch.arange(10.0).view(1, 2, 5)
-    found = values(forward, image, saliency, preset("agf", mean=[0.5], std=[0.25]))
-    assert found == pytest.approx([0.35, 0.35])  # from the clean image on: .1 (1 + 1 + 1 + .5)
-    found = values(forward, image[..., :1, :], saliency[:, :1] + 0.0, preset("agf", mean=[0.5], std=[0.25]))
-    assert found == pytest.approx(
+    result = values(forward, image, saliency, preset("agf", mean=[0.5], std=[0.25]))
+    assert result == pytest.approx([0.35, 0.35])  # from the clean image on: .1 (1 + 1 + 1 + .5)
+    result = values(forward, image[..., :1, :], saliency[:, :1] + 0.0, preset("agf", mean=[0.5], std=[0.25]))
+    assert result == pytest.approx(
         [0.75, 0.75]
     )  # int(t n) of 5 pixels: 0 0 1 1 2 2 3 3 4 4; 8 points are right, on the axis 0, .1, .2 ...
 
@@ -217,16 +217,16 @@ def test_equals_the_published_convention(name, size):
     image = torch.nn.functional.interpolate(tensors(1, 3, 5, 5), size, mode="bilinear")  # smooth: superpixels need something
     assert saliency.unique().numel() == size[0] * size[1]
     target = int(model(image).argmax())
-    found = values(model, image, saliency, preset(name, **OPTIONS.get(name, {})), target=target)
-    assert found == pytest.approx(getattr(Published(model, image, saliency, target), name)(), rel=1e-6, abs=1e-6)
+    result = values(model, image, saliency, preset(name, **OPTIONS.get(name, {})), target=target)
+    assert result == pytest.approx(getattr(Published(model, image, saliency, target), name)(), rel=1e-6, abs=1e-6)
 
 
 def test_percentiles_with_ties_are_the_published_ones():
     model, image = make_model(), tensors(1, 3, 8, 8)
     saliency = (tensors(1, 8, 8, seed=1) - 0.5).clamp(min=0).mul(8).round().div(8)  # exact in binary: 1 - map makes no new ties
     expected = Published(model, image, saliency, 2).gradcam_road()
-    found = values(model, image, saliency, preset("gradcam_road", infill=ImageMean()), target=2)
-    assert found == pytest.approx(expected, abs=1e-9)
+    result = values(model, image, saliency, preset("gradcam_road", infill=ImageMean()), target=2)
+    assert result == pytest.approx(expected, abs=1e-9)
 
 
 def test_default_shares_one_infill():

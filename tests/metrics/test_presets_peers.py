@@ -108,5 +108,5 @@ def test_gradcam_road(kind):
 
         means[order] = peer.AveragerAcrossThresholds(at)(images, maps.numpy(), classes, model)
     ours = evaluate(model, images, target, maps, preset("gradcam_road", infill=Constant(0.0), score="logit"))
-    found = ours["map", "road_combined"].values.numpy()
-    np.testing.assert_allclose(found, (means["lerf"] - means["morf"]) / 2, rtol=1e-5, atol=1e-6)
+    result = ours["map", "road_combined"].values.numpy()
+    np.testing.assert_allclose(result, (means["lerf"] - means["morf"]) / 2, rtol=1e-5, atol=1e-6)

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from saliency_ext.infill import Constant, GaussianNoise, Harmonic, ImageMean, NoisyLinear
 from saliency_ext.metrics import ROAD, MaskDetectability, PercentileGap, ROADCombined, preset
-from saliency_ext.metrics.catalogue import MetricChoices, make_metrics
 from saliency_ext.metrics.mask_detectability import energy_order
+from saliency_ext.metrics.registry import MetricChoices, make_metrics
 from saliency_ext.ops import linear_infill, rank
-from saliency_ext.probing import GivenFractions, StratifiedSteps
+from saliency_ext.perturbation import GivenFractions, StratifiedSteps
 from tests.metrics.probe_cases import check_company_changes_no_bit, linear, make_model, run, tensors
 
 SMOOTH = NoisyLinear(0.0)

@@ -6,10 +6,19 @@ import torch
 
 from saliency_ext.infill import Constant, UniformNoise
 from saliency_ext.metrics import Fidelity
-from saliency_ext.metrics.case import Case
+from saliency_ext.metrics.context import MetricContext
 from saliency_ext.metrics.sensitivity_n import SensitivityN
-from saliency_ext.probing import EqualFractions, RandomOrder
-from tests.metrics.probe_cases import GREY, asked, check_company_changes_no_bit, linear, make_model, run, same_results, tensors
+from saliency_ext.perturbation import EqualFractions, RandomOrder
+from tests.metrics.probe_cases import (
+    GREY,
+    check_company_changes_no_bit,
+    linear,
+    make_model,
+    requested,
+    run,
+    same_results,
+    tensors,
+)
 
 SIZE = (4, 5)
 NOISE = UniformNoise(0.0, 1.0, seed=3, draws=2)
@@ -81,7 +90,7 @@ def test_all_maps_share_the_sets():
     model, images, metric = make_model(), tensors(3, 3, *SIZE), SensitivityN(GREY, sizes=(0.1, 0.5), subsets=7)
     maps = {f"m{i}": tensors(3, *SIZE, seed=i) for i in range(4)}
     results, engine = run(model, images, maps, [metric])
-    assert asked(engine) == 3 * (1 + 2 * 7)
+    assert requested(engine) == 3 * (1 + 2 * 7)
     alone, _ = run(model, images, {"m2": maps["m2"]}, [metric])
     same_results(only(alone, "m2"), only(results, "m2"))
 
@@ -92,7 +101,7 @@ def test_the_sets_are_those_of_random_references():
     sensitivity = SensitivityN(GREY, sizes=(0.25, 0.5, 0.75), subsets=5, seed=1)
     _, one = run(model, images, saliency, [fidelity])
     _, both = run(model, images, saliency, [fidelity, sensitivity])
-    assert asked(one) == asked(both)
+    assert requested(one) == requested(both)
 
 
 def test_sets_of_no_and_of_all_pixels_are_left_out():
@@ -105,7 +114,7 @@ def test_sets_of_no_and_of_all_pixels_are_left_out():
     assert result.curves["sensitivity_n"].isnan().tolist() == [[True, False, True]] * 2
     assert result.curves["mean_drop"][:, 0].tolist() == [0.0, 0.0]
     assert result.extras["sizes_left_out"].tolist() == [2.0, 2.0]
-    assert asked(engine) == 2 * (1 + 6 + 1)  # the pure infill once
+    assert requested(engine) == 2 * (1 + 6 + 1)  # the pure infill once
     ends = only(run(model, images, saliency, [SensitivityN(GREY, sizes=(0.0, 1.0), subsets=6)])[0])
     assert ends.status == ["undefined"] * 2 and ends.values.isnan().all()
 
@@ -156,7 +165,7 @@ def test_company_changes_no_bit():
 def test_all_orders_of_a_case_keep_the_ranks_of_one():
     """Else a hundred sets would keep a hundred maps of ranks until all are answered."""
     ids = torch.tensor([4, 9])
-    case = Case(torch.zeros(2, 3, *SIZE), torch.zeros(2, *SIZE), torch.zeros(2, dtype=torch.int64), ids)
+    case = MetricContext(torch.zeros(2, 3, *SIZE), torch.zeros(2, *SIZE), torch.zeros(2, dtype=torch.int64), ids)
     first, second = case.random_order(3, 1), case.block_order(3, 1)
     alone = RandomOrder(SIZE, ids, 3, 1)
     for images in (slice(0, 2), slice(1, 2), slice(0, 2)):

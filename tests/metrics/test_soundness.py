@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saliency_ext.infill import UniformNoise
-from saliency_ext.metrics.masked_scores import completeness, label_summaries, soundness
+from saliency_ext.metrics._masked_scores import completeness, label_summaries, soundness
 from saliency_ext.ops import rank
-from saliency_ext.probing import GridFractions
+from saliency_ext.perturbation import GridFractions
 from saliency_ext.reference.masked_probability import completeness_of, masked_probability, mass_counts, soundness_of
 from tests.metrics.label_maps import CLASSES, GRID, SIZE, make_model, per_class, scored, tensors
 
@@ -86,12 +86,12 @@ def test_equals_the_naive_loop(levels, reverse, labels, blind):
     choices = {"labels": labels, "levels": levels, "reverse": reverse, "floor_masked": 0.02, "floor_clean": 0.05, "cap": 0.7}
     alpha, beta = scored(model, images, given_maps, **choices)
     best = model(images).argsort(1, descending=True)
-    asked = [best[i, :2].tolist() if labels == "top-2" else list(labels or range(CLASSES)) for i in range(2)]
-    own = torch.stack([maps[i].expand(len(asked[i]), -1, -1) if blind else maps[i, asked[i]] for i in range(2)])
+    requested = [best[i, :2].tolist() if labels == "top-2" else list(labels or range(CLASSES)) for i in range(2)]
+    own = torch.stack([maps[i].expand(len(requested[i]), -1, -1) if blind else maps[i, requested[i]] for i in range(2)])
     shares = [i / 7 for i in range(1, 8)]
     flat = GRID.counts(28)
     counts = [[flat if levels == "count" else mass_counts(single, shares) for single in image] for image in own]
-    p, curves = naive(model, images, torch.full_like(images[0], 0.5), own, asked, counts, reverse=reverse)
+    p, curves = naive(model, images, torch.full_like(images[0], 0.5), own, requested, counts, reverse=reverse)
     g = curves.mean(2)
     each = [[completeness_of(float(a), float(b), 0.02, 0.7) for a, b in zip(*row, strict=True)] for row in zip(p, g, strict=True)]
     other = [[soundness_of(float(a), float(b), 0.05) for a, b in zip(*row, strict=True)] for row in zip(p, g, strict=True)]

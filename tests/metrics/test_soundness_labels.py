@@ -6,7 +6,7 @@ import torch
 from saliency_ext.evaluation import TargetMaps, evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Completeness, Deletion, Soundness
-from saliency_ext.probing import Engine, GivenCounts
+from saliency_ext.perturbation import Engine, GivenCounts
 from tests.metrics.label_maps import CLASSES, GREY, GRID, SIZE, make_model, per_class, scored, tensors
 
 # ---- Label sets
@@ -32,8 +32,8 @@ def test_labels_are_those_of_the_maps_unless_asked_for():
     model, images, maps = make_model(), tensors(3, 3, *SIZE), tensors(3, CLASSES, *SIZE, seed=1)
     chosen = torch.tensor([4, 0, 2])
     some = TargetMaps(maps[:, chosen], chosen)
-    asked = scored(model, images, per_class(maps), labels=chosen.tolist(), target=2)
-    for a, b in zip(scored(model, images, some, target=2), asked, strict=True):
+    requested = scored(model, images, per_class(maps), labels=chosen.tolist(), target=2)
+    for a, b in zip(scored(model, images, some, target=2), requested, strict=True):
         torch.testing.assert_close(a.values, b.values, rtol=1e-12, atol=1e-12)
     # Each image with labels of its own: the best two.
     best = model(images).argsort(1, descending=True)[:, :2]
@@ -57,28 +57,28 @@ def test_mass_levels_do_not_know_the_chunk():
     """Counts are per image there, and keys name those of all images of a chunk."""
     model, images, maps = make_model(), tensors(5, 3, *SIZE), per_class(tensors(5, CLASSES, *SIZE, seed=1) ** 3)
     metrics = [Completeness(GREY, GRID, area="mean", levels="mass")]
-    found = [
+    result = [
         evaluate(model, images, 0, maps, metrics, engine=Engine(model, max_batch=7), chunk=chunk, check_forward=False)
         for chunk in (1, 2, 5)
     ]
-    values = [results["map", "completeness"].values for results in found]
+    values = [results["map", "completeness"].values for results in result]
     assert torch.equal(values[0], values[1]) and torch.equal(values[0], values[2])
 
 
 def test_a_method_is_asked_for_a_map_of_each_label():
     model, images, maps = make_model(), tensors(3, 3, *SIZE), tensors(3, CLASSES, *SIZE, seed=1)
-    asked = []
+    requested = []
 
     def method(inputs, target):
         rows = [int((images == image).flatten(1).all(1).int().argmax()) for image in inputs]
-        asked.append(target.tolist())
+        requested.append(target.tolist())
         return torch.stack([maps[row, label] for row, label in zip(rows, target.tolist(), strict=True)])
 
     for a, b in zip(
         scored(model, images, method, labels=(1, 3)), scored(model, images, per_class(maps), labels=(1, 3)), strict=True
     ):
         assert torch.equal(a.values, b.values) and a.parameters["class_blind"] is False
-    assert {tuple(call) for call in asked} >= {(1, 1, 1), (3, 3, 3)}
+    assert {tuple(call) for call in requested} >= {(1, 1, 1), (3, 3, 3)}
 
 
 def test_both_share_their_masked_inputs():

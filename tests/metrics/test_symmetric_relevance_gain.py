@@ -9,9 +9,9 @@ import torch
 from saliency_ext.evaluation import evaluate
 from saliency_ext.infill import Constant, UniformNoise
 from saliency_ext.metrics import Deletion, Fidelity
-from saliency_ext.metrics.case import Case
+from saliency_ext.metrics.context import MetricContext
 from saliency_ext.metrics.symmetric_relevance_gain import SymmetricRelevanceGain
-from saliency_ext.probing import Engine, EqualFractions, GivenCounts, LogSpaced
+from saliency_ext.perturbation import Engine, EqualFractions, GivenCounts, LogSpaced
 from saliency_ext.segmentation import grid, slic
 from tests.attribution.games import MIXED, images_with_labels, painted_labels, pixels, smooth_model, tensors
 
@@ -142,11 +142,11 @@ def test_maps_share_the_segmentation_and_the_ends():
     assert results.counters.unique == 3
     evaluate(smooth_model, images, 1, maps, [metric], chunk=3)
     assert calls == [5, 3, 2]
-    case = Case(images, maps["a"], torch.ones(5).long(), torch.arange(5))
-    assert metric.ask(case).segments.tolist() == metric.ask(case).segments.tolist() == [3, 1, 0, 3, 6]
+    case = MetricContext(images, maps["a"], torch.ones(5).long(), torch.arange(5))
+    assert metric.request(case).segments.tolist() == metric.request(case).segments.tolist() == [3, 1, 0, 3, 6]
     assert calls == [5, 3, 2, 5]
     images[0, 0] = 0.0  # in place: other superpixels
-    assert metric.ask(case).segments.tolist() == [1, 1, 0, 3, 6]
+    assert metric.request(case).segments.tolist() == [1, 1, 0, 3, 6]
 
 
 def test_images_without_any_superpixel():

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from saliency_ext import evaluate
-from saliency_ext.attribution.catalogue import CONTROLS, METHODS, MethodChoices, make_methods
+from saliency_ext.attribution.registry import CONTROLS, METHODS, MethodChoices, make_methods
 from saliency_ext.infill import Constant
-from saliency_ext.metrics.catalogue import METRICS, MetricChoices, make_metrics
+from saliency_ext.metrics.registry import METRICS, MetricChoices, make_metrics
 from saliency_ext.segmentation import grid
 
 SIZE, CLASSES = 12, 3
@@ -38,8 +38,8 @@ def cells(inputs):
 
 
 def made(name, model):
-    bank = torch.rand(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
-    choices = MethodChoices(Constant(0.2), cells, bank, samples=8, max_batch=16)
+    reference_images = torch.rand(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
+    choices = MethodChoices(Constant(0.2), cells, reference_images, samples=8, max_batch=16)
     method = make_methods([name], model, choices)[name]
     if hasattr(method, "steps"):
         method.steps = 4
@@ -47,8 +47,8 @@ def made(name, model):
 
 
 def metric(name, score="probability"):
-    (found,) = make_metrics([name], MetricChoices(Constant(0.2), 4, score))
-    return found
+    (result,) = make_metrics([name], MetricChoices(Constant(0.2), 4, score))
+    return result
 
 
 def judged(name, model, inputs=None, score="probability"):
@@ -72,15 +72,15 @@ def alike(found, right, tolerance=1e-4):
     return torch.allclose(found, right, rtol=0, atol=tolerance * float(right.abs().nan_to_num().max()), equal_nan=True)
 
 
-def in_threads(ask, count=4, times=3):
+def in_threads(request, count=4, times=3):
     """What four threads get, and what they raise."""
-    found, errors, start = [], [], threading.Barrier(count)
+    result, errors, start = [], [], threading.Barrier(count)
 
     def work(index):
         start.wait()
         for _ in range(times):
             try:
-                found.append((index, ask(index)))
+                result.append((index, request(index)))
             except Exception as error:
                 errors.append(error)
 
@@ -89,7 +89,7 @@ def in_threads(ask, count=4, times=3):
         thread.start()
     for thread in threads:
         thread.join()
-    return found, errors
+    return result, errors
 
 
 def hooked():

@@ -65,8 +65,8 @@ def test_wide_and_tall_images(height, width):
 
 
 def test_latent_tokens_are_no_places_of_the_image():
-    found = target_layer(made("Latents"), images())
-    assert (found.layer_name, found.grid.rows) == ("patch_embed", 8)
+    result = target_layer(made("Latents"), images())
+    assert (result.layer_name, result.grid.rows) == ("patch_embed", 8)
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_an_image_that_vanishes_is_no_head_of_zeros():
     model = vit()
     model.position = nn.Parameter(torch.zeros(1, 1, 8))  # takes every size
     nn.init.zeros_(model.patch_embed.weight)  # the last block is not read, and no image changes the logits
-    found = target_layer(model, images())
-    assert (found.layer_name, found.choice) == ("blocks.1", READ)
+    result = target_layer(model, images())
+    assert (result.layer_name, result.choice) == ("blocks.1", READ)
 
 
 def test_maps_that_the_logits_do_not_read_are_passed_over():
@@ -100,8 +100,8 @@ def test_maps_that_the_logits_do_not_read_are_passed_over():
             self.aside(x)
             return self.fc(x.mean((2, 3)))
 
-    found = target_layer(randomised(Aside()), images())
-    assert found.layer_name == "trunk" and found.choice == f"{MAPS} whose cells the logits read"
+    result = target_layer(randomised(Aside()), images())
+    assert result.layer_name == "trunk" and result.choice == f"{MAPS} whose cells the logits read"
 
 
 def test_cells_that_mirror_themselves_are_seen_to_be_read():
@@ -169,8 +169,8 @@ def test_parts_of_a_block_that_is_not_read_are_passed_over_with_it():
             cells = self.conv(x[:, 1:].transpose(1, 2).unflatten(2, (4, 4))).flatten(2).transpose(1, 2)
             return torch.cat([self.q(x), torch.cat([cells[:, :1] * 0, cells], 1)], -1)
 
-    found = target_layer(randomised(Convolved()), images())
-    assert found.layer_name == "blocks.0" and found.choice == READ
+    result = target_layer(randomised(Convolved()), images())
+    assert result.layer_name == "blocks.0" and result.choice == READ
 
 
 def test_an_image_with_nan_is_looked_at_without_them_and_logits_of_nan_decide_nothing():
@@ -194,5 +194,5 @@ def test_an_image_of_one_colour_and_an_image_of_one_line_are_enough():
 def test_a_given_grid_need_not_be_of_square_patches():
     model = vit(leading=0, size=(16, 16))
     model.patch_embed = nn.Conv2d(3, 8, (8, 2), stride=(8, 2))
-    found = target_layer(randomised(model), images(), grid=(2, 8))
-    assert (found.layer_name, str(found.grid)) == ("blocks.2", "2 x 8 cells of 8 channels, layout NLC")
+    result = target_layer(randomised(model), images(), grid=(2, 8))
+    assert (result.layer_name, str(result.grid)) == ("blocks.2", "2 x 8 cells of 8 channels, layout NLC")

@@ -28,9 +28,9 @@ def test_gradients_are_those_of_autograd_for_every_target():
     expected = [torch.autograd.grad(rest(leaf.clone())[:, t].sum(), leaf)[0] for t in range(5)]
     with captured("test", model[0][3], "0.3", differentiable=True) as capture:
         logits = model(inputs)
-        found = list(capture.gradients(logits))
-    assert len(found) == 5
-    for one, other in zip(found, expected, strict=True):
+        result = list(capture.gradients(logits))
+    assert len(result) == 5
+    for one, other in zip(result, expected, strict=True):
         torch.testing.assert_close(one, other)
     assert all(parameter.grad is None for parameter in model.parameters())
 

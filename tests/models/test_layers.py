@@ -9,22 +9,22 @@ from tests.models.networks import Residual, ResNet, hooks_of, images, resnet, sw
 
 
 def chosen(model, inputs=None, **options):
-    found = target_layer(model, images() if inputs is None else inputs, **options)
-    return found.layer_name, found.call, str(found.grid)
+    result = target_layer(model, images() if inputs is None else inputs, **options)
+    return result.layer_name, result.call, str(result.grid)
 
 
 def test_by_name_and_by_module():
     model = vgg_like()
     for layer in ("0.3", model[0][3]):
-        found = target_layer(model, images(), layer)
-        assert (found.layer_name, found.module, found.call, found.calls) == ("0.3", model[0][3], 0, 1)
-        assert str(found.grid) == "8 x 8 cells of 6 channels, layout NCHW" and found.choice == "given"
+        result = target_layer(model, images(), layer)
+        assert (result.layer_name, result.module, result.call, result.calls) == ("0.3", model[0][3], 0, 1)
+        assert str(result.grid) == "8 x 8 cells of 6 channels, layout NCHW" and result.choice == "given"
 
 
 def test_a_plain_callable_needs_the_module():
     model = resnet()
-    found = target_layer(lambda x: model(x), images(), model.blocks[0].norm)
-    assert found.layer_name == "BatchNorm2d" and found.module is model.blocks[0].norm
+    result = target_layer(lambda x: model(x), images(), model.blocks[0].norm)
+    assert result.layer_name == "BatchNorm2d" and result.module is model.blocks[0].norm
     for layer in ("blocks.0.norm", None):
         with pytest.raises(TypeError, match="expected model to be a module, where the layer is not given as one, got a function"):
             target_layer(lambda x: model(x), images(), layer)
@@ -35,8 +35,8 @@ def test_the_last_feature_maps_before_pooling():
     assert chosen(vgg_like()) == ("0.4", 0, "8 x 8 cells of 6 channels, layout NCHW")
     # The second call of the shared rectifier, after the sum; the containers that hand its tensor on are not named.
     assert chosen(resnet()) == ("blocks.1.relu", 1, "8 x 8 cells of 4 channels, layout NCHW")
-    found = target_layer(resnet(), images())
-    assert found.calls == 2 and found.choice == "automatic: the last feature maps before pooling"
+    result = target_layer(resnet(), images())
+    assert result.calls == 2 and result.choice == "automatic: the last feature maps before pooling"
 
 
 def test_what_a_module_computes_without_parts_of_its_own_counts():
@@ -66,7 +66,7 @@ def test_what_a_module_computes_without_parts_of_its_own_counts():
 
 
 def test_a_rectifier_reused_in_the_head_is_taken_at_its_last_maps():
-    class Shared(nn.Module):
+    class SharedOptions(nn.Module):
         def __init__(self):
             super().__init__()
             self.conv, self.relu, self.hidden, self.fc = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(4, 6), nn.Linear(6, 2)
@@ -75,8 +75,8 @@ def test_a_rectifier_reused_in_the_head_is_taken_at_its_last_maps():
             return self.fc(self.relu(self.hidden(self.relu(self.conv(x)).mean((2, 3)))))
 
     for layer in (None, "relu"):
-        found = target_layer(Shared().eval(), images(), layer)
-        assert (found.layer_name, found.call, found.calls) == ("relu", 0, 2)
+        result = target_layer(SharedOptions().eval(), images(), layer)
+        assert (result.layer_name, result.call, result.calls) == ("relu", 0, 2)
 
 
 def test_transformers():

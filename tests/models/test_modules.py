@@ -13,10 +13,10 @@ from saliency_ext import evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion
 from saliency_ext.models import evaluation_mode
-from saliency_ext.models.coupling import measure_drift
-from saliency_ext.models.modes import weights_replaced
-from saliency_ext.models.modules import modules_behind, plain_module
-from saliency_ext.models.outputs import logits_of, model_logits
+from saliency_ext.models._batch_dependence import measure_drift
+from saliency_ext.models._modules import modules_behind, plain_module
+from saliency_ext.models.eval_mode import weights_replaced
+from saliency_ext.models.logits import logits_of, model_logits
 
 NETS = {}
 

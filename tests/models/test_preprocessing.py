@@ -12,12 +12,12 @@ PIXELS = torch.arange(8 * 6 * 3).remainder(256).byte().view(8, 6, 3)
 
 
 def test_inputs_by_hand():
-    found = SPEC.inputs(PIXELS)
-    assert found.shape == (3, 8, 6) and found.dtype == torch.float32
+    result = SPEC.inputs(PIXELS)
+    assert result.shape == (3, 8, 6) and result.dtype == torch.float32
     for channel, (mean, std) in enumerate(zip(SPEC.mean, SPEC.std, strict=True)):
-        torch.testing.assert_close(found[channel], (PIXELS[:, :, channel].float() / 255 - mean) / std)
-    assert torch.equal(SPEC.inputs(PIXELS.expand(2, -1, -1, -1)), found.expand(2, -1, -1, -1))
-    assert torch.equal(SPEC.inputs(PIXELS.movedim(-1, 0).contiguous().movedim(0, -1)), found)
+        torch.testing.assert_close(result[channel], (PIXELS[:, :, channel].float() / 255 - mean) / std)
+    assert torch.equal(SPEC.inputs(PIXELS.expand(2, -1, -1, -1)), result.expand(2, -1, -1, -1))
+    assert torch.equal(SPEC.inputs(PIXELS.movedim(-1, 0).contiguous().movedim(0, -1)), result)
     assert SPEC.inputs(PIXELS.expand(2, -1, -1, -1)[:0]).shape == (0, 3, 8, 6)
 
 

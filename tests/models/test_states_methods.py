@@ -12,7 +12,7 @@ import warnings
 import pytest
 import torch
 
-from saliency_ext.attribution.catalogue import CONTROLS
+from saliency_ext.attribution.registry import CONTROLS
 
 from .states import MAPS, OF_THE_MODEL, Stops, alike, explained, hooked, images, in_threads, made, network, same, snapshot
 
@@ -21,7 +21,7 @@ from .states import MAPS, OF_THE_MODEL, Stops, alike, explained, hooked, images,
 def test_one_output_is_refused_or_read_as_a_logit(name):
     net = network(1)
     try:
-        found = explained(name, net, target=0)
+        result = explained(name, net, target=0)
     except (TypeError, ValueError) as error:
         assert any(word in str(error) for word in ("sigmoid", "two logits")), error
         return
@@ -31,7 +31,7 @@ def test_one_output_is_refused_or_read_as_a_logit(name):
             two[:7].load_state_dict(net[:7].state_dict())
             two[7].weight.copy_(torch.cat([net[7].weight, 0 * net[7].weight]))
             two[7].bias.copy_(torch.cat([net[7].bias, 0 * net[7].bias]))
-        assert alike(found, explained(name, two, target=0))
+        assert alike(result, explained(name, two, target=0))
 
 
 @pytest.mark.parametrize("broken", ["all", "other"])
@@ -45,11 +45,11 @@ def test_nan_logits_have_no_map(name, broken):
     if "random" in name:
         return  # on other weights
     try:
-        found = explained(name, net)
+        result = explained(name, net)
     except (RuntimeError, ValueError, TypeError) as error:
         assert "finite" in str(error) or "NaN" in str(error), error
         return
-    assert found.isnan().all()
+    assert result.isnan().all()
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -57,8 +57,8 @@ def test_an_image_with_nan_has_no_map_and_leaves_the_others_alone(name):
     inputs, net = images(), network()
     right = explained(name, net)
     inputs[0, 1, 3, 4] = torch.nan
-    found = explained(name, net, inputs)
-    assert found[0].isnan().all() and alike(found[1], right[1], 1e-5)
+    result = explained(name, net, inputs)
+    assert result[0].isnan().all() and alike(result[1], right[1], 1e-5)
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -69,11 +69,11 @@ def test_training_mode_behind_forward(name):
     modes, state = [module.training for module in net.modules()], copy.deepcopy(net.state_dict())
     for forward in (net, net.forward, lambda inputs: net(inputs)):
         try:
-            found = explained(name, forward)
+            result = explained(name, forward)
         except (TypeError, ValueError) as error:
             assert forward is not net and "model" in str(error), error
         else:
-            assert alike(found, explained(name, plain), 1e-6)
+            assert alike(result, explained(name, plain), 1e-6)
         assert [module.training for module in net.modules()] == modes
         assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
 
@@ -83,20 +83,20 @@ def test_autocast_around_the_call_changes_nothing(name):
     net = network()
     right = explained(name, net)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = explained(name, net)
+        result = explained(name, net)
         assert torch.is_autocast_enabled("cpu")
-    assert torch.equal(found, right)
+    assert torch.equal(result, right)
 
 
 @pytest.mark.parametrize("name", MAPS)
 def test_half_weights_are_run_or_refused(name):
     net = network().to(torch.bfloat16)
     try:
-        found = explained(name, net)
+        result = explained(name, net)
     except TypeError as error:
         assert "float32" in str(error), error
         return
-    assert found.dtype == torch.float32 and found.isfinite().all()
+    assert result.dtype == torch.float32 and result.isfinite().all()
 
 
 @pytest.mark.parametrize("copied", [lambda each: pickle.loads(pickle.dumps(each)), copy.deepcopy], ids=["pickle", "deepcopy"])
@@ -110,10 +110,10 @@ def test_a_copy_of_a_method_makes_the_same_map(name, copied):
 @pytest.mark.parametrize("name", MAPS)
 def test_float64_images_are_those_of_float32(name):
     net = network()
-    found, right = explained(name, net, images().double()), explained(name, net)
-    assert found.dtype == torch.float64
+    result, right = explained(name, net, images().double()), explained(name, net)
+    assert result.dtype == torch.float64
     if name not in CONTROLS:
-        assert alike(found.float(), right, 1e-4)
+        assert alike(result.float(), right, 1e-4)
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -123,9 +123,9 @@ def test_threads_with_methods_of_their_own_on_one_model(name):
     several = [images(1 + index) for index in range(4)]
     right = [explained(name, copy.deepcopy(net), each) for each in several]
     methods = [[made(name, net) for _ in range(3)] for _ in range(4)]
-    found, errors = in_threads(lambda index: methods[index].pop()(several[index], 1))
+    result, errors = in_threads(lambda index: methods[index].pop()(several[index], 1))
     assert not errors, errors[0]
-    assert all(alike(saliency, right[index], 1e-5) for index, saliency in found)
+    assert all(alike(saliency, right[index], 1e-5) for index, saliency in result)
     assert all(module.training for module in net.modules()) and not any(module._forward_hooks for module in net.modules())
     assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
 
@@ -135,13 +135,13 @@ def test_hooks_on_the_model_are_part_of_it(name):
     net, whole = hooked()
     hooks = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in net.modules()]
     try:
-        found = explained(name, net)
+        result = explained(name, net)
     except (TypeError, ValueError) as error:
         assert "hook" in str(error), error
         return
     finally:
         assert [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in net.modules()] == hooks
-    assert alike(found, explained(name, whole), 1e-4)
+    assert alike(result, explained(name, whole), 1e-4)
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from saliency_ext import evaluate
-from saliency_ext.metrics.catalogue import METRICS
+from saliency_ext.metrics.registry import METRICS
 
 from .states import ASKING, OF_THE_MODEL, Stops, alike, hooked, images, in_threads, judged, made, metric, network, same, snapshot
 
@@ -55,11 +55,11 @@ def test_training_mode_behind_forward_of_metrics(name):
     net, right = network().train(), judged(name, network())
     state = copy.deepcopy(net.state_dict())
     try:
-        found = judged(name, net.forward)
+        result = judged(name, net.forward)
     except (TypeError, ValueError) as error:
         assert "model" in str(error) or "module" in str(error), error
     else:
-        assert alike(found.values, right.values, 1e-6)
+        assert alike(result.values, right.values, 1e-6)
     assert all(module.training for module in net.modules())
     assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
 
@@ -69,28 +69,28 @@ def test_autocast_around_the_call_changes_no_value(name):
     net = network()
     right = judged(name, net)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = judged(name, net)
-    assert torch.equal(found.values, right.values)
+        result = judged(name, net)
+    assert torch.equal(result.values, right.values)
 
 
 @pytest.mark.parametrize("name", ASKING)
 def test_float64_images_are_judged_as_float32(name):
     net = network()
-    found, right = judged(name, net, images().double()).values, judged(name, net).values
-    assert found.isnan().equal(right.isnan()) and alike(found, right)
+    result, right = judged(name, net, images().double()).values, judged(name, net).values
+    assert result.isnan().equal(right.isnan()) and alike(result, right)
 
 
 @pytest.mark.parametrize("name", ASKING)
 def test_half_weights_are_judged_or_refused(name):
     right = judged(name, network())
     try:
-        found = judged(name, network().to(torch.bfloat16))
+        result = judged(name, network().to(torch.bfloat16))
     except TypeError as error:
         assert "float32" in str(error), error
         return
-    known = found.values.isfinite() & right.values.isfinite()
+    known = result.values.isfinite() & right.values.isfinite()
     if METRICS[name].role in ("order", "pair") and known.any():
-        assert (found.values - right.values)[known].abs().max() < 0.1
+        assert (result.values - right.values)[known].abs().max() < 0.1
 
 
 @pytest.mark.parametrize("name", ASKING)
@@ -98,9 +98,9 @@ def test_threads_that_judge_one_model(name):
     net = network().train()
     state = copy.deepcopy(net.state_dict())
     right = judged(name, copy.deepcopy(net)).values
-    found, errors = in_threads(lambda index: judged(name, net).values)
+    result, errors = in_threads(lambda index: judged(name, net).values)
     assert all("thread" in str(error) for error in errors), errors
-    assert all(alike(values, right, 1e-5) for _, values in found)
+    assert all(alike(values, right, 1e-5) for _, values in result)
     assert all(module.training for module in net.modules())
     assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
 
@@ -108,9 +108,9 @@ def test_threads_that_judge_one_model(name):
 @pytest.mark.parametrize("name", ASKING)
 def test_hooks_on_the_model_are_part_of_what_is_judged(name):
     net, whole = hooked()
-    found, right = judged(name, net), judged(name, whole)
+    result, right = judged(name, net), judged(name, whole)
     if name != "model_randomisation":  # numbers its layers by their place
-        assert alike(found.values, right.values, 1e-4)
+        assert alike(result.values, right.values, 1e-4)
 
 
 @pytest.mark.parametrize("after", [0, 1, 4])

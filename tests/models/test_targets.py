@@ -52,10 +52,10 @@ def test_one_class_is_read_alike(target):
     for use in uses():
         assert torch.equal(use(target), use(torch.tensor([1, 1])))
     metrics, maps = [Deletion(Constant(0.0))], torch.rand(2, 4, 4)
-    found, right = (
+    result, right = (
         evaluate(model, IMAGES, each, maps, metrics)["map", "deletion"].values for each in (target, torch.tensor([1, 1]))
     )
-    assert torch.equal(found, right)
+    assert torch.equal(result, right)
 
 
 @pytest.mark.parametrize("target", SEVERAL, ids=repr)

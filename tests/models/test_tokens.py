@@ -33,9 +33,9 @@ from saliency_ext.models.tokens import infer_grid, token_grid
     ],
 )
 def test_known_shapes(shape, size, expected):
-    found = token_grid(shape, size)
-    assert (found.layout, found.rows, found.columns, found.leading) == expected
-    assert found.channels == (shape[1] if expected[0] == "NCHW" else shape[-1])
+    result = token_grid(shape, size)
+    assert (result.layout, result.rows, result.columns, result.leading) == expected
+    assert result.channels == (shape[1] if expected[0] == "NCHW" else shape[-1])
 
 
 def test_rivals_are_stated():
@@ -48,9 +48,9 @@ def test_rivals_are_stated():
 def test_whole_patches_are_always_among_the_possibilities(rows, columns, patch, leading):
     if rows * columns == 1:
         return
-    found = token_grid((1, rows * columns + leading, 4), (rows * patch, columns * patch))
-    assert (rows, columns, leading) in [(found.rows, found.columns, found.leading), *found.alternatives]
-    assert found.rows * found.columns + found.leading == rows * columns + leading
+    result = token_grid((1, rows * columns + leading, 4), (rows * patch, columns * patch))
+    assert (rows, columns, leading) in [(result.rows, result.columns, result.leading), *result.alternatives]
+    assert result.rows * result.columns + result.leading == rows * columns + leading
 
 
 def test_cells_lie_row_by_row_after_the_leading_tokens():

@@ -36,15 +36,15 @@ class Resources:
 
 def parse(report: str) -> dict[str, Resources]:
     """Resources per kernel, by readable name, out of what ptxas -v says."""
-    found: dict[str, Resources] = {}
+    result: dict[str, Resources] = {}
     for part in report.split("ptxas info    : Compiling entry function")[1:]:
         entry = _ENTRY.search("Compiling entry function" + part)
         stack, used = _STACK.search(part), _REGISTERS.search(part)
         if entry is None or stack is None or used is None:
             raise ValueError(f"cannot read the report of ptxas:\n{part}")
         spilled = int(stack[2]) + int(stack[3])
-        found[_readable(entry[1])] = Resources(int(used[1]), int(stack[1]), spilled, int(used[2] or 0))
-    return found
+        result[_readable(entry[1])] = Resources(int(used[1]), int(stack[1]), spilled, int(used[2] or 0))
+    return result
 
 
 def measure(source: Path, nvcc: Path) -> dict[str, Resources]:
@@ -60,7 +60,7 @@ def measure_all(nvcc: Path) -> dict[str, Resources]:
     """All kernels of csrc/cuda."""
     with ThreadPoolExecutor(toolchain.JOBS) as pool:
         files = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
-        return {name: used for found in pool.map(lambda path: measure(path, nvcc), files) for name, used in found.items()}
+        return {name: used for result in pool.map(lambda path: measure(path, nvcc), files) for name, used in result.items()}
 
 
 def complaints(found: dict[str, Resources], allowed: dict[str, int]) -> list[str]:
@@ -96,11 +96,11 @@ def main(arguments: list[str]) -> None:
     nvcc = toolchain.find_nvcc()
     if nvcc is None:
         raise SystemExit("resources: expected a CUDA toolkit in /usr/local/cuda*, got none")
-    found = measure_all(nvcc)
+    result = measure_all(nvcc)
     if "--record" in arguments:
-        record = {name: used.registers for name, used in sorted(found.items())}
+        record = {name: used.registers for name, used in sorted(result.items())}
         RECORD.write_text(json.dumps({"arch": ARCH, "registers": record}, indent=1) + "\n")
-    for name, used in sorted(found.items()):
+    for name, used in sorted(result.items()):
         print(name, asdict(used))
 
 

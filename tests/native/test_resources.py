@@ -21,27 +21,27 @@ def compiler() -> Path:
 
 
 def test_every_kernel_stays_within_the_record() -> None:
-    found = resources.measure_all(compiler())
+    result = resources.measure_all(compiler())
     recorded = json.loads(resources.RECORD.read_text())
     assert recorded["arch"] == resources.ARCH
-    assert resources.complaints(found, recorded["registers"]) == []
+    assert resources.complaints(result, recorded["registers"]) == []
 
 
 def test_the_gate_sees_planted_regressions() -> None:
-    found = resources.measure(PLANTED, compiler())
-    allowed = {name: used.registers for name, used in found.items()}
-    wrong = resources.complaints(found, allowed)
+    result = resources.measure(PLANTED, compiler())
+    allowed = {name: used.registers for name, used in result.items()}
+    wrong = resources.complaints(result, allowed)
     assert any(text.startswith("local_array: ") and "bytes of stack" in text for text in wrong), wrong
     assert any(text.startswith("spills: ") and "bytes of spills" in text for text in wrong), wrong
     assert not any(text.startswith("no_local_array") for text in wrong), wrong
 
 
 def test_the_gate_sees_registers_and_names() -> None:
-    found = {"blend": Resources(registers=40, stack=0, spills=0, shared=0)}
-    assert resources.complaints(found, {"blend": 40}) == []
-    assert resources.complaints(found, {"blend": 39}) == ["blend: 40 registers, 39 recorded"]
-    assert len(resources.complaints(found, {})) == 1
-    assert len(resources.complaints(found, {"blend": 40, "gone": 1})) == 1
+    result = {"blend": Resources(registers=40, stack=0, spills=0, shared=0)}
+    assert resources.complaints(result, {"blend": 40}) == []
+    assert resources.complaints(result, {"blend": 39}) == ["blend: 40 registers, 39 recorded"]
+    assert len(resources.complaints(result, {})) == 1
+    assert len(resources.complaints(result, {"blend": 40, "gone": 1})) == 1
 
 
 def test_a_report_of_an_unknown_form_is_an_error() -> None:

@@ -113,8 +113,8 @@ def _run_sanitized(variant: Variant, env: dict[str, str], command: list[str], ti
 
 def find_nvcc() -> Path | None:
     """The newest toolkit's own nvcc; one on PATH may be a wrapper script."""
-    found = [*Path("/usr/local").glob("cuda*/bin/nvcc")]
-    return max(found, key=lambda path: _version(path.resolve().parents[1].name), default=None)
+    result = [*Path("/usr/local").glob("cuda*/bin/nvcc")]
+    return max(result, key=lambda path: _version(path.resolve().parents[1].name), default=None)
 
 
 def compile_for_device(source: Path, nvcc: Path) -> Path:
@@ -200,8 +200,8 @@ def _digest(path: str) -> str:
 
 
 def _library(name: str) -> str:
-    found = subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True)
-    return str(Path(found.stdout.strip()).resolve())
+    result = subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+    return str(Path(result.stdout.strip()).resolve())
 
 
 def _run(command: list[str]) -> None:

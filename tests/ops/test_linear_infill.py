@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from saliency_ext import reference, streams
+from saliency_ext import reference, rng_streams
 from saliency_ext.ops import linear_infill, philox_normal, rank
 from tests.backends import Backend, generator, same_bits
 from tests.ops.cases import Arguments, Change, Fault, Shape
@@ -57,7 +57,7 @@ class TestLinearInfill(OpContract):
 
     def reference(self, **arguments: Any) -> tuple[Tensor, ...]:
         inputs, deviation = arguments["inputs"], arguments.get("noise_std", 0.01)
-        stream = streams.IMPUTATION + arguments.get("draw", 0)
+        stream = rng_streams.IMPUTATION + arguments.get("draw", 0)
         noise = reference.philox_normal(arguments["sample_ids"], *inputs.shape[1:], seed=arguments["seed"], stream=stream)
         return reference.linear_infill(inputs, arguments["remove"], arguments.get("stencil", "road"), noise, deviation)
 
@@ -75,7 +75,7 @@ class TestLinearInfill(OpContract):
     def row(self, arguments: Arguments, n: int) -> Arguments:
         return super().row(arguments, n) | {"remove": arguments["remove"][:, n : n + 1]}
 
-    def faults(self) -> dict[str, Fault]:
+    def sample_errors(self) -> dict[str, Fault]:
         no = float("nan")
         return {
             "type": Fault(lambda a: {"inputs": [1.0]}, TypeError, "inputs to be a torch.Tensor, got list"),
@@ -301,7 +301,7 @@ def test_noise_belongs_to_the_pixel(backend: Backend) -> None:
     remove = torch.stack([torch.stack([blob(9, 11, share)] * 3) for share in (0.3, 0.6)]).to(backend.device)
     ids = torch.tensor([7, 2**40, 7], device=backend.device)
     filled = linear_infill(images, remove, noise_std=0.5, seed=3, sample_ids=ids, draw=2)
-    noise = 0.5 * philox_normal((1, 9, 11), ids, seed=3, stream=streams.IMPUTATION + 2)
+    noise = 0.5 * philox_normal((1, 9, 11), ids, seed=3, stream=rng_streams.IMPUTATION + 2)
     added = filled - linear_infill(images, remove, noise_std=0.0)
     wanted = torch.where(remove[:, :, None], noise, 0.0)
     torch.testing.assert_close(added, wanted, rtol=0, atol=1e-6)

@@ -134,7 +134,7 @@ class TestMaskStep(OpContract):
         """Sums run in another order."""
         self.compare(actual, expected, what)
 
-    def faults(self) -> dict[str, Fault]:
+    def sample_errors(self) -> dict[str, Fault]:
         return {
             "type": Fault(lambda a: {"inputs": 1.0}, TypeError, "inputs to be a torch.Tensor, got float"),
             "half": Fault(lambda a: {"inputs": a["inputs"].half()}, TypeError, "inputs of dtype float32 or float64, got float16"),
@@ -165,7 +165,7 @@ def test_slopes_are_those_of_autograd(backend: Backend, planes: int) -> None:
     rng, size = generator(), (9, 7)
     resizing = Resizing.bilinear(size, 2, sigma=0.8, dtype=torch.float64)
     values = torch.randn(2, planes, 5, 4, generator=rng, dtype=torch.float64)
-    images, bank = (torch.randn(k, 3, *size, generator=rng, dtype=torch.float64) for k in (2, 4))
+    images, reference_images = (torch.randn(k, 3, *size, generator=rng, dtype=torch.float64) for k in (2, 4))
     places = torch.stack([torch.tensor([[0, 0], [1, 1]]), torch.randint(4, (2, 2), generator=rng)], 2)
     places = torch.cat([places, torch.zeros_like(places)], 2)
     rule = MaskRule(area=0.2, variation=0.4, optimiser="momentum", rate=1.0)
@@ -177,13 +177,13 @@ def test_slopes_are_those_of_autograd(backend: Backend, planes: int) -> None:
     leaf = values.clone().requires_grad_()
     mask = resized(shares(leaf, True), resizing.down, resizing.across)
     keep = mask[:, :, None, None]
-    shown = keep * images[:, None, None] + (1 - keep) * bank[places[..., 1]][:, None]
+    shown = keep * images[:, None, None] + (1 - keep) * reference_images[places[..., 1]][:, None]
     smooth = mask.diff(dim=3).square().sum() + mask.diff(dim=2).square().sum()
     (expected,) = torch.autograd.grad(model(shown) + 0.2 * mask.sum() + 0.4 * smooth, leaf)
 
     state = MaskState(*(part.to(backend.device) for part in MaskState.start(values, size)))
     out = torch.zeros(2, planes, 2, 3, *size, dtype=torch.float64, device=backend.device)
-    moved = [each.to(backend.device) for each in (images, bank, places, places)]
+    moved = [each.to(backend.device) for each in (images, reference_images, places, places)]
     axes = Resizing(*(part.to(backend.device) for part in resizing))
     mask_step_(None, *moved, state, out, resizing=axes, rule=rule)
     close(out.cpu(), shown.detach(), "masked inputs")

@@ -5,7 +5,7 @@ import torch
 from saliency_ext.evaluation import Results
 from saliency_ext.metrics.result import OK, MetricResult
 from saliency_ext.ops import philox_normal
-from saliency_ext.probing import Counters
+from saliency_ext.perturbation import Counters
 from saliency_ext.protocols import MethodInfo, MetricInfo
 from saliency_ext.report.data import gather
 
@@ -42,7 +42,7 @@ def curved(info, mean, count=40, seed=0):
 
 def results_of(table):
     """Results from {(map, metric): MetricResult}."""
-    return Results(table, Counters(asked=100, unique=40, forwards=3, images_forwarded=48, images_padded=2))
+    return Results(table, Counters(requested=100, unique=40, forwards=3, images_forwarded=48, images_padded=2))
 
 
 def simple(means, info=FIDELITY, count=40, spread=0.1):

@@ -39,11 +39,11 @@ document.getElementById("out").textContent = JSON.stringify({
 @contextmanager
 def counting_server():
     """An address, and the paths that were asked for there."""
-    asked = []
+    requested = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            requested.append(self.path)
             self.send_error(404)
 
         def log_message(self, *_):
@@ -53,7 +53,7 @@ def counting_server():
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
+        yield f"http://127.0.0.1:{server.server_port}", requested
     finally:
         server.shutdown()
         server.server_close()
@@ -74,13 +74,13 @@ def probed(folder, width, *options):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
-    with counting_server() as (address, asked):
+    with counting_server() as (address, requested):
         nasty = f'<script>ran = 1; fetch("{address}/script")</script><img src="{address}/image" onerror="ran = 2">'
         table = {}
         for seed, (name, mean) in enumerate(((nasty, 0.6), ("grad_cam_random_weights", 0.1), ("random", 0.0))):
             table[name, "fidelity"] = curved(FIDELITY, mean, seed=seed)
             table[name, "deletion"] = result(DELETION, values(1 - mean, seed=seed))
-            table[name, "pointing_game_own_minus_other"] = result(POINTING, values(mean, seed=seed))
+            table[name, "pointing_game_target_minus_distractor"] = result(POINTING, values(mean, seed=seed))
         picture = torch.zeros(32, 32, 3, dtype=torch.uint8)
         picture[:] = torch.tensor(MAGENTA)
         maps = {name: torch.rand(32, 32, generator=torch.Generator().manual_seed(0)) for name in (nasty, "random")}
@@ -91,40 +91,40 @@ def page(tmp_path_factory):
             facts={"data": nasty},
             examples=[Example(nasty, picture, maps)] * 2,
         )
-        yield folder, address, asked
+        yield folder, address, requested
 
 
 def test_the_harness_sees_what_a_page_fetches(page):
-    folder, address, asked = page
+    folder, address, requested = page
     own = folder / "own"
     own.mkdir()
     (own / "index.html").write_text(f'<img src="{address}/control"><script>ran = 1</script>')
-    found = probed(own, 800)
-    assert "/control" in asked and found["fetched"] == [f"{address}/control"] and found["ran"] == "number"
-    asked.clear()
+    result = probed(own, 800)
+    assert "/control" in requested and result["fetched"] == [f"{address}/control"] and result["ran"] == "number"
+    requested.clear()
 
 
 def test_nothing_is_fetched_nothing_runs_and_everything_is_drawn(page):
-    folder, _, asked = page
-    found = probed(folder, 1200)
-    assert asked == [] and found["fetched"] == [] and found["ran"] == "undefined"
-    assert found["title"].startswith("Which saliency method")
-    assert len(found["images"]) == 1 + 2 * 3 and all(width > 0 and w > 20 and h > 10 for width, w, h in found["images"])
-    assert len(found["panels"]) == 3 and all(w > 150 and h > 100 for w, h in found["panels"])
-    assert len(found["curves"]) == 6 and all(w > 100 and h > 20 for w, h in found["curves"])
-    assert len(found["strips"]) == 9 and all(w > 5 for w, _ in found["strips"])
-    assert found["paper"] == "rgb(255, 255, 255)" and found["colours"] == ["rgb(194, 65, 12)"]
+    folder, _, requested = page
+    result = probed(folder, 1200)
+    assert requested == [] and result["fetched"] == [] and result["ran"] == "undefined"
+    assert result["title"].startswith("Which saliency method")
+    assert len(result["images"]) == 1 + 2 * 3 and all(width > 0 and w > 20 and h > 10 for width, w, h in result["images"])
+    assert len(result["panels"]) == 3 and all(w > 150 and h > 100 for w, h in result["panels"])
+    assert len(result["curves"]) == 6 and all(w > 100 and h > 20 for w, h in result["curves"])
+    assert len(result["strips"]) == 9 and all(w > 5 for w, _ in result["strips"])
+    assert result["paper"] == "rgb(255, 255, 255)" and result["colours"] == ["rgb(194, 65, 12)"]
 
 
 def test_it_fits_a_phone(page):
-    found = probed(page[0], 360)
-    assert found["scroll"] <= found["client"] <= 360, "only tables scroll sideways, not the page"
-    assert all(w <= 360 for _, w, _ in found["images"]) and all(w <= 360 for w, _ in found["panels"])
+    result = probed(page[0], 360)
+    assert result["scroll"] <= result["client"] <= 360, "only tables scroll sideways, not the page"
+    assert all(w <= 360 for _, w, _ in result["images"]) and all(w <= 360 for w, _ in result["panels"])
 
 
 def test_dark_is_dark(page):
-    found = probed(page[0], 900, "--blink-settings=preferredColorScheme=0")
-    assert found["paper"] == "rgb(20, 23, 27)" and found["colours"] == ["rgb(255, 155, 92)"]
+    result = probed(page[0], 900, "--blink-settings=preferredColorScheme=0")
+    assert result["paper"] == "rgb(20, 23, 27)" and result["colours"] == ["rgb(255, 155, 92)"]
 
 
 def test_the_screen_shows_curves_and_pictures(page, tmp_path):

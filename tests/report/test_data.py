@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from saliency_ext.evaluation import Results
-from saliency_ext.probing import Counters
+from saliency_ext.perturbation import Counters
 from saliency_ext.protocols import MethodInfo
 from saliency_ext.report import Example
 from saliency_ext.report.data import gather
@@ -18,9 +18,9 @@ def test_methods_metrics_and_their_words():
     assert (line.name, line.role) == ("fidelity", "order") and "upside down" in line.meaning
     assert line.parameters == {"score": "probability", "steps": "4"}
     assert data.images == 40 and data.facts == {"seed": "0"}
-    assert (data.counted, data.asked, data.run) == ("kinds of masked input, per chunk of images", 100, 40)
-    counted = gather(simple({"mine": 0.5}), masked_inputs={"asked": 9000, "run": 4000})
-    assert (counted.counted, counted.asked, counted.run) == ("masked inputs", 9000, 4000)
+    assert (data.counted, data.requested, data.run) == ("kinds of masked input, per chunk of images", 100, 40)
+    counted = gather(simple({"mine": 0.5}), masked_inputs={"requested": 9000, "run": 4000})
+    assert (counted.counted, counted.requested, counted.run) == ("masked inputs", 9000, 4000)
 
 
 def test_a_parameter_that_differs_says_whose_it_is():
@@ -34,20 +34,20 @@ def test_every_sample_without_a_value_is_listed_once_with_its_reason():
     table = {}
     for name in ("a", "b"):
         for info in (FIDELITY, DELETION):
-            found = with_status(info, values(0.5, 6), [2], "unreadable_sample")
+            result = with_status(info, values(0.5, 6), [2], "unreadable_sample")
             if name == "b":
-                found.values[4], found.status[4] = torch.nan, "method_failed"
-            table[name, info.name] = found
+                result.values[4], result.status[4] = torch.nan, "method_failed"
+            table[name, info.name] = result
     table["a", "deletion"].values[5], table["a", "deletion"].status[5] = torch.nan, "nonfinite_score"
     reasons = ["", "", "OSError: truncated", "", "", ""]
     data = gather(results_of(table), samples=list("uvwxyz"), reasons=reasons)
-    found = [(fault.samples, fault.status, fault.maps, fault.metrics) for fault in data.faults]
-    assert found == [
+    result = [(fault.samples, fault.status, fault.maps, fault.metrics) for fault in data.sample_errors]
+    assert result == [
         (["w"], "unreadable_sample", ["a", "b"], ["fidelity", "deletion"]),
         (["y"], "method_failed", ["b"], ["fidelity", "deletion"]),
         (["z"], "nonfinite_score", ["a"], ["deletion"]),
     ]
-    assert [fault.reason for fault in data.faults] == [
+    assert [fault.reason for fault in data.sample_errors] == [
         "OSError: truncated",
         "the method raised an error on this image",
         "the model's score is NaN or Inf",
@@ -57,13 +57,13 @@ def test_every_sample_without_a_value_is_listed_once_with_its_reason():
 def test_samples_that_share_a_fault_share_a_line():
     table = {("a", "fidelity"): with_status(FIDELITY, values(0.5, 6), [1, 3], "nonfinite_map")}
     data = gather(results_of(table))
-    assert [fault.samples for fault in data.faults] == [["1", "3"]]
+    assert [fault.samples for fault in data.sample_errors] == [["1", "3"]]
 
 
 def test_values_that_say_little_are_counted():
     found = result(FIDELITY, values(0.5, 4), status=["ok", "degenerate_map", "degenerate_map", "flat_curve"])
     data = gather(results_of({("a", "fidelity"): found}))
-    assert data.doubts == [("a", "fidelity", "degenerate_map", 2), ("a", "fidelity", "flat_curve", 1)] and not data.faults
+    assert data.doubts == [("a", "fidelity", "degenerate_map", 2), ("a", "fidelity", "flat_curve", 1)] and not data.sample_errors
 
 
 def test_summary_is_that_of_the_results():

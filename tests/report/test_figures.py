@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from saliency_ext.evaluation.intervals import Summary
-from saliency_ext.report.figures import WIDTH, Curves, Line, axis_strip, curve_panel, curves_of, interval_strip, shared_extent
-from saliency_ext.report.formatting import number, span, ticks
+from saliency_ext.report._figures import WIDTH, Curves, Line, axis_strip, curve_panel, curves_of, interval_strip, shared_extent
+from saliency_ext.report._formatting import number, span, ticks
+from saliency_ext.stats.intervals import Summary
 from tests.report.samples import DELETION, FIDELITY, curved, result, values, with_status
 
 NASTY = '<script>alert("x")</script> & \x00\x1b]'
@@ -22,17 +22,17 @@ def points(svg, kind):
 
 
 def test_curves_are_means_over_valid_images():
-    found = curved(FIDELITY, 0.5, count=20)
-    found.status[3] = "nonfinite_map"
-    curves = curves_of(found)
-    ok = found.valid
+    result = curved(FIDELITY, 0.5, count=20)
+    result.status[3] = "nonfinite_map"
+    curves = curves_of(result)
+    ok = result.valid
     assert ok.sum() == 19 and [line.style for line in curves.lines] == ["most", "least"]
     for line, name in zip(curves.lines, ("mif", "lif"), strict=True):
-        assert line.mean == pytest.approx(found.curves[name][ok].mean(0).tolist())
+        assert line.mean == pytest.approx(result.curves[name][ok].mean(0).tolist())
         assert all(low <= mean <= high for low, mean, high in zip(line.low, line.mean, line.high, strict=True))
     upper, lower = curves.artifact
-    clean = float(found.curves["lif"][ok][:, 0].mean())
-    assert upper == [pytest.approx(clean)] * 5 and lower == pytest.approx(found.curves["lif"][ok].mean(0).tolist())
+    clean = float(result.curves["lif"][ok][:, 0].mean())
+    assert upper == [pytest.approx(clean)] * 5 and lower == pytest.approx(result.curves["lif"][ok].mean(0).tolist())
 
 
 def test_a_single_curve_stands_beside_the_reference_if_the_axes_agree():
@@ -65,8 +65,8 @@ def test_long_curves_are_thinned_and_keep_their_ends():
 
 
 def test_panel_places():
-    found = curves_of(curved(FIDELITY, 0.5))
-    svg = curve_panel("mine", found, (0.0, 1.0), "share", "score")
+    result = curves_of(curved(FIDELITY, 0.5))
+    svg = curve_panel("mine", result, (0.0, 1.0), "share", "score")
     line = points(svg, "curve most")
     assert len(line) == 5
     steps = {round(b[0] - a[0], 1) for a, b in pairwise(line)}
@@ -108,10 +108,10 @@ def test_axis_ticks_lie_inside():
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-0.37, 0.02), (5.0, 5.0), (1e-9, 3e-9), (float("nan"), 1.0), (-1e6, 1e6)])
 def test_ticks_cover_and_are_few(low, high):
-    found = ticks(low, high)
-    assert 2 <= len(found) <= 8 and found == sorted(set(found))
+    result = ticks(low, high)
+    assert 2 <= len(result) <= 8 and result == sorted(set(result))
     if low == low:
-        assert found[0] <= low + 1e-12 and found[-1] >= high - 1e-12
+        assert result[0] <= low + 1e-12 and result[-1] >= high - 1e-12
 
 
 def test_numbers():

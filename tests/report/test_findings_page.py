@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from saliency_ext.comparison import Finding, Findings, Matrix, Trace
-from saliency_ext.evaluation.intervals import Summary
+from saliency_ext.comparison import CurveTrace, Finding, Findings, Matrix
 from saliency_ext.report import write_findings
-from saliency_ext.report.matrix import heat_map
+from saliency_ext.report._matrix import heat_map
+from saliency_ext.stats.intervals import Summary
 
 NAN = float("nan")
 NASTY = "<script>alert('x')</script> & \"co\""
@@ -16,9 +16,11 @@ NASTY = "<script>alert('x')</script> & \"co\""
 
 def findings() -> Findings:
     matrix = Matrix("agreement", ("grey", NASTY), ("grey", "blur"), [[1.0, -0.25], [NAN, 0.5]], -1.0, 1.0)
-    trace = Trace("reliability", "share", "score", [0.0, 0.5, 1.0], {"grey": ([1, 0.5, 0.2], [0.9, 0.4, 0.1], [1, 0.6, 0.3])})
-    found = Finding("Is it so?", f"Yes, {NASTY}.", {"share": Summary(0.5, 0.25, 0.75, 8, 1), "one": 0.125}, [matrix], [trace])
-    return Findings("Do choices matter?", [found], {}, {"model": NASTY}, [("infill grey", "infill_failed", 3)])
+    trace = CurveTrace(
+        "reliability", "share", "score", [0.0, 0.5, 1.0], {"grey": ([1, 0.5, 0.2], [0.9, 0.4, 0.1], [1, 0.6, 0.3])}
+    )
+    result = Finding("Is it so?", f"Yes, {NASTY}.", {"share": Summary(0.5, 0.25, 0.75, 8, 1), "one": 0.125}, [matrix], [trace])
+    return Findings("Do choices matter?", [result], {}, {"model": NASTY}, [("infill grey", "infill_failed", 3)])
 
 
 def test_page_shows_everything_and_runs_nothing(tmp_path: Path) -> None:
@@ -46,5 +48,5 @@ def test_heat_map_says_values_by_number_side_and_strength() -> None:
 
 
 def test_page_without_faults_says_so(tmp_path: Path) -> None:
-    found = Findings("Fine", [Finding("Q?", "A.")], {}, {})
-    assert "Every infill, map and score has a value on every image." in write_findings(found, tmp_path / "a.html").read_text()
+    result = Findings("Fine", [Finding("Q?", "A.")], {}, {})
+    assert "Every infill, map and score has a value on every image." in write_findings(result, tmp_path / "a.html").read_text()

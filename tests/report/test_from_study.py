@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from saliency_ext.attribution import Gradient
-from saliency_ext.evaluation.study import Study
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion, Fidelity
-from saliency_ext.probing import EqualFractions
+from saliency_ext.perturbation import EqualFractions
 from saliency_ext.report import write_study_report
 from saliency_ext.report.from_study import study_data
+from saliency_ext.study.study import Study
 
 pytest.importorskip("pyarrow")
 
@@ -42,10 +42,10 @@ def test_everything_the_study_knows(folder):
     assert [line.name for line in data.methods if not line.control] == ["gradient"]
     assert data.controls == ["random", "centre", "edge", "grey_level", "gradient_random_weights"]
     assert data.images == 7 and data.result("gradient", "fidelity").valid.sum() == 6
-    (fault,) = data.faults
+    (fault,) = data.sample_errors
     assert fault.samples == ["picture 3"] and fault.status == "unreadable_sample" and "cut <short>" in fault.reason
     assert len(fault.maps) == 6 and fault.metrics == ["fidelity", "deletion"]
-    assert data.counted == "masked inputs" and data.asked > data.run > 0
+    assert data.counted == "masked inputs" and data.requested > data.run > 0
     assert (
         data.facts["model"] == "linear" and "torch" in data.facts["library"] and data.facts["chunks"].startswith("3 of at most 3")
     )

@@ -15,7 +15,7 @@ from PIL import Image
 from saliency_ext.disambiguation import PairResult, Rules
 from saliency_ext.infill import Constant, ImageMean
 from saliency_ext.report import PairExample, write_pairs, write_report
-from saliency_ext.report.pairs import COLOURS, percent, region_picture, statements, strength
+from saliency_ext.report._pairs import COLOURS, percent, region_picture, statements, strength
 from tests.disambiguation.planted import alike, apart, finder, ones, planted
 from tests.report.samples import FIDELITY, result, results_of, values
 

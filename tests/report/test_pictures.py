@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from saliency_ext.report import Example
-from saliency_ext.report.pictures import colour_bar, data_uri, legible, method_scales, overlay, peak, png, shrunk
-from saliency_ext.report.sheet import contact_sheet
+from saliency_ext.report._contact_sheet import contact_sheet
+from saliency_ext.report._pictures import colour_bar, data_uri, legible, method_scales, overlay, peak, png, shrunk
 
 GREY = torch.full((4, 5, 3), 110, dtype=torch.uint8)
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from saliency_ext.protocols import MethodInfo
+from saliency_ext.report._verdict import listed, sentence, told, verdict
 from saliency_ext.report.data import gather
-from saliency_ext.report.verdict import listed, sentence, told, verdict
 from tests.report.samples import (
     DELETION,
     FIDELITY,
@@ -34,79 +34,79 @@ def points(found, kind):
 
 
 def test_a_clear_leader():
-    found = verdict(data_of(simple({"good": 0.6, "weak": 0.3, "random": 0.0})))
-    assert found.headline == "good leads under fidelity, and beats every control."
-    assert points(found, "controls") == ["Every method beats every control under every metric that judges maps."]
-    assert not points(found, "equal")
-    assert sentence(found.standings[0]) == "good leads. Every method beats every control."
+    result = verdict(data_of(simple({"good": 0.6, "weak": 0.3, "random": 0.0})))
+    assert result.headline == "good leads under fidelity, and beats every control."
+    assert points(result, "controls") == ["Every method beats every control under every metric that judges maps."]
+    assert not points(result, "equal")
+    assert sentence(result.significances[0]) == "good leads. Every method beats every control."
 
 
 def test_leaders_that_cannot_be_told_apart():
-    found = verdict(data_of(simple({"good": 0.6, "twin": 0.6, "weak": 0.3, "random": 0.0})))
-    assert found.headline == "good and twin are among the best under fidelity, and beat every control."
-    assert points(found, "equal") == ["Cannot be told apart by any metric: good and twin."]
-    assert "has the best mean, but cannot be told apart from" in sentence(found.standings[0])
+    result = verdict(data_of(simple({"good": 0.6, "twin": 0.6, "weak": 0.3, "random": 0.0})))
+    assert result.headline == "good and twin are among the best under fidelity, and beat every control."
+    assert points(result, "equal") == ["Cannot be told apart by any metric: good and twin."]
+    assert "has the best mean, but cannot be told apart from" in sentence(result.significances[0])
 
 
 def test_a_leader_that_is_no_better_than_chance_is_not_praised():
-    found = verdict(data_of(simple({"best": 0.01, "other": 0.0, "random": 0.0})))
-    assert found.headline == "best and other are among the best under fidelity, but best and other do not beat every control."
-    assert points(found, "controls") == ["Not better than some control: best under fidelity; other under fidelity."]
+    result = verdict(data_of(simple({"best": 0.01, "other": 0.0, "random": 0.0})))
+    assert result.headline == "best and other are among the best under fidelity, but best and other do not beat every control."
+    assert points(result, "controls") == ["Not better than some control: best under fidelity; other under fidelity."]
 
 
 def test_a_control_that_is_better_is_called_better():
-    found = verdict(data_of(simple({"method": 0.2, "random": 0.7})))
-    assert "method is worse than random" in sentence(found.standings[0])
-    assert points(found, "controls") == ["Not better than some control: method under fidelity (worse)."]
+    result = verdict(data_of(simple({"method": 0.2, "random": 0.7})))
+    assert "method is worse than random" in sentence(result.significances[0])
+    assert points(result, "controls") == ["Not better than some control: method under fidelity (worse)."]
 
 
 def test_all_that_falls_short_of_controls_is_one_point():
     means = {FIDELITY: {"good": 0.9, "weak": 0.5, "random": 0.0}, POINTING: {"good": 0.9, "weak": 0.2, "random": 0.2}}
-    found = verdict(data_of(several(means)))
-    assert points(found, "controls") == ["Not better than some control: weak under pointing_game. good beats them all."]
+    result = verdict(data_of(several(means)))
+    assert points(result, "controls") == ["Not better than some control: weak under pointing_game. good beats them all."]
 
 
 def test_without_controls_it_says_so():
-    found = verdict(data_of(simple({"good": 0.6, "weak": 0.3}), controls=()))
-    assert found.headline == "good leads under fidelity, but no control was run beside the methods."
-    assert "No control was run: nothing shows that any method says more than a random map." in points(found, "caution")
-    assert "No control was run beside it" in sentence(found.standings[0])
+    result = verdict(data_of(simple({"good": 0.6, "weak": 0.3}), controls=()))
+    assert result.headline == "good leads under fidelity, but no control was run beside the methods."
+    assert "No control was run: nothing shows that any method says more than a random map." in points(result, "caution")
+    assert "No control was run beside it" in sentence(result.significances[0])
 
 
 def test_metrics_that_disagree():
     means = {FIDELITY: {"a": 0.9, "b": 0.2, "random": 0.0}, DELETION: {"a": 0.6, "b": 0.1, "random": 0.9}}
-    found = verdict(data_of(several(means)))
-    assert found.headline == "No method leads under every metric. Most often among the best: a (fidelity); b (deletion)."
+    result = verdict(data_of(several(means)))
+    assert result.headline == "No method leads under every metric. Most often among the best: a (fidelity); b (deletion)."
 
 
 def test_most_metrics_are_said_by_what_is_missing():
     other = POINTING.__class__("relevance_mass", "higher", "share", "the object", "")
     means = {info: {"a": 0.9, "b": 0.2, "random": 0.0} for info in (FIDELITY, POINTING, other)}
     means[DELETION] = {"a": 0.6, "b": 0.1, "random": 0.9}
-    found = verdict(data_of(several(means)))
-    assert found.headline.endswith("Most often among the best: a (all but deletion).")
+    result = verdict(data_of(several(means)))
+    assert result.headline.endswith("Most often among the best: a (all but deletion).")
 
 
 def test_only_metrics_that_judge_count():
     means = {SPARSENESS: {"a": 0.1, "b": 0.9, "random": 0.2}, FIDELITY: {"a": 0.9, "b": 0.2, "random": 0.0}}
-    found = verdict(data_of(several(means)))
-    assert found.headline == "a leads under fidelity, and beats every control."
-    assert len(found.standings) == 2
+    result = verdict(data_of(several(means)))
+    assert result.headline == "a leads under fidelity, and beats every control."
+    assert len(result.significances) == 2
     form = verdict(data_of(simple({"a": 0.1, "b": 0.9}, info=SPARSENESS)))
     assert form.headline == "No method can be recommended: no metric was run that judges a map by itself."
 
 
 def test_too_few_images():
-    found = verdict(data_of(simple({"a": 0.9, "b": 0.1, "random": 0.0}, count=4)))
-    assert found.headline == "Nothing can be told apart: there are too few images."
-    assert sentence(found.standings[0]) == "4 images are too few to tell any of 3 maps apart."
+    result = verdict(data_of(simple({"a": 0.9, "b": 0.1, "random": 0.0}, count=4)))
+    assert result.headline == "Nothing can be told apart: there are too few images."
+    assert sentence(result.significances[0]) == "4 images are too few to tell any of 3 maps apart."
 
 
 def test_agreement_with_the_truth():
     means = {"a": 0.9, "b": 0.6, "c": 0.3, "random": 0.0}
-    found = verdict(data_of(several({FIDELITY: means, POINTING: means})))
-    assert found.taus == {("fidelity", "pointing_game"): 1.0}
-    assert points(found, "agreement") == ["Removal of pixels and known truth rank the methods alike: Kendall's tau 1.00."]
+    result = verdict(data_of(several({FIDELITY: means, POINTING: means})))
+    assert result.taus == {("fidelity", "pointing_game"): 1.0}
+    assert points(result, "agreement") == ["Removal of pixels and known truth rank the methods alike: Kendall's tau 1.00."]
     turned = {"a": 0.3, "b": 0.6, "c": 0.9, "random": 0.0}
     against = verdict(data_of(several({FIDELITY: means, POINTING: turned})))
     assert points(against, "agreement") == [
@@ -114,7 +114,7 @@ def test_agreement_with_the_truth():
     ]
 
 
-@pytest.mark.parametrize("name", ["soundness", "pointing_game_own_minus_other"])
+@pytest.mark.parametrize("name", ["soundness", "pointing_game_target_minus_distractor"])
 def test_a_metric_of_the_class_takes_the_caution_away(name):
     means = {"a": 0.9, "random": 0.0}
     assert any("is about its class" in text for text in points(verdict(data_of(simple(means))), "caution"))
@@ -129,17 +129,17 @@ def test_lost_images_and_lost_controls_are_said():
     found = verdict(data_of(results_of(table), controls=("random", "grey")))
     assert found.headline == "a leads under fidelity, and beats every control that had values."
     assert "30 images have no value under some map and metric: see the statuses." in points(found, "caution")
-    assert "Not compared, for want of values: grey" in sentence(found.standings[0])
+    assert "Not compared, for want of values: grey" in sentence(found.significances[0])
 
 
 def test_many_equal_pairs_are_counted():
-    found = verdict(data_of(simple({name: 0.5 for name in "abcdef"} | {"random": 0.0}, spread=0.3)))
-    assert points(found, "equal") == ["15 of 15 pairs of methods cannot be told apart by any metric."]
+    result = verdict(data_of(simple({name: 0.5 for name in "abcdef"} | {"random": 0.0}, spread=0.3)))
+    assert points(result, "equal") == ["15 of 15 pairs of methods cannot be told apart by any metric."]
 
 
 def test_only_controls():
     data = data_of(simple({"random": 0.0}))
-    assert sentence(verdict(data).standings[0]) == "Only controls were compared."
+    assert sentence(verdict(data).significances[0]) == "Only controls were compared."
     assert verdict(data).headline.startswith("No method can be recommended")
 
 

@@ -131,7 +131,7 @@ def test_table_says_the_means_the_controls_and_what_is_best():
 
 
 def test_counters_parameters_and_statuses_are_there():
-    text = render(data(samples=[f"img {n}" for n in range(40)], masked_inputs={"asked": 12000, "run": 3000}))
+    text = render(data(samples=[f"img {n}" for n in range(40)], masked_inputs={"requested": 12000, "run": 3000}))
     assert "12,000" in text and "9,000 (75%)" in text
     assert "img 5" in text and "undefined" in text and "every map under pointing_game" in text
     assert "a net" in text and "Petsiuk, Das, Saenko" in text and "probability" in text
@@ -176,7 +176,7 @@ def test_a_full_disk_leaves_the_old_page(tmp_path, monkeypatch):
     def full(number):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("saliency_ext.evaluation.files.os.fsync", full)
+    monkeypatch.setattr("saliency_ext._atomic_io.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_report(results(), target)
     assert target.read_text() == "old" and len(list(tmp_path.iterdir())) == 1

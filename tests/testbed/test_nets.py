@@ -12,11 +12,11 @@ from safetensors.torch import load, save
 from saliency_ext.testbed import load as loading
 from saliency_ext.testbed import train as training
 from saliency_ext.testbed.__main__ import main
+from saliency_ext.testbed._accuracy import recognition
 from saliency_ext.testbed.load import FILES, WEIGHTS, load_net, training_log
 from saliency_ext.testbed.nets import NETS, make_net
-from saliency_ext.testbed.recognition import recognition
 from saliency_ext.testbed.scenes import MEAN, STD, make_scenes, normalise
-from saliency_ext.testbed.train import PLANS, Plan, train
+from saliency_ext.testbed.train import PLANS, TrainingPlan, train
 
 MEASURES = ("one_object", "in_scene", "both_found", "synonym_pair")
 PARAMETERS = {"residual": 223_466, "transformer": 178_022}
@@ -230,7 +230,7 @@ def test_missing_safetensors_is_named(monkeypatch):
 @pytest.mark.parametrize("name", NETS)
 def test_training_is_deterministic_and_leaves_no_trace(name, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "TEST_SCENES", 20)
-    plan, threads = Plan(scenes=20, epochs=2, batch=8, rate=2e-3, decay=0.0), torch.get_num_threads()
+    plan, threads = TrainingPlan(scenes=20, epochs=2, batch=8, rate=2e-3, decay=0.0), torch.get_num_threads()
     state = torch.random.get_rng_state()
     with torch.inference_mode():
         records = [train(name, tmp_path / str(number), seed=7, plan=plan) for number in range(2)]

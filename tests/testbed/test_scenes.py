@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from saliency_ext.testbed import pictures, scenes
-from saliency_ext.testbed.drawing import blend, extent, ink_colour, opacity, place, tone
-from saliency_ext.testbed.placement import Distance, gap_between, overlap_share
-from saliency_ext.testbed.recipe import Recipe
+from saliency_ext.testbed._drawing import blend, extent, ink_colour, opacity, place, tone
+from saliency_ext.testbed._placement import Distance, gap_between, overlap_share
+from saliency_ext.testbed.scene_config import SceneConfig
 from saliency_ext.testbed.scenes import CLASSES, ENTITY_OF_CLASS, MEAN, STD, Scenes, make_scenes
 from saliency_ext.testbed.truth import box_masks, other_region, own_region
 
@@ -218,8 +218,8 @@ def test_bad_arguments_are_refused():
     with pytest.raises(TypeError, match="make_scenes: expected indices of dtype int64, got float32"):
         make_scenes("test", torch.zeros(2))
     with pytest.raises(TypeError, match="make_scenes: expected recipe to be a Recipe, got dict"):
-        make_scenes("test", 1, recipe={"objects": 1})
-    base = Recipe(objects=2)
+        make_scenes("test", 1, scene_config={"objects": 1})
+    base = SceneConfig(objects=2)
     for change, text in (
         ({"objects": 3}, "recipe.objects to be 1, 2 or None, got 3"),
         ({"digits": (1,)}, "recipe.digits to be at least 2 different digits"),
@@ -229,12 +229,12 @@ def test_bad_arguments_are_refused():
         ({"distance": Distance(gap=(60, 60))}, "recipe to leave room in 64 x 64 pixels, got sizes .*; use smaller objects"),
     ):
         with pytest.raises(ValueError, match="make_scenes: expected " + text):
-            make_scenes("test", 2, recipe=replace(base, **change))
+            make_scenes("test", 2, scene_config=replace(base, **change))
 
 
 def test_a_missing_package_or_picture_is_named_with_the_remedy(monkeypatch, tmp_path):
-    ordinary = builtins.__import__
-    monkeypatch.setattr(pictures, "import_module", lambda name: ordinary("no_such_package_" + name.split(".")[0]))
+    detach_inference = builtins.__import__
+    monkeypatch.setattr(pictures, "import_module", lambda name: detach_inference("no_such_package_" + name.split(".")[0]))
     pictures.photographs.cache_clear(), pictures.digits.cache_clear()
     try:
         with pytest.raises(ImportError, match="testbed: expected scikit-learn to be installed.*pip install scikit-learn"):

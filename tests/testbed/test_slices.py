@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from saliency_ext.testbed._placement import gap_between, overlap_share
 from saliency_ext.testbed.pictures import digits
-from saliency_ext.testbed.placement import gap_between, overlap_share
 from saliency_ext.testbed.scenes import ENTITY_OF_CLASS, make_scenes
 from saliency_ext.testbed.slices import COARSE, RELATIONS, SLICES, GroupedNet, make_slice
 from saliency_ext.testbed.truth import box_masks
@@ -160,6 +160,6 @@ def test_upper_half_is_read_from_the_upper_half_alone(slices):
 
 
 def test_easy_is_the_ordinary_scene_with_two_objects(slices):
-    ordinary = make_scenes("test", COUNT)
-    two = ordinary.two_objects
-    assert torch.equal(ordinary.images[two], slices["easy"].scenes.images[two])
+    detach_inference = make_scenes("test", COUNT)
+    two = detach_inference.two_objects
+    assert torch.equal(detach_inference.images[two], slices["easy"].scenes.images[two])

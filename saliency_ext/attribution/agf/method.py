@@ -8,22 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from ...checks import bad_type, bad_value, dtype_name, require_device, require_dtype, require_ndim, require_shape, require_tensor
-from ...finite import finite_rows, with_zeros
 from ...models import evaluation_mode
-from ...models.gradients import ordinary
-from ...models.outputs import model_logits
+from ...models.gradients import detach_inference
+from ...models.logits import model_logits
 from ...models.score import require_meaning
 from ...models.targets import check_classes
+from ...nonfinite import finite_rows, with_zeros
 from ...protocols import MethodInfo
 from ..base import Method
-from .convolution import Terms
-from .operations import Linear
-from .own_output import module_to_read, require_own_output
-from .plan import make_plan, names_of
-from .rules import unit_maximum
-from .start import logit_gradient
-from .trace import Network, Record
-from .walk import Walk
+from ._backward_pass import BackwardPass
+from ._convolution import Terms
+from ._graph import Network, Record
+from ._initial_relevance import logit_gradient
+from ._operations import Linear
+from ._output_check import module_to_read, require_own_output
+from ._rule_selection import make_plan, names_of
+from ._rules import unit_maximum
 
 
 class AGF(Method):
@@ -186,16 +186,18 @@ class AGF(Method):
             records = self._checked_records(inputs)
             own = self._features(records)
             other = (
-                self._features(self._checked_records(neighbours)) if neighbours.ndim == 4 else ordinary(neighbours).to(own.dtype)
+                self._features(self._checked_records(neighbours))
+                if neighbours.ndim == 4
+                else detach_inference(neighbours).to(own.dtype)
             )
             require_shape("AGF.from_features", "neighbours", other, "(N, D)", own.shape)
             g = own - other
-            walk = Walk(self._network, self._plan, records, self.terms, keep=False)
-            return _saliency(walk.relevance(own * g, g), inputs.dtype)
+            backward_pass = BackwardPass(self._network, self._plan, records, self.terms, keep=False)
+            return _saliency(backward_pass.relevance(own * g, g), inputs.dtype)
 
     def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
         parts = zip(torch.split(inputs, self.max_batch), torch.split(classes, self.max_batch), strict=True)
-        return torch.cat([self._maps(images, asked) for images, asked in parts])
+        return torch.cat([self._maps(images, requested) for images, requested in parts])
 
     def _maps(self, inputs: Tensor, classes: Tensor) -> Tensor:
         """(N, T, H, W): one forward, then one way back per target."""
@@ -205,11 +207,11 @@ class AGF(Method):
             features = self._features(records)
             check_classes("AGF", classes, logits.shape[1])
             require_meaning("AGF", "probability", logits.shape[1])  # relevance starts from a share among the classes
-            walk = Walk(self._network, self._plan, records, self.terms, keep=classes.shape[1] > 1)
+            backward_pass = BackwardPass(self._network, self._plan, records, self.terms, keep=classes.shape[1] > 1)
             maps = []
-            for asked in ordinary(classes).unbind(1):
-                g = logit_gradient(logits, asked) @ head.weight
-                maps.append(_saliency(walk.relevance(features * g, g), inputs.dtype))
+            for requested in detach_inference(classes).unbind(1):
+                g = logit_gradient(logits, requested) @ head.weight
+                maps.append(_saliency(backward_pass.relevance(features * g, g), inputs.dtype))
             return torch.stack(maps, 1)
 
     @contextmanager
@@ -223,8 +225,8 @@ class AGF(Method):
 
         So weights that the model recomputes in each forward (pruning, weight or spectral norm) are read as they then are.
         """
-        own = model_logits(self.model, ordinary(inputs).clone())
-        records = self._network.run(ordinary(inputs).to(self.dtype or inputs.dtype).contiguous())
+        own = model_logits(self.model, detach_inference(inputs).clone())
+        records = self._network.run(detach_inference(inputs).to(self.dtype or inputs.dtype).contiguous())
         require_own_output(self.model, self._network, records, own)
         return records
 

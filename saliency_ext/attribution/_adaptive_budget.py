@@ -1,0 +1,78 @@
+"""Random probes in blocks, until chance has little to say in the map: the stop rule of RISE, LIME and KernelSHAP.
+
+The noise is that of the delete-a-group jackknife [Kott 2001], an estimate that is looked at after every block: what is reached
+may be a little above what was asked for. No bound holds at all times here, as it does for a mean of bounded scores: these maps
+are ratios and regressions.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..checks import require_number
+
+EVERY = 256  # probes between two looks at the noise
+GROUPS = 8
+
+
+def checked_tolerance(function: str, tolerance: object) -> float | None:
+    """None, or a number > 0."""
+    return None if tolerance is None else require_number(function, "tolerance", tolerance, above=0.0)
+
+
+def group_of(count: int, groups: int) -> Tensor:
+    """Group of each of `count` probes: consecutive runs of about equal length that part no pair of opposites."""
+    return torch.arange(count) // 2 * groups // ((count + 1) // 2)
+
+
+def jackknife_error(without: Tensor) -> Tensor:
+    """(...) standard error from the estimates (K, ...) that lack one of K groups each.
+
+    SE^2 = (K - 1) / K * sum_k (S_k - mean_j S_j)^2.
+    """
+    return (without.var(0, unbiased=False) * (len(without) - 1)).sqrt()
+
+
+def relative_noise(saliency: Tensor, standard_error: Tensor) -> Tensor:
+    """(...) root mean square of the standard error (..., H, W) over the standard deviation of the map; 0 without any error."""
+    noise = standard_error.square().mean((-2, -1)).sqrt()
+    spread = (saliency - saliency.mean((-2, -1), keepdim=True)).square().mean((-2, -1)).sqrt()
+    return torch.where(noise > 0, noise / spread, 0.0)
+
+
+def grown(
+    shape: Sequence[int],
+    most: int,
+    tolerance: float | None,
+    blocks: Iterable[slice],
+    request: Callable[[Tensor, slice], Tensor],
+    noise: Callable[[int, Tensor], float],
+) -> tuple[Tensor, Tensor]:
+    """Scores of as many probes as each image and target needs.
+
+    Args:
+        shape: (N, T), images and targets.
+        most: probes at most.
+        tolerance: relative noise at which a map has enough; None: all take `most`.
+        blocks: slices of 0 .. most - 1, of EVERY probes where there is a tolerance.
+        ask: images (n,) int64 and a slice of the probes to their scores (n, T, S) float64.
+        noise: an image, and its scores (S,) for one target so far, to the relative noise of its map.
+
+    Returns:
+        Scores (N, T, most) float64, 0 where not asked, and how many each map is to use, (N, T) int64.
+    """
+    scores = torch.zeros(*shape, most, dtype=torch.float64)
+    used = torch.full(tuple(shape), most)
+    growing = torch.ones(tuple(shape), dtype=torch.bool)
+    for part in blocks:
+        rows = growing.any(1).nonzero()[:, 0]
+        scores[rows, :, part] = request(rows, part)
+        if tolerance is None or part.stop == most:
+            continue
+        for n, t in growing.nonzero().tolist():
+            if noise(n, scores[n, t, : part.stop]) <= tolerance:
+                growing[n, t], used[n, t] = False, part.stop
+        if not growing.any():
+            break
+    return scores, used

@@ -1,0 +1,135 @@
+"""What both studies of choices share: the images, maps with statuses, scores as a table."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..attribution.base import Method
+from ..evaluation import evaluate
+from ..evaluation._input_chunks import Chunk
+from ..evaluation.maps import MapOptions, sources
+from ..evaluation.results import Results
+from ..metrics import Fidelity
+from ..metrics.result import METHOD_FAILED, OK
+from ..models.targets import Target, resolve_target
+from ..nonfinite import finite_rows, with_zeros
+from ..perturbation import Engine
+from ..protocols import Forward
+from ..study import Study
+from .similarity import Similarities
+
+AREAS = {"fidelity": 1, "mif": -1, "lif": 1}  # of a Fidelity -> sign that makes higher better
+_CHUNK = 32
+
+
+@dataclass
+class StudyInputs:
+    """Images with their classes, and how the model is asked.
+
+    inputs: (N, C, H, W), NaN where an image could not be read. target: (N,). truth: (N, H, W) bool, or None.
+    """
+
+    model: Forward
+    inputs: Tensor
+    target: Tensor
+    truth: Tensor | None
+    max_batch: int
+    statuses: "Counter[tuple[str, str]]"
+
+    @staticmethod
+    def of(model: Forward, inputs: Tensor, target: Target, truth: Tensor | None, max_batch: int) -> "StudyInputs":
+        """With the classes resolved on the clean images."""
+        safe = with_zeros(inputs, finite_rows(inputs))
+        classes = resolve_target(target, Engine(model, max_batch=max_batch).logits(safe))
+        return StudyInputs(model, inputs, classes, truth, max_batch, Counter())
+
+    def maps(self, name: str, method: Method) -> Tensor:
+        """Maps (N, H, W) on the host; NaN where the method or its infill fails, which is counted."""
+        source = sources({name: method}, MapOptions())[0]
+        result = []
+        for start in range(0, len(self.inputs), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            own = self.inputs[part]
+            good = finite_rows(own)
+            ids = torch.arange(start, start + len(own), device=own.device)
+            chunk = Chunk(start, own, self.target[part], ids, None)
+            made = source.maps(chunk, with_zeros(own, good), self.target[part], "mark")
+            lost = made.failed | ~good.cpu()
+            self.statuses[name, METHOD_FAILED] += int(made.failed.sum())
+            result.append(made.saliency.cpu().masked_fill(lost.view(-1, 1, 1), torch.nan))
+        return torch.cat(result) if result else self.inputs.new_empty(0, *self.inputs.shape[2:]).cpu()
+
+    def scores(self, maps: Mapping[str, Tensor], metrics: Mapping[str, Fidelity], out: str | Path | None) -> dict[str, Tensor]:
+        """fidelity, mif, lif -> (S, M, N), higher = better, of M maps under S metrics; kept in a folder if one is given."""
+        named: dict[str, Any] = dict(maps)
+        requested = list(metrics.values())
+        if out is None:
+            engine = Engine(self.model, max_batch=self.max_batch)
+            results: Results = evaluate(self.model, self.inputs, self.target, named, requested, engine=engine)
+        else:
+            options = {"max_batch": self.max_batch}
+            study = Study(
+                self.model,
+                self.inputs,
+                named,
+                requested,
+                out=out,
+                target=self.target,
+                engine=options,
+                controls=False,
+                chunk=_CHUNK,
+            )
+            results = study.run()
+        names = list(dict.fromkeys(metric for _, metric in results))
+        tables = {area: torch.full((len(names), len(maps), len(self.inputs)), torch.nan, dtype=torch.float64) for area in AREAS}
+        for row, (label, metric) in enumerate(zip(metrics, names, strict=True)):
+            for column, name in enumerate(maps):
+                result = results[name, metric]
+                for area, sign in AREAS.items():
+                    values = result.values if area == "fidelity" else result.extras[f"auc_{area}"]
+                    tables[area][row, column] = sign * values
+                for status, count in Counter(result.status).items():
+                    self.statuses[f"{name} scored with {label}", status] += count
+        return tables
+
+    def missing(self) -> list[tuple[str, str, int]]:
+        """What has no value, or a doubtful one: what, status, how many images."""
+        return [(what, status, count) for (what, status), count in self.statuses.items() if status != OK and count]
+
+
+def score_rows(scores: Mapping[str, Tensor], settings: Sequence[str], maps: Sequence[str]) -> list[dict[str, Any]]:
+    """Long format: one row per metric, setting, map and image; signs as measured."""
+    return [
+        {"metric": area, "setting": setting, "map": name, "image": image, "value": AREAS[area] * value}
+        for area, table in scores.items()
+        for row, setting in enumerate(settings)
+        for column, name in enumerate(maps)
+        for image, value in enumerate(table[row, column].tolist())
+    ]
+
+
+def similarity_rows(group: str, found: Similarities) -> list[dict[str, Any]]:
+    """Long format: one row per measure, pair (or reference) and image; status of the first and the second map."""
+    rows = []
+    for measure, values in found.values.items():
+        for i, first in enumerate(found.names):
+            for j in range(i + 1, len(found.names)):
+                pair = (group, measure, first, found.names[j])
+                rows += [_row(*pair, image, values[i, j], found.status[i], found.status[j]) for image in range(values.shape[2])]
+            for kind, table in (("another seed", found.noise_floor), ("another image", found.chance)):
+                pair, own = (group, measure, first, kind), found.status[i]
+                rows += [_row(*pair, image, table[measure][i], own, own) for image in range(values.shape[2])]
+    return rows
+
+
+def _row(
+    group: str, measure: str, first: str, second: str, image: int, values: Tensor, one: list[str], other: list[str]
+) -> dict[str, Any]:
+    status = one[image] if one[image] != OK else other[image]
+    about = {"group": group, "measure": measure, "first": first, "second": second, "image": image}
+    return about | {"value": float(values[image]), "status": status}

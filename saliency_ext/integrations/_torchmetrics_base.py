@@ -1,0 +1,179 @@
+"""What the torchmetrics classes share: one sum state, updates through a common evaluator, copies that judge the same model."""
+
+import copy
+import json
+from collections.abc import Callable
+from types import MethodType
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from .._digests import digest
+from ..checks import bad_type, bad_value
+from ..fingerprinting import Fingerprinter
+from ..metrics.result import MetricResult
+from ..models.targets import Target
+from ..protocols import MetricInfo
+from ._batched_evaluation import Evaluator
+from ._optional_dependency import optional_dependency
+
+_partner = optional_dependency("torchmetrics", (1, 0), "torchmetrics")
+
+_BETTER = {"higher": True, "lower": False, "none": None}
+
+
+class _Wrapped:
+    """A method that torchmetrics wraps: anew for each call, so that no metric holds a function that holds it.
+
+    torchmetrics keeps the wrapped one on the metric: such a metric lives on until the garbage collector comes by.
+    """
+
+    def __init__(self, function: Callable[..., Any], wrap: str) -> None:
+        self._function, self._wrap = function, wrap
+        self.__doc__ = function.__doc__
+
+    def __get__(self, metric: Any, owner: type) -> Any:
+        return self._function if metric is None else getattr(metric, self._wrap)(MethodType(self._function, metric))
+
+    def __set__(self, metric: Any, value: Any) -> None:
+        """What torchmetrics would keep."""
+
+
+class SaliencyMetric(_partner.Metric):  # type: ignore[misc, name-defined]  # the partner is untyped here
+    """The mean of a metric of `saliency_ext.metrics` over all images that have a value.
+
+    mean = total / valued, where total and valued are sums over images, so over batches and processes, in float64.
+
+    Args:
+        evaluator: the `Evaluator` on the model; metrics with one evaluator share its pass.
+        arguments, options: of the metric itself, such as an infill and `steps`.
+        torchmetrics: options of `torchmetrics.Metric`, such as {"dist_sync_on_step": True}.
+
+    Note:
+        One sum state, of one size on all ranks: ranks may see different numbers of images, or none. Its name carries a digest of
+        the metric and its choices, so `MetricCollection` never takes two metrics for one because their first values agree, and a
+        saved state is not loaded into other choices. Copies and clones judge the same model, or its copy where a deep copy takes
+        the model along (see `Evaluator`); pickles hold it. A metric that nobody holds any more is not scored.
+        Ties and random infills are keyed by sample ids: pass `sample_ids` for numbers that do not depend on how the images are
+        spread over processes. float64 has no place on MPS: keep the metric on the CPU there.
+    """
+
+    judge_class: ClassVar[Any] = None
+    is_differentiable = False
+    full_state_update = False
+    higher_is_better: bool | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        info = getattr(cls.judge_class, "info", None)
+        if isinstance(info, MetricInfo):
+            cls.higher_is_better = _BETTER[info.direction]
+
+    def __init__(self, evaluator: Evaluator, *arguments: Any, torchmetrics: dict[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(**(torchmetrics or {}))
+        name = type(self).__name__
+        if not isinstance(evaluator, Evaluator):
+            bad_type(name, "evaluator", "to be an Evaluator", type(evaluator).__name__, "pass Evaluator(model)")
+        if self.judge_class is None:
+            bad_type(name, "the class", "to be one of the metrics", name, "use Deletion, Insertion, ...")
+        self.evaluator = evaluator
+        self.judge = self.judge_class(*arguments, **options)
+        evaluator.add(self.judge)
+        described = Fingerprinter(None, deep=False).describe(self.judge)
+        self._state = f"sums_{digest(json.dumps(described, sort_keys=True))[:12]}"
+        self._seen = 0
+        self.add_state(self._state, torch.zeros(3, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(
+        self, inputs: Tensor, target: Target, maps: Any, *, truth: Tensor | None = None, sample_ids: Tensor | None = None
+    ) -> None:
+        """Adds a batch.
+
+        Args:
+            inputs: (N, C, H, W) float32 or float64, in model input space.
+            target: (N,) classes, one class, or "predicted".
+            maps: (N, H, W), larger = more relevant; `TargetMaps`; or a method.
+            truth: (N, H, W) bool, for metrics that compare the map with it.
+            sample_ids: (N,) int64; a running number since the last reset if not given.
+
+        Raises:
+            TypeError, ValueError: as `evaluate`.
+        """
+        ids = self._ids(inputs, sample_ids)
+        result = self.evaluator.result(self.judge, inputs=inputs, target=target, maps=maps, truth=truth, sample_ids=ids)
+        setattr(self, self._state, self.sums + _sums(result).to(self.sums.device))
+        self._seen += len(inputs)
+
+    update = _Wrapped(update, "_wrap_update")  # type: ignore[assignment]
+
+    def forward(
+        self, inputs: Tensor, target: Target, maps: Any, *, truth: Tensor | None = None, sample_ids: Tensor | None = None
+    ) -> Any:
+        """Adds a batch and returns its own mean."""
+        seen = self._seen
+        value = super().forward(inputs, target, maps, truth=truth, sample_ids=self._ids(inputs, sample_ids))
+        self._seen = seen + len(inputs)  # a step inside begins with a reset
+        return value
+
+    def compute(self) -> Tensor:
+        """The mean, float64 (); NaN where images were seen but none has a value.
+
+        Raises:
+            ValueError: no image was seen, on no process.
+        """
+        total, valued, images = self.sums.unbind()
+        if images == 0:
+            bad_value(type(self).__name__, "images", "at least one", "none", "call update before compute")
+        return total / valued
+
+    compute = _Wrapped(compute, "_wrap_compute")  # type: ignore[assignment]
+
+    def plot(self, val: Any = None, ax: Any = None) -> Any:
+        """The mean as a figure, as other metrics of torchmetrics draw theirs.
+
+        Args:
+            val: a value of `compute` or `forward`, or a sequence of them, drawn as a line; None: that of now.
+            ax: axes of matplotlib to draw on; None: new ones.
+
+        Returns:
+            Figure and axes.
+
+        Raises:
+            ModuleNotFoundError: matplotlib is missing. ValueError: as `compute`.
+        """
+        from torchmetrics.utilities.plot import plot_single_or_multi_val
+
+        value = self.compute() if val is None else val
+        return plot_single_or_multi_val(value, ax=ax, higher_is_better=self.higher_is_better, name=type(self).__name__)
+
+    @property
+    def sums(self) -> Tensor:
+        """(3,) float64: sum of values, images with a value, images."""
+        result: Tensor = getattr(self, self._state)
+        return result
+
+    def reset(self) -> None:
+        """Forgets all images; the running number of samples begins at 0."""
+        super().reset()
+        self._seen = 0
+
+    def _ids(self, inputs: Tensor, sample_ids: Tensor | None) -> Tensor:
+        if sample_ids is not None:
+            return sample_ids
+        return torch.arange(self._seen, self._seen + len(inputs), device=inputs.device)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A metric of its own, on the model or on its copy: see `Evaluator`."""
+        memo[id(self.judge)] = self.judge
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        new.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        new.evaluator.add(new.judge)
+        return new
+
+
+def _sums(result: MetricResult) -> Tensor:
+    valid = result.valid
+    counts = [float(valid.sum()), float(len(valid))]
+    return torch.cat([result.values[valid].double().sum()[None].cpu(), torch.tensor(counts, dtype=torch.float64)])

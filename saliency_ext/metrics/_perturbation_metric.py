@@ -1,0 +1,60 @@
+"""What metrics share that ask about masked inputs but draw no curve of removals: an infill, a score, their record."""
+
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ..checks import require_choice
+from ..perturbation import Outputs
+from ..perturbation.masks import ALL_KEPT
+from ..perturbation.outputs import SCORES
+from ..protocols import Infill
+from ._levels import levelled
+from .context import Keys
+from .curve_metric import checked_infill, infill_parameters
+
+
+@dataclass(frozen=True)
+class PerturbationMetric:
+    """Choices recorded with each result.
+
+    Args:
+        infill: what a removed pixel becomes.
+        score: of the target: "probability", "logit", "log_probability", "sigmoid" or "accuracy".
+    """
+
+    infill: Infill
+    score: str = "probability"
+
+    scores: ClassVar[tuple[str, ...]] = SCORES
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        require_choice(name, "score", self.score, self.scores)
+        checked_infill(name, self.infill)
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Every choice, as plain values."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "infill"}
+        return {**infill_parameters(self.infill), **own}
+
+    def clean(self, outputs: Outputs) -> Tensor:
+        """Score (N, 1) of the clean image."""
+        return outputs.score([ALL_KEPT], self.score)
+
+    def drops(self, outputs: Outputs, keys: Keys) -> Tensor:
+        """(N, S) clean score - score of each probe, averaged over the draws of the infill."""
+        return self.clean(outputs) - outputs.mean_score(keys, self.score)
+
+
+def min_max(saliency: Tensor) -> Tensor:
+    """Each map (N, H, W) on [0, 1], in float64, 0 where it is flat but for rounding: a factor or a shift changes nothing."""
+    if saliency.numel() == 0:
+        return saliency.double()
+    # Half first: the range of a map near the largest number would overflow.
+    values = levelled(saliency).double().contiguous() / 2
+    lowest, highest = values.amin((1, 2), keepdim=True), values.amax((1, 2), keepdim=True)
+    return torch.where(highest > lowest, (values - lowest) / (highest - lowest), 0.0)

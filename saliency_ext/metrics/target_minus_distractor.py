@@ -1,0 +1,83 @@
+"""A score on the object that is asked about, minus the same score on the other object of the image."""
+
+from dataclasses import InitVar, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checks import bad_type, bad_value, require_dtype, require_ndim, require_tensor
+from ..protocols import MetricInfo
+from ._contract import map_scores, takes_truth
+
+
+@dataclass(frozen=True)
+class TargetMinusDistractor:
+    """How much more a map speaks of its own object than of another one: score(own) - score(other), per image.
+
+    A map that only finds objects, or bright spots, or edges, is on both alike: about 0. A map of the class is on its own. So this
+    tells what the metric alone cannot: whether the map is about the class.
+
+    Args:
+        metric: a metric that compares a map with a truth mask: `PointingGame`, `RelevanceMass`, `RelevanceRank`, `MaskAgreement`.
+        others: (M, H, W) bool, where the other object is, for sample ids 0 .. M - 1.
+
+    Direction: that of the metric. Unit: a difference of its unit. Range of a share: [-1, 1]; a random map has about the
+    difference of the two areas' shares. Polarity: that of the metric. Cost: no forward; the metric twice. Memory: the masks, kept
+    as given. Deterministic as the metric. NaN (status undefined) where one of the two scores is, as with an empty mask.
+
+    Raises:
+        TypeError: the metric takes no truth mask; others is not a bool tensor.
+        ValueError: others is not (M, H, W); a sample id is outside [0, M).
+
+    Example:
+        >>> import torch
+        >>> from saliency_ext.metrics import PointingGame
+        >>> own, other = torch.tensor([[[True, False, False]]]), torch.tensor([[[False, False, True]]])
+        >>> metric = TargetMinusDistractor(PointingGame(), other)
+        >>> metric.score(torch.tensor([[[5.0, 1.0, 2.0]]]), own), metric.score(torch.tensor([[[1.0, 0.0, 2.0]]]), own)
+        (tensor([1.]), tensor([-1.]))
+    """
+
+    metric: Any
+    others: InitVar[Tensor]
+
+    def __post_init__(self, others: Tensor) -> None:
+        name = "TargetMinusDistractor"
+        if not isinstance(getattr(self.metric, "info", None), MetricInfo) or not takes_truth(self.metric):
+            bad_type(name, "metric", "to score a map against a truth mask", type(self.metric).__name__)
+        require_dtype(name, "others", require_tensor(name, "others", others), (torch.bool,))
+        require_ndim(name, "others", others, "(M, H, W)")
+        object.__setattr__(self, "others", others)  # no field: a result records the metric, not the masks
+
+    @property
+    def info(self) -> MetricInfo:
+        """That of the metric, as a difference."""
+        own = self.metric.info
+        measures = f"{own.name} on the object of the class, minus the same on the other object"
+        return MetricInfo(
+            f"{own.name}_target_minus_distractor", own.direction, f"difference of {own.unit}", measures, own.reference
+        )
+
+    def score(self, saliency: Tensor, truth: Tensor, sample_ids: Tensor | None = None) -> Tensor:
+        """Own minus other, one value per image.
+
+        Args:
+            saliency: (N, H, W) floating, larger = more relevant.
+            truth: (N, H, W) bool, True on the object that is asked about.
+            sample_ids: (N,) int64, whose images these are; 0 .. N - 1 if not given.
+
+        Returns:
+            (N,), in the dtype that the metric returns.
+        """
+        masks: Tensor = vars(self)["others"]
+        ids = torch.arange(len(saliency)) if sample_ids is None else sample_ids.to(masks.device)
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < len(masks):
+            bad_value(
+                "TargetMinusDistractor",
+                "sample_ids",
+                f"in [0, {len(masks)}), one mask each",
+                f"{int(ids.min())} .. {int(ids.max())}",
+            )
+        other = masks[ids].to(saliency.device)
+        return map_scores(self.metric, saliency, truth, sample_ids) - map_scores(self.metric, saliency, other, sample_ids)

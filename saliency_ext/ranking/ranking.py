@@ -1,0 +1,239 @@
+"""Which method is better, from as few images as it takes: pairs are compared until they are told apart, and then left alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checks import bad_type, bad_value, require_integer, require_ndim, require_number, require_shape, require_tensor
+from ..evaluation._input_chunks import check_images, random_order
+from ..evaluation._subsampling import earlier_looks, picked_map, picked_options, picked_target, random_draws
+from ..evaluation.evaluate import evaluate
+from ..fingerprinting import tensor_digest
+from ..metrics._metric_ranges import checked_bounds, require_within
+from ..models.targets import Target, plain_target
+from ..perturbation import AdaptiveSteps, Engine, StratifiedSteps
+from ..protocols import Forward
+from ..stats.pairwise_tests import PairwiseComparisons, Ranking
+from ..study._fingerprint import Fingerprint, fingerprint, run_name
+from ..study._model_observation import ModelObservation, observe
+from ..study._process_group import ProcessGroup
+from ._ranking_rounds import Rounds, RoundStore, Values
+
+_FUNCTION = "rank_methods"
+_PIECE = 8  # images handled together: two processes share a round of 16
+
+
+def rank_methods(
+    forward: Forward,
+    inputs: Tensor,
+    target: Target,
+    maps: Mapping[str, Any],
+    metric: Any,
+    *,
+    alpha: float = 0.05,
+    margin: float = 0.0,
+    budget: int | None = None,
+    round_size: int = 16,
+    bounds: tuple[float, float] | None = None,
+    seed: int = 0,
+    engine: Engine | None = None,
+    sample_ids: Tensor | None = None,
+    chunk: int | None = None,
+    out: str | Path | None = None,
+    **evaluation: Any,
+) -> Ranking:
+    """Orders saliency methods by their mean under a metric, and stops as soon as it is sure.
+
+    Images are taken in random order without replacement; where the metric's schedule draws steps, with replacement, and each look
+    at an image has steps of its own: a look then is a random draw whose mean is exactly that of all images on the whole grid, and
+    there are as many looks at most as images. After each round every undecided pair's differences, image by image, go
+    to a `BettingSequence` with error alpha / pairs; a pair is decided when 0 is outside its interval, or when the interval lies
+    within the margin. A map whose pairs are all decided is no longer evaluated. The chance that any verdict ever printed is wrong
+    about the mean over all images is at most alpha, whenever one stops. An image without a value for one of two maps counts as
+    no difference between them.
+
+    Args:
+        forward, inputs, target, maps, metric, engine, sample_ids: as in `evaluate`; inputs a tensor, at least two maps.
+        alpha: in (0, 1).
+        margin: >= 0, differences of the metric that do not matter; 0: pairs are never called alike before all images are seen.
+        budget: masked inputs to forward at most, or None; at least both ends of a curve for the images of a round. A round is
+            begun only while it is not spent.
+        round_size: images per round; of several processes, at least their number times `chunk`, else some have nothing to do.
+        bounds: the smallest and largest value of the metric. None: [0, 1] or [-1, 1] where these are certain, else refused.
+        seed: of the order of the images, which is keyed by (seed, sample id).
+        chunk: images handled together, and given to one process. None: as many as the engine forwards, but at most 8.
+        out: a folder in which finished rounds are kept: after a kill the same call goes on behind them, and returns what it would
+            have returned. With another budget, too. None: nothing is kept.
+        evaluation: further arguments of `evaluate`, such as channels.
+
+    Raises:
+        TypeError, ValueError: fewer than two maps, no images, wrong alpha or margin, a metric that prefers no
+            direction, unknown bounds, a value outside them, sample ids of another number; out holds another run (what differs
+            is named); processes that were given different arguments. RuntimeError: another process failed. OSError: out
+            cannot be written to.
+
+    Note:
+        Deterministic as far as the model is. Where torch.distributed is initialised, every process of the group must make this
+        call, with the same arguments: each scores its part of a round, they exchange the values (one reduction of maps x round
+        numbers), and all return the same, to the bit of what one process returns with one number of threads. One that raises
+        stops all; one that is killed is noticed by the group's own timeout. Forwards that methods spend on their maps are not
+        counted as masked inputs. Memory as in `evaluate`. With `StratifiedSteps` as the metric's schedule both
+        savings multiply: the mean of a fine grid's area is then estimated without bias.
+
+    Example:
+        >>> from saliency_ext.infill import Constant
+        >>> from saliency_ext.metrics import Fidelity
+        >>> from saliency_ext.ops import philox_uniform
+        >>> images = philox_uniform((1, 4, 4), torch.arange(200), seed=0)
+        >>> model = lambda x: torch.stack([x[:, 0, :2].sum((1, 2)), x[:, 0, 2:].sum((1, 2))], 1)
+        >>> good, bad = torch.zeros(200, 4, 4), torch.zeros(200, 4, 4)
+        >>> good[:, :2], bad[:, 2:] = 1.0, 1.0
+        >>> result = rank_methods(model, images, 0, {"good": good, "bad": bad}, Fidelity(Constant(0.0)))
+        >>> result.better("good"), result.images < 200
+        (['bad'], True)
+    """
+    pairs = _pairs(inputs, maps, alpha)
+    require_number(_FUNCTION, "margin", margin)
+    require_integer(_FUNCTION, "round_size", round_size, 1, 2**31 - 1)
+    require_integer(_FUNCTION, "seed", seed, 0, 2**63 - 1)
+    if budget is not None:
+        require_integer(_FUNCTION, "budget", budget, 1, 2**62)
+    if chunk is not None:
+        require_integer(_FUNCTION, "chunk", chunk, 1, 2**31 - 1)
+    span = checked_bounds(_FUNCTION, metric, bounds)
+    schedule = getattr(metric, "schedule", None)
+    if isinstance(schedule, AdaptiveSteps):
+        expected, remedy = "one whose mean is that of the whole grid", "use StratifiedSteps, or EqualFractions"
+        bad_value(_FUNCTION, "metric", expected, "one with AdaptiveSteps, off by up to the tolerance", remedy)
+    if sample_ids is not None:
+        require_shape(_FUNCTION, "sample_ids", sample_ids, "(N,)", (len(inputs),))
+    ends = 2 * min(round_size, len(inputs))
+    if budget is not None and hasattr(metric, "request") and budget < ends:
+        expected = f"at least {ends}, both ends of a curve for each of the {ends // 2} images of a round"
+        bad_value(_FUNCTION, "budget", expected, budget, "allow more, or make rounds smaller")
+    ids = torch.arange(len(inputs), device=inputs.device) if sample_ids is None else sample_ids
+    # Drawn steps are noise that a whole pass over the images does not take away: no look is the last word on an image.
+    drawn = isinstance(schedule, StratifiedSteps)
+    order = (random_draws if drawn else random_order)(ids, seed).to(inputs.device)
+    comparisons = PairwiseComparisons(pairs, span[1] - span[0], margin, None if drawn else len(inputs), alpha)
+    runner = Engine(forward) if engine is None else engine
+    piece = min(_PIECE, runner.batch_for(check_images(inputs))) if chunk is None else chunk
+    scorer = _Scorer(
+        forward, inputs, plain_target(target), maps, metric, span, ids, order, runner, {**evaluation, "chunk": piece}
+    )
+    process_group, store = ProcessGroup(_FUNCTION), None
+    if process_group.world > 1 or out is not None:
+        shown = observe(runner, inputs)
+        made = scorer.fingerprint(shown, {"seed": seed, "alpha": alpha, "margin": margin, "round_size": round_size})
+        process_group.agree(f"{run_name(made)} {budget} {out is None}")
+        store = None if out is None else RoundStore(Path(out), made, shown.outputs)
+    rounds = Rounds(process_group, scorer, piece, store)
+    spent, per_image, left_out, seen, stopped = 0, 0.0, 0, 0, "all images"
+    while seen < len(inputs) and not comparisons.decided:
+        if budget is not None and spent >= budget:
+            stopped = "budget"
+            break
+        observations = torch.arange(seen, min(seen + round_size, len(inputs)))
+        values, masked = rounds.take(observations, [name for name in maps if name in comparisons.undecided])
+        per_image = per_image if seen else masked / len(observations)
+        left_out += int(torch.stack(list(values.values())).isnan().any(0).sum())
+        comparisons.see(values)
+        spent, seen = spent + masked, seen + len(observations)
+    rounds.finish()
+    if comparisons.decided:
+        stopped = "decided"
+    verdicts = comparisons.verdicts(metric.info.direction == "lower")
+    return Ranking(tuple(maps), verdicts, seen, len(inputs), left_out, spent, round(per_image * len(inputs)), alpha, stopped)
+
+
+class _Scorer:
+    """Scores some of the images under some of the maps; refuses values outside the bounds."""
+
+    def __init__(
+        self,
+        forward: Forward,
+        inputs: Tensor,
+        target: Target,
+        maps: Mapping[str, Any],
+        metric: Any,
+        span: tuple[float, float],
+        ids: Tensor,
+        order: Tensor,
+        engine: Engine,
+        options: Mapping[str, Any],
+    ) -> None:
+        self._forward, self._inputs, self._target, self._maps, self._metric = forward, inputs, target, maps, metric
+        self._span, self._ids, self._engine, self._options = span, ids, engine, dict(options)
+        self._order, self._earlier = order, earlier_looks(order)
+
+    def __call__(self, observations: Tensor, names: Sequence[str]) -> tuple[Values, int]:
+        """(n,) float64 of each map at these looks, NaN where there is none, and how many masked inputs were forwarded."""
+        before = self._forwarded()
+        result = {name: torch.full((len(observations),), torch.nan, dtype=torch.float64) for name in names}
+        for number in sorted(set(self._earlier[observations].tolist())):
+            places = self._earlier[observations] == number
+            for name, values in self._scored(observations[places], names, number).items():
+                result[name][places] = values
+        return result, self._forwarded() - before
+
+    def _scored(self, observations: Tensor, names: Sequence[str], number: int) -> Values:
+        """Values at looks each of which is the image's look of this number; steps that are drawn are drawn for each number."""
+        picks, metric = self._order[observations.to(self._order.device)], self._metric
+        if number:
+            schedule = metric.schedule
+            metric = replace(metric, schedule=replace(schedule, seed=(schedule.seed + number) % 2**63))
+        active = {name: picked_map(self._maps[name], picks) for name in names}
+        options: dict[str, Any] = {"engine": self._engine, "sample_ids": self._ids[picks.to(self._ids.device)]}
+        options |= picked_options(self._options, picks)
+        target = picked_target(self._target, picks)
+        results = evaluate(self._forward, self._inputs[picks], target, active, [metric], **options)
+        self._options["check_forward"] = False  # once is enough
+        found = {}
+        for name, metric in results:
+            result = results[name, metric]
+            values = torch.where(result.valid, result.values.double(), torch.nan)
+            found[name] = require_within(_FUNCTION, f"maps[{name!r}]", values, self._span)
+        return found
+
+    def fingerprint(self, observed: ModelObservation, choices: Mapping[str, Any]) -> Fingerprint:
+        """All that decides the values."""
+        truth = self._options.get("truth")
+        device = self._engine.placed(self._inputs[:1])
+        engine = {
+            "batch": self._engine.batch_for(self._inputs),
+            "dtype": self._engine.cast(device[:0]).dtype,
+            "device": device.device.type,
+        }
+        options = {name: value for name, value in self._options.items() if name not in ("truth", "check_forward")}
+        return fingerprint(
+            model=self._forward,
+            observed=observed,
+            data={"samples": len(self._inputs), "content": tensor_digest(self._inputs), "sample_ids": tensor_digest(self._ids)},
+            target=self._target,
+            truth=truth,
+            methods=self._maps,
+            metrics={self._metric.info.name: self._metric},
+            options={**choices, **options, "bounds": self._span, "engine": engine},
+        )
+
+    def _forwarded(self) -> int:
+        return self._engine.counters.images_forwarded - self._engine.counters.images_padded
+
+
+def _pairs(inputs: Tensor, maps: Mapping[str, Any], alpha: float) -> list[tuple[str, str]]:
+    """All pairs of maps, of sound arguments."""
+    require_ndim(_FUNCTION, "inputs", require_tensor(_FUNCTION, "inputs", inputs), "(N, C, H, W)")
+    if len(inputs) == 0:
+        bad_value(_FUNCTION, "inputs", "at least one image", "none")
+    if not isinstance(maps, Mapping):
+        bad_type(_FUNCTION, "maps", "to be a name -> map mapping", type(maps).__name__)
+    if len(maps) < 2:
+        bad_value(_FUNCTION, "maps", "at least two to compare", len(maps))
+    if not 0 < require_number(_FUNCTION, "alpha", alpha) < 1:
+        bad_value(_FUNCTION, "alpha", "in (0, 1)", alpha)
+    return list(combinations(maps, 2))
