@@ -21,7 +21,7 @@ test: $(VENV)/.installed
 	OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What depends on the rounding of networks, again as on processors without AVX-512 and without AVX2.
-NUMERICAL := tests/attribution tests/comparison tests/metrics tests/models tests/perturbation tests/evaluation/test_refining.py \
+NUMERICAL := tests/attribution tests/comparison tests/metrics tests/models tests/perturbation tests/evaluation/test_adaptive_rounds.py \
 	tests/evaluation/test_evaluate.py tests/evaluation/test_curves.py tests/evaluation/test_faults.py tests/disambiguation tests/test_docs.py
 
 test-processors: $(VENV)/.installed

@@ -21,7 +21,20 @@ ROOT = Path(__file__).resolve().parent.parent
 CARDS = json.loads((ROOT / "docs/cards.json").read_text())
 TRUTH = json.loads((ROOT / "saliency_ext/testbed/ground_truth.json").read_text())
 PACKAGES = (
-    *("ops", "infill", "segmentation", "probing", "attribution", "metrics", "evaluation", "comparison", "disambiguation"),
+    *(
+        "ops",
+        "infill",
+        "segmentation",
+        "perturbation",
+        "attribution",
+        "metrics",
+        "evaluation",
+        "stats",
+        "study",
+        "ranking",
+        "comparison",
+        "disambiguation",
+    ),
     *("conformance", "testbed", "protocols"),
 )
 ROLES = {

@@ -16,8 +16,8 @@ def deletion_curves(inputs: Tensor, target: Tensor, maps: dict[str, Tensor], mod
     counts = torch.linspace(0, inputs.shape[2] * inputs.shape[3], STEPS + 1).round().long()
     curves = {}
     for name, saliency in maps.items():
-        probes = ops.blend_rank(inputs, 0.5, ops.rank(saliency, ties="random"), counts, keep="tail")
-        curves[name] = model(probes.flatten(0, 1)).softmax(1)[:, target].squeeze(1)
+        perturbed = ops.blend_rank(inputs, 0.5, ops.rank(saliency, ties="random"), counts, keep="tail")
+        curves[name] = model(perturbed.flatten(0, 1)).softmax(1)[:, target].squeeze(1)
     return curves
 
 

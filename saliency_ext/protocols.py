@@ -17,7 +17,7 @@ Explainer = Callable[[Tensor, Tensor], Tensor]
 class Infill(Protocol):
     """What a removed pixel becomes, in model input space.
 
-    `name` and `parameters` are recorded with every result; `key` identifies the infill where probes are compared: equal keys
+    `name` and `parameters` are recorded with every result; `key` identifies the infill where masked inputs are compared: equal keys
     mean equal pixels for the same images. `draws` is the number of independent draws whose scores are averaged (1 for a
     deterministic infill).
     """
@@ -36,7 +36,7 @@ class Infill(Protocol):
 
     @property
     def draws(self) -> int:
-        """Independent draws averaged per probe."""
+        """Independent draws averaged per masked input."""
 
     def fill(self, inputs: Tensor, sample_ids: Tensor, draw: int = 0) -> Tensor:
         """Infill for inputs (N, C, H, W) of samples (N,) int64: a tensor that broadcasts to the inputs, same dtype and device.

@@ -35,7 +35,7 @@ MODULES = (
     "infill",
     "metrics",
     "ops",
-    "probing",
+    "perturbation",
     "reference",
     "segmentation",
 )

@@ -1,4 +1,4 @@
-"""Models whose exact attributions are known in closed form: what a method, a probe or a metric must return, to the last digit.
+"""Models whose attributions, outputs on masked inputs and metric values are known in closed form, to the last digit.
 
 All three are logit_k = link(bias_k + sum over pixels of a term of that pixel alone); link is the identity or the square. Removing
 a set of pixels takes their terms to those of the infill, so occlusion, Shapley values and integrated gradients can be written
