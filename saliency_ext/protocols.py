@@ -17,8 +17,8 @@ Explainer = Callable[[Tensor, Tensor], Tensor]
 class Infill(Protocol):
     """What a removed pixel becomes, in model input space.
 
-    `name` and `parameters` are recorded with every result; `key` identifies the infill where masked inputs are compared: equal keys
-    mean equal pixels for the same images. `draws` is the number of independent draws whose scores are averaged (1 for a
+    `name` and `parameters` are recorded with every result; `key` identifies the infill in the plan: equal keys mean equal
+    pixels for the same images. `draws` is the number of independent draws whose scores are averaged (1 for a
     deterministic infill).
     """
 

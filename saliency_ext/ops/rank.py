@@ -52,8 +52,8 @@ def rank(
         ValueError: wrong shape or device, unknown ties or nan, seed out of range, NaN with nan="raise".
 
     Note:
-        Deterministic, the same integers on CPU and CUDA. Stable radix sort: time linear in pixels; extra memory 16 bytes (CPU,
-        per thread one map) or 16 bytes per pixel (CUDA), twice that for float64. nan="raise" reads one flag back from an
+        Deterministic, the same integers on CPU and CUDA. Stable radix sort: time linear in pixels; extra memory 16 bytes per
+        pixel, 24 for float64 (CPU: of one map per thread; CUDA: of all maps). nan="raise" reads one flag back from an
         accelerator; pass nan="last" inside a CUDA graph. Not differentiable. Reference: `saliency_ext.reference.rank`.
 
     Example:
