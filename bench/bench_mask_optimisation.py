@@ -103,15 +103,15 @@ def _step_task(setup: Setup, images: int, scale: int) -> Callable[[], Task]:
 
         def check(result: tuple[Tensor, Tensor, Tensor]) -> float:
             exact = ops.MaskState.start(start.double(), size)
-            exact.first.copy_(moments[0])
-            exact.second.copy_(moments[1])
+            exact.exp_avg.copy_(moments[0])
+            exact.exp_avg_sq.copy_(moments[1])
             exact.counts.fill_(4)
             exact.mask.copy_(first_mask)
             exact.cells.copy_(first_cells)
             axes = [part.double() for part in (resizing.down, resizing.across)]
             shown = torch.empty(out.shape, dtype=torch.float64, device=setup.device)
             read = [part.double() for part in (gradient, x, reference_images)]
-            flags = (True, True, False, 2, rule.rate, rule.decay, rule.second_decay, rule.eps, rule.area, rule.variation, 1.0)
+            flags = (True, True, False, 2, rule.rate, rule.beta1, rule.beta2, rule.eps, rule.area, rule.variation, 1.0)
             reference.mask_step(*read, here, ahead, *axes, *exact, shown, *flags)
             return max_difference(result, (exact.values, exact.mask, shown))
 

@@ -1,5 +1,5 @@
 #pragma once
-// THE SEAM: every launch signature, CPU and CUDA. Raw pointers, 64-bit sizes, no torch: a C++ host can call these directly.
+// Launch interface: every signature, CPU and CUDA. Raw pointers, 64-bit sizes, no torch: a C++ host can call these directly.
 //
 // CPU kernels are functions over a range [begin, end) of independent units; the caller splits 0 .. *_units(...) over its
 // threads as it likes, the result does not depend on the split. CUDA launches run on `stream` of the current device,
@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "common/blend.h"
-#include "common/keep.h"
+#include "common/mask_families.h"
 #include "common/linear_infill.h"
 #include "common/mask_step.h"
 #include "common/order.h"
@@ -43,7 +43,7 @@ struct TopkProblem {
 void topk_mask_cpu(int64_t begin, int64_t end, const TopkProblem&);  // unit: row
 int topk_mask_cuda(const TopkProblem&, void* stream);
 
-// ---- the renderer: one probe per (step, image) ----
+// ---- the renderer: one perturbed input per (step, image) ----
 int64_t blend_units(const BlendProblem&);
 void blend_cpu(int64_t begin, int64_t end, const BlendProblem&, const KeepRank&);
 void blend_cpu(int64_t begin, int64_t end, const BlendProblem&, const KeepBox&);
@@ -155,8 +155,8 @@ struct MaskStepProblem {
   const void* variation_gradient;  // (R, P) maps of pixels or cells, and (R, P): what total_variation gives of the masks before
   const void* variation_sums;      // the step. Read by the CUDA kernel alone; null: no variation
   void* values;                    // (R, P, h, w), like the next three
-  void* first;
-  void* second;
+  void* exp_avg;     // moments of Adam, in the terms of torch.optim; momentum uses the first
+  void* exp_avg_sq;
   void* cells;
   void* mask;       // (R, P, H, W)
   int64_t* counts;  // (R,)
@@ -174,7 +174,7 @@ struct SmoothMaximumProblem {
   int64_t maps, rows, columns;  // cells
   int64_t height, width;        // pixels, margins included
   int64_t step, margin, reach;
-  double coldness;
+  double inverse_temperature;
   DType dtype;
   const void* values;
   const void* weights;   // (step (reach + 1))^2: of a cell so many pixels away along each axis

@@ -4,7 +4,7 @@
 
 #include "cpu/multiversion.h"
 #include "ops/counters.h"
-#include "ops/pages.h"
+#include "ops/huge_pages.h"
 
 #define SX_TEXT_(x) #x
 #define SX_TEXT(x) SX_TEXT_(x)
@@ -32,13 +32,18 @@ py::dict build_info() {
 
 py::dict counters() {
   py::dict result;
-  for (const auto& [op, count] : saliency_ext::ops::read_counters()) {
+  for (const auto* op = saliency_ext::ops::OpCounter::last(); op != nullptr; op = op->next()) {
+    if (op->launches() == 0) continue;
     py::dict entry;
-    entry["launches"] = count.launches;
-    entry["threads"] = count.threads;
-    result[py::str(op)] = entry;
+    entry["launches"] = op->launches();
+    entry["threads"] = op->threads();
+    result[py::str(op->name())] = entry;
   }
   return result;
+}
+
+void reset_counters() {
+  for (auto* op = saliency_ext::ops::OpCounter::last(); op != nullptr; op = op->next()) op->reset();
 }
 
 }  // namespace
@@ -48,8 +53,8 @@ PYBIND11_MODULE(_C, m) {
   m.def("build_info", &build_info, "How the library was built: versions, compiler, CUDA archs, CPU kernels in use.");
   m.def("counters", &counters, "Per op: kernel launches since the last reset, and threads that took part in the last CPU run.");
   m.def(
-      "prefer_large_pages",
-      [](uintptr_t address, int64_t bytes) { saliency_ext::prefer_large_pages(reinterpret_cast<void*>(address), bytes); },
+      "prefer_huge_pages",
+      [](uintptr_t address, int64_t bytes) { saliency_ext::prefer_huge_pages(reinterpret_cast<void*>(address), bytes); },
       "Asks for large pages under memory just allocated and not yet written (a hint; nothing happens below 4 MiB).");
-  m.def("reset_counters", &saliency_ext::ops::reset_counters, "Sets all counters to zero.");
+  m.def("reset_counters", &reset_counters, "Sets all counters to zero.");
 }

@@ -1,5 +1,5 @@
 #pragma once
-// The question every probe asks, for one value:  (keep * image + (1 - keep) * infill - mean) / std,  cast to the output type.
+// One value of a perturbed input:  (keep * image + (1 - keep) * infill - mean) / std,  cast to the output type.
 // And the problem description that the renderer's kernels share.
 #include <cstdint>
 

@@ -8,7 +8,7 @@
 //
 // Solved by conjugate gradients, preconditioned by one multigrid V-cycle of cells of 2 x 2 pixels, half as many cells along
 // each side from level to level. A coarse cell is unknown where one of its pixels is. The same stencil serves on every level;
-// known pixels inside an unknown cell tie it to 0, which adds to its d.
+// known pixels inside an unknown cell are a Dirichlet coupling to 0, which adds to its d.
 #include <cmath>
 #include <cstdint>
 
@@ -34,15 +34,16 @@ SX_HD T infill_sweep(int number, int64_t height, int64_t width) {
   }
 }
 
-// What a part of a coarse cell adds to the cell's tie: a known pixel this much, and an unknown cell tied to 0 by `tie` itself
-// as two conductors in a row. Tuned: looser ties make the correction too large, firmer ones too small.
+// What a part of a coarse cell adds to the cell's Dirichlet coupling: a known pixel this much, and an unknown cell with a
+// `coupling` of its own as two conductors in series. Tuned: weaker couplings make the correction too large, stronger ones too
+// small.
 template <InfillStencil kStencil, class T>
-SX_HD T infill_tie(bool unknown, T tie) {
+SX_HD T infill_coupling(bool unknown, T coupling) {
   constexpr T kKnown = kStencil == InfillStencil::kRoad ? T(18) : T(6);
-  return unknown ? kKnown * tie / (kKnown + tie) : kKnown;
+  return unknown ? kKnown * coupling / (kKnown + coupling) : kKnown;
 }
 
-// How many units of the next coarser grid's weights one of this grid's is worth. Cells twice as far apart conduct half as well.
+// Scaling of restricted couplings between levels. Cells twice as far apart conduct half as well.
 // Two rows in one make up for it, but a line of cells has only itself: counted like others, its corrections would halve from
 // level to level, and the preconditioned residual of a long gap would be that much smaller than its error.
 template <class T>
@@ -50,9 +51,9 @@ SX_HD T infill_gain(int64_t height, int64_t width) {
   return height == 1 || width == 1 ? T(2) : T(1);
 }
 
-// Where every unknown cell of a grid has a tie as large as this, two sweeps solve it: no coarser grid is needed.
+// Where every unknown cell of a grid has a Dirichlet coupling as large as this, two sweeps solve it: no coarser grid is needed.
 template <InfillStencil kStencil, class T>
-SX_HD T infill_firm_tie() {
+SX_HD T infill_strong_coupling() {
   return kStencil == InfillStencil::kRoad ? T(8) : T(2.5);
 }
 

@@ -13,7 +13,7 @@ struct MaskStepRule {
   bool sigmoid;   // parameters are logits; else they are the mask itself, kept in [0, 1]
   bool adam;      // else momentum
   bool on_cells;  // area and variation are those of the low-resolution cells, else of the pixels
-  double rate, decay, second_decay, eps;  // of Adam; momentum: second_decay is the damping
+  double rate, beta1, beta2, eps;  // of Adam; momentum: beta2 is the damping
   double area, variation;                 // weights of sum(mask) and of its total variation
 };
 
@@ -42,7 +42,7 @@ SX_HD int64_t next_count(int64_t count) { return count < INT64_MAX ? count + 1 :
 
 template <class T>
 struct OptimiserScale {
-  T first, second;  // 1 / (1 - decay^count) times the rate, and 1 / (1 - second_decay^count)
+  T step_size, correction;  // rate / (1 - beta1^count), and 1 / (1 - beta2^count)
 };
 
 // Adam's corrections [Kingma 2015, Alg. 1] after `count` steps.
@@ -50,8 +50,8 @@ template <class T>
 SX_HD OptimiserScale<T> optimiser_scale(const MaskStepRule& rule, int64_t count) {
   if (!rule.adam) return {static_cast<T>(rule.rate), count == 1 ? T(1) : T(0)};
   const double steps = static_cast<double>(count);
-  return {static_cast<T>(rule.rate / (1.0 - pow(rule.decay, steps))),
-          static_cast<T>(1.0 / (1.0 - pow(rule.second_decay, steps)))};
+  return {static_cast<T>(rule.rate / (1.0 - pow(rule.beta1, steps))),
+          static_cast<T>(1.0 / (1.0 - pow(rule.beta2, steps)))};
 }
 
 SX_HD float square_root(float value) { return sqrtf(value); }
@@ -59,15 +59,15 @@ SX_HD double square_root(double value) { return sqrt(value); }
 
 // One parameter: Adam, or momentum whose first step is undamped.
 template <class T>
-SX_HD T optimised(const MaskStepRule& rule, const OptimiserScale<T>& scale, T value, T slope, T* first, T* second) {
-  const T decay = static_cast<T>(rule.decay), other = static_cast<T>(rule.second_decay);
+SX_HD T optimised(const MaskStepRule& rule, const OptimiserScale<T>& scale, T value, T slope, T* exp_avg, T* exp_avg_sq) {
+  const T beta1 = static_cast<T>(rule.beta1), beta2 = static_cast<T>(rule.beta2);
   if (rule.adam) {
-    *first = decay * *first + (T(1) - decay) * slope;
-    *second = other * *second + (T(1) - other) * slope * slope;
-    return value - scale.first * *first / (square_root(*second * scale.second) + static_cast<T>(rule.eps));
+    *exp_avg = beta1 * *exp_avg + (T(1) - beta1) * slope;
+    *exp_avg_sq = beta2 * *exp_avg_sq + (T(1) - beta2) * slope * slope;
+    return value - scale.step_size * *exp_avg / (square_root(*exp_avg_sq * scale.correction) + static_cast<T>(rule.eps));
   }
-  *first = scale.second > T(0) ? slope : decay * *first + (T(1) - other) * slope;
-  return value - scale.first * *first;
+  *exp_avg = scale.correction > T(0) ? slope : beta1 * *exp_avg + (T(1) - beta2) * slope;
+  return value - scale.step_size * *exp_avg;
 }
 
 template <class T>

@@ -10,7 +10,7 @@
 #include "blend_shares.h"
 #include "blend_tile.h"
 #include "multiversion.h"
-#include "stream.h"
+#include "streaming_store.h"
 
 namespace saliency_ext {
 namespace {
@@ -45,9 +45,9 @@ class Target {
 
 // Families that keep or remove: the tile is kept as finished output elements.
 template <class Out, class T, class Keep>
-class Chooser {
+class SelectRenderer {
  public:
-  Chooser(const BlendProblem& problem, const Keep& keep)
+  SelectRenderer(const BlendProblem& problem, const Keep& keep)
       : problem_(problem),
         keep_(keep),
         capacity_(tile_pixels(problem)),
@@ -99,9 +99,9 @@ class Chooser {
 
 // Families that mix: the tile is kept in the compute type, and normalised after the mixing.
 template <class Out, class T, class Keep, class Shares>
-class Mixer {
+class BlendRenderer {
  public:
-  Mixer(const BlendProblem& problem, const Keep& keep)
+  BlendRenderer(const BlendProblem& problem, const Keep& keep)
       : problem_(problem),
         capacity_(tile_pixels(problem)),
         target_(problem, capacity_),
@@ -163,15 +163,15 @@ class Mixer {
 
 template <class Out, class T, class Keep>
 struct RendererOf {
-  using type = Chooser<Out, T, Keep>;
+  using type = SelectRenderer<Out, T, Keep>;
 };
 template <class Out, class T>
 struct RendererOf<Out, T, KeepGrid> {
-  using type = Mixer<Out, T, KeepGrid, GridShares>;
+  using type = BlendRenderer<Out, T, KeepGrid, GridShares>;
 };
 template <class Out, class T, class M>
 struct RendererOf<Out, T, KeepDense<M>> {
-  using type = Mixer<Out, T, KeepDense<M>, DenseShares<M>>;
+  using type = BlendRenderer<Out, T, KeepDense<M>, DenseShares<M>>;
 };
 
 template <class Out, class T, class Keep>
@@ -188,13 +188,22 @@ void render(int64_t begin, int64_t end, const BlendProblem& problem, const Keep&
   stream_fence();
 }
 
+// Computed in float32. A dense mask is of the type that is computed in, so these are all that a float mask can ask for.
 template <class Keep>
-void render_any(int64_t begin, int64_t end, const BlendProblem& problem, const Keep& keep) {
+void render_float(int64_t begin, int64_t end, const BlendProblem& problem, const Keep& keep) {
   switch (problem.output) {
-    case DType::kFloat64: return render<double, double>(begin, end, problem, keep);
     case DType::kFloat32: return render<float, float>(begin, end, problem, keep);
     case DType::kFloat16: return render<Half, float>(begin, end, problem, keep);
-    case DType::kBFloat16: return render<BFloat16, float>(begin, end, problem, keep);
+    default: return render<BFloat16, float>(begin, end, problem, keep);
+  }
+}
+
+template <class Keep>
+void render_any(int64_t begin, int64_t end, const BlendProblem& problem, const Keep& keep) {
+  if (problem.output == DType::kFloat64) {
+    render<double, double>(begin, end, problem, keep);
+  } else {
+    render_float(begin, end, problem, keep);
   }
 }
 
@@ -219,10 +228,10 @@ void blend_cpu(int64_t begin, int64_t end, const BlendProblem& problem, const Ke
   render_any(begin, end, problem, keep);
 }
 void blend_cpu(int64_t begin, int64_t end, const BlendProblem& problem, const KeepDense<float>& keep) {
-  render_any(begin, end, problem, keep);
+  render_float(begin, end, problem, keep);
 }
 void blend_cpu(int64_t begin, int64_t end, const BlendProblem& problem, const KeepDense<double>& keep) {
-  render_any(begin, end, problem, keep);
+  render<double, double>(begin, end, problem, keep);
 }
 
 }  // namespace saliency_ext

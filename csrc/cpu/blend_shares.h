@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "../common/keep.h"
+#include "../common/mask_families.h"
 #include "blend_tile.h"
 
 namespace saliency_ext {

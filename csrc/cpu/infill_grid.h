@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "../common/linear_infill.h"
-#include "lanes.h"
 #include "multiversion.h"
+#include "simd.h"
 
 namespace saliency_ext {
 
@@ -38,14 +38,14 @@ struct Run {
 template <class T>
 struct Grid {
   int64_t height = 0, width = 0;
-  Plane<T> diagonal, inverse;  // d + tie and its inverse where the cell is unknown, else 0
-  Plane<T> right, from, to;    // right side, and the sweeps' two sides
+  Plane<T> diagonal, inverse;  // d + Dirichlet coupling and its inverse where the cell is unknown, else 0
+  Plane<T> rhs, from, to;      // right-hand side, and the sweeps' two sides
   Plane<T> share, guess;       // of coarse grids: 1 / number of known pixels in a cell, or 0; the first guess
 
   void resize(int64_t rows, int64_t columns, bool finest) {
     height = rows;
     width = columns;
-    for (Plane<T>* plane : {&diagonal, &inverse, &right, &from, &to}) plane->resize(rows, columns);
+    for (Plane<T>* plane : {&diagonal, &inverse, &rhs, &from, &to}) plane->resize(rows, columns);
     if (finest) return;
     share.resize(rows, columns);
     guess.resize(rows, columns);
@@ -134,15 +134,15 @@ SX_HD RowSummary<T> summary_of_row(const Grid<T>& grid, int64_t y, const T* a, c
   return summary;
 }
 
-// to = (1 - factor) from + factor (right + neighbours of from) / d: a row of one damped Jacobi sweep.
+// to = (1 - factor) from + factor (rhs + neighbours of from) / d: a row of one damped Jacobi sweep.
 template <InfillStencil kStencil, class T>
 SX_HD void sweep_row(const Grid<T>& grid, int64_t y, const Plane<T>& from, Plane<T>& to, T factor) {
   const T rest = T(1) - factor;
   const T *above = from.row(y - 1), *here = from.row(y), *below = from.row(y + 1);
-  const T *wanted = grid.right.row(y), *inverse = grid.inverse.row(y);
+  const T *rhs = grid.rhs.row(y), *inverse = grid.inverse.row(y);
   T* result = to.row(y);
   grid.for_blocks(y, [&](int64_t x) SX_INLINE_LAMBDA {
-    const Lanes<T> sum = load(wanted + x) + neighbours<kStencil, T>(above + x, here + x, below + x);
+    const Lanes<T> sum = load(rhs + x) + neighbours<kStencil, T>(above + x, here + x, below + x);
     store(result + x, rest * load(here + x) + (factor * load(inverse + x)) * sum);
   });
 }
@@ -150,10 +150,10 @@ SX_HD void sweep_row(const Grid<T>& grid, int64_t y, const Plane<T>& from, Plane
 // The same from zero: no neighbours.
 template <class T>
 SX_HD void first_sweep_row(const Grid<T>& grid, int64_t y, Plane<T>& to, T factor) {
-  const T *wanted = grid.right.row(y), *inverse = grid.inverse.row(y);
+  const T *rhs = grid.rhs.row(y), *inverse = grid.inverse.row(y);
   T* result = to.row(y);
   grid.for_blocks(y, [&](int64_t x) SX_INLINE_LAMBDA {
-    store(result + x, (factor * load(inverse + x)) * load(wanted + x));
+    store(result + x, (factor * load(inverse + x)) * load(rhs + x));
   });
 }
 
@@ -168,14 +168,14 @@ SX_HD void pull_row(const Grid<T>& grid, int64_t y, const Plane<T>& values, T* r
   });
 }
 
-// result = right + neighbours of values - d values on unknown cells, 0 on others: what the values leave over.
+// result = rhs + neighbours of values - d values on unknown cells, 0 on others: the residual.
 template <InfillStencil kStencil, class T>
 SX_HD void residual_row(const Grid<T>& grid, int64_t y, const Plane<T>& values, T* result) {
   const T *above = values.row(y - 1), *here = values.row(y), *below = values.row(y + 1);
-  const T *wanted = grid.right.row(y), *diagonal = grid.diagonal.row(y);
+  const T *rhs = grid.rhs.row(y), *diagonal = grid.diagonal.row(y);
   grid.for_blocks(y, [&](int64_t x) SX_INLINE_LAMBDA {
     const Lanes<T> d = load(diagonal + x), zero = {};
-    const Lanes<T> sum = load(wanted + x) + neighbours<kStencil, T>(above + x, here + x, below + x);
+    const Lanes<T> sum = load(rhs + x) + neighbours<kStencil, T>(above + x, here + x, below + x);
     store(result + x, d > T(0) ? sum - d * load(here + x) : zero);
   });
 }
@@ -209,15 +209,15 @@ SX_HD void interpolate_row(const Plane<T>& values, const Grid<T>& coarse, int64_
   }
 }
 
-// The transpose: row y of the coarser grid's right side from four rows of the finer one's residual. A fine cell gives 3/4 to
+// The transpose: row y of the coarser grid's right-hand side from four rows of the finer one's residual. A fine cell gives 3/4 to
 // the coarse cell it lies in and 1/4 to the next one along each axis, or all of it at the border; in the coarser grid's units.
 template <class T>
-SX_HD void restrict_row(const Grid<T>& fine, const Plane<T>& left, Grid<T>& coarse, int64_t y, T* __restrict line) {
-  const T *before = left.row(2 * y - 1), *first = left.row(2 * y), *second = left.row(2 * y + 1);
-  const T* after = left.row(std::min(2 * y + 2, fine.height));
+SX_HD void restrict_row(const Grid<T>& fine, const Plane<T>& residual, Grid<T>& coarse, int64_t y, T* __restrict line) {
+  const T *before = residual.row(2 * y - 1), *first = residual.row(2 * y), *second = residual.row(2 * y + 1);
+  const T* after = residual.row(std::min(2 * y + 2, fine.height));
   const T top = y == 0 ? T(1) : T(0.75), bottom = y == coarse.height - 1 && fine.height % 2 == 0 ? T(1) : T(0.75);
   const T gain = infill_gain<T>(fine.height, fine.width), most = gain * T(0.75), rest = gain * T(0.25);
-  T* __restrict result = coarse.right.row(y);
+  T* __restrict result = coarse.rhs.row(y);
   const int64_t last = coarse.width - 1;
   coarse.for_runs(y, [&](int64_t begin, int64_t end) SX_INLINE_LAMBDA {
     for (int64_t x = 2 * begin - 1; x <= 2 * end; ++x) {

@@ -104,48 +104,48 @@ struct Solver {
     grids.guess(values);
     // In double: what float leaves out of the first residual would be an error of the solution, and a large one where known
     // pixels are few. Afterwards only changes are added.
-    for (int64_t y = 0; y < height; ++y) pull_row<kStencil, double>(grid, y, values, grid.right.row(y));
-    double product = 0;
-    T step = T(0);
+    for (int64_t y = 0; y < height; ++y) pull_row<kStencil, double>(grid, y, values, grid.rhs.row(y));
+    double rz = 0;
+    T alpha = T(0);
     for (int iteration = 0; iteration < iterations; ++iteration) {
       T largest = T(0);
-      double now = 0;
+      double next_rz = 0;
       grids.cycle(
           [&](int64_t y) SX_INLINE_LAMBDA {
             if (iteration > 0) {
-              add_row(y, values, direction, step);
-              add_row(y, grid.right, pulled, step);
+              add_row(y, values, direction, alpha);
+              add_row(y, grid.rhs, pulled, alpha);
             }
           },
           [&](int64_t y) SX_INLINE_LAMBDA {
-            const RowSummary<T> row = summary_of_row(grid, y, grid.to.row(y), grid.right.row(y));
+            const RowSummary<T> row = summary_of_row(grid, y, grid.to.row(y), grid.rhs.row(y));
             largest = std::max(largest, row.largest);
-            now += row.product;
+            next_rz += row.product;
           });
-      const bool done = !(static_cast<double>(largest) > goal) || !(now > 0);
+      const bool done = !(static_cast<double>(largest) > goal) || !(next_rz > 0);
       if (done) {  // the preconditioned residual is the error left, nearly: take it along
         for (int64_t y = 0; y < height; ++y) add_row(y, values, grid.to, T(1));
         return;
       }
-      const T keep = iteration == 0 ? T(0) : static_cast<T>(now / product);
-      product = now;
-      double curvature = 0;
+      const T beta = iteration == 0 ? T(0) : static_cast<T>(next_rz / rz);
+      rz = next_rz;
+      double pAp = 0;
       for (int64_t y = 0; y <= height; ++y) {
         if (y < height) {
           const T* correction = grid.to.row(y);
           T* along = direction.row(y);
           grid.for_blocks(y, [&](int64_t x) SX_INLINE_LAMBDA {
-            store(along + x, load(correction + x) + keep * load(along + x));
+            store(along + x, load(correction + x) + beta * load(along + x));
           });
         }
         if (y == 0) continue;
         pull_row<kStencil, T>(grid, y - 1, direction, pulled.row(y - 1));
-        curvature -= summary_of_row(grid, y - 1, direction.row(y - 1), pulled.row(y - 1)).product;
+        pAp -= summary_of_row(grid, y - 1, direction.row(y - 1), pulled.row(y - 1)).product;
       }
-      if (!(curvature > 0)) return;
-      step = static_cast<T>(now / curvature);
+      if (!(pAp > 0)) return;
+      alpha = static_cast<T>(rz / pAp);
     }
-    for (int64_t y = 0; y < height; ++y) add_row(y, values, direction, step);  // that of the last iteration
+    for (int64_t y = 0; y < height; ++y) add_row(y, values, direction, alpha);  // that of the last iteration
   }
 
   SX_HD void add_row(int64_t y, Plane<T>& to, const Plane<T>& from, T factor) {
@@ -211,12 +211,12 @@ double fill_channel(Solver<kStencil, T>& solver, const LinearInfillProblem& prob
     }
   });
   solver.solve(infill_goal(per_unit * problem.tolerance, per_unit * known.spread, sizeof(T) == sizeof(double)));
-  double left = 0;
+  double residual = 0;
   run_best([&]() SX_INLINE_LAMBDA {
     for (int64_t y = 0; y < height; ++y) write_row(solver, problem, channel, remove, known, noise, out, y);
-    left = known.unit * solver.largest_residual();
+    residual = known.unit * solver.largest_residual();
   });
-  return left;
+  return residual;
 }
 
 // A plane of which nothing is left, or whose known pixels are no numbers, or of which nothing is removed.
@@ -249,8 +249,8 @@ void fill(int64_t begin, int64_t end, const LinearInfillProblem& problem) {
       const Channel<In> channel{problem.inputs, n, c};
       const float* noise = problem.noise == nullptr ? nullptr : problem.noise + (n * problem.channels + c) * pixels;
       In* out = static_cast<In*>(problem.filled) + (unit * problem.channels + c) * pixels;
-      float* left = problem.residual + unit * problem.channels + c;
-      *left = 0;
+      float* residual = problem.residual + unit * problem.channels + c;
+      *residual = 0;
       if (removed == 0 || removed == pixels) {
         fill_without_system(channel, problem, remove, In(0), noise, out);
         continue;
@@ -258,13 +258,13 @@ void fill(int64_t begin, int64_t end, const LinearInfillProblem& problem) {
       Known known;
       run_best([&]() SX_INLINE_LAMBDA { known = known_of(channel, remove, problem.height, problem.width, line); });
       if (!known.finite) {
-        *left = std::numeric_limits<float>::quiet_NaN();
+        *residual = std::numeric_limits<float>::quiet_NaN();
         fill_without_system(channel, problem, remove, std::numeric_limits<In>::quiet_NaN(), noise, out);
       } else if (sizeof(In) == sizeof(double) ||
                  infill_needs_double(problem.tolerance, known.spread, problem.height, problem.width)) {
-        *left = static_cast<float>(fill_channel(in_double, problem, channel, remove, known, noise, out));
+        *residual = static_cast<float>(fill_channel(in_double, problem, channel, remove, known, noise, out));
       } else {
-        *left = static_cast<float>(fill_channel(in_float, problem, channel, remove, known, noise, out));
+        *residual = static_cast<float>(fill_channel(in_float, problem, channel, remove, known, noise, out));
       }
     }
   }

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "../kernels.h"
-#include "lanes.h"
+#include "simd.h"
 #include "multiversion.h"
 #include "resize.h"
 
@@ -31,9 +31,9 @@ SX_HD double lane_sum(int64_t count, const Term& term) {
 }
 
 template <class T>
-class Stepper {
+class MaskOptimizer {
  public:
-  explicit Stepper(const MaskStepProblem& problem)
+  explicit MaskOptimizer(const MaskStepProblem& problem)
       : q_(problem),
         cells_(problem.down.cells * problem.across.cells),
         same_(is_identity<T>(problem.down) && is_identity<T>(problem.across)),
@@ -161,13 +161,13 @@ class Stepper {
     MaskStepRule rule = q_.rule;
     const OptimiserScale<T> scale = optimiser_scale<T>(rule, q_.counts[r]);
     T* __restrict values = static_cast<T*>(q_.values) + base;
-    T* __restrict first = static_cast<T*>(q_.first) + base;
-    T* __restrict second = static_cast<T*>(q_.second) + base;
+    T* __restrict exp_avg = static_cast<T*>(q_.exp_avg) + base;
+    T* __restrict exp_avg_sq = static_cast<T*>(q_.exp_avg_sq) + base;
     if (rule.adam) {
       rule.adam = true;  // the same for the compiler
-      for (int64_t i = 0; i < count; ++i) values[i] = optimised(rule, scale, values[i], slopes[i], first + i, second + i);
+      for (int64_t i = 0; i < count; ++i) values[i] = optimised(rule, scale, values[i], slopes[i], exp_avg + i, exp_avg_sq + i);
     } else {
-      for (int64_t i = 0; i < count; ++i) values[i] = optimised(rule, scale, values[i], slopes[i], first + i, second + i);
+      for (int64_t i = 0; i < count; ++i) values[i] = optimised(rule, scale, values[i], slopes[i], exp_avg + i, exp_avg_sq + i);
     }
     if (rule.sigmoid) return;
     for (int64_t i = 0; i < count; ++i) values[i] = unit_interval(values[i]);
@@ -250,9 +250,9 @@ class Stepper {
 
 template <class T>
 void walk(int64_t begin, int64_t end, const MaskStepProblem& problem) {
-  Stepper<T> stepper(problem);
+  MaskOptimizer<T> optimizer(problem);
   run_best([&]() SX_INLINE_LAMBDA {
-    for (int64_t row = begin; row < end; ++row) stepper.row(row);
+    for (int64_t row = begin; row < end; ++row) optimizer.row(row);
   });
 }
 

@@ -14,13 +14,13 @@ class Multigrid {
   static constexpr int kGuessSweeps = 2;  // over each grid's guess: cheaper than the cycle that they save
 
  public:
-  // unknown: (height, width) bytes. Grids end where every unknown cell is tied firmly to known pixels.
+  // unknown: (height, width) bytes. Grids end where every unknown cell is coupled strongly to known pixels.
   void build(const uint8_t* unknown, int64_t height, int64_t width) {
     if (grids_.empty() || finest().height != height || finest().width != width) resize(height, width);
     run_best([&]() SX_INLINE_LAMBDA { mark_finest(unknown); });
     finest().prepare();
     T weakest = T(0);
-    for (levels_ = 1; levels_ < grids_.size() && weakest < infill_firm_tie<kStencil, T>(); ++levels_) {
+    for (levels_ = 1; levels_ < grids_.size() && weakest < infill_strong_coupling<kStencil, T>(); ++levels_) {
       run_best([&]() SX_INLINE_LAMBDA { weakest = coarsen(grids_[levels_ - 1], grids_[levels_], levels_ == 1); });
       grids_[levels_].prepare();
     }
@@ -28,7 +28,7 @@ class Multigrid {
 
   SX_HD Grid<T>& finest() { return grids_.front(); }
 
-  // Leaves about A^-1 right in finest().to: the preconditioner. before(y) is called when a row of the finest right side is
+  // V-cycle, the preconditioner: writes an approximation of A^-1 rhs to finest().to. before(y) is called when a row of the rhs is
   // needed, after(y) when a row of the result is there.
   template <class Before, class After>
   SX_HD void cycle(const Before& before, const After& after) {
@@ -105,8 +105,8 @@ class Multigrid {
     }
   }
 
-  // Marks, ties and numbers of known pixels of a grid, from those of the finer one. While grids are built, ties stand in
-  // `right` and numbers in `guess`. Returns the smallest tie of an unknown cell.
+  // Marks, Dirichlet couplings and numbers of known pixels of a grid, from those of the finer one. While grids are built,
+  // couplings stand in `rhs` and numbers in `guess`. Returns the smallest coupling of an unknown cell.
   SX_HD T coarsen(const Grid<T>& fine, Grid<T>& coarse, bool from_finest) {
     T *__restrict pulls = line(0), *__restrict counts = line(1), *__restrict marks = line(2);
     const T gain = infill_gain<T>(fine.height, fine.width);
@@ -115,28 +115,28 @@ class Multigrid {
       const int64_t rows = std::min<int64_t>(2, fine.height - 2 * y);
       for (int64_t x = 0; x < fine.width + 2; ++x) pulls[x] = counts[x] = marks[x] = T(0);
       for (int64_t row = 2 * y; row < 2 * y + rows; ++row) {
-        const T *inverse = fine.inverse.row(row), *ties = fine.right.row(row);
+        const T *inverse = fine.inverse.row(row), *couplings = fine.rhs.row(row);
         const T* numbers = from_finest ? inverse : fine.guess.row(row);
         for (int64_t x = 0; x < fine.width; ++x) {
           const T mark = inverse[x] > T(0) ? T(1) : T(0);
-          pulls[x] += infill_tie<kStencil>(mark > T(0), from_finest ? T(0) : gain * ties[x]);
+          pulls[x] += infill_coupling<kStencil>(mark > T(0), from_finest ? T(0) : gain * couplings[x]);
           counts[x] += from_finest ? T(1) - mark : numbers[x];
           marks[x] += mark;
         }
       }
       T *__restrict diagonal = coarse.diagonal.row(y), *__restrict inverse = coarse.inverse.row(y);
-      T *__restrict ties = coarse.right.row(y), *__restrict numbers = coarse.guess.row(y);
+      T *__restrict couplings = coarse.rhs.row(y), *__restrict numbers = coarse.guess.row(y);
       T* __restrict share = coarse.share.row(y);
       for (int64_t x = 0; x < coarse.width; ++x) {
-        const T tie = pulls[2 * x] + pulls[2 * x + 1], number = counts[2 * x] + counts[2 * x + 1];
+        const T coupling = pulls[2 * x] + pulls[2 * x + 1], number = counts[2 * x] + counts[2 * x + 1];
         const bool unknown = marks[2 * x] + marks[2 * x + 1] > T(0);
-        const T sum = static_cast<T>(infill_weight_sum<kStencil>(y, x, coarse.height, coarse.width)) + tie;
-        ties[x] = tie;
+        const T sum = static_cast<T>(infill_weight_sum<kStencil>(y, x, coarse.height, coarse.width)) + coupling;
+        couplings[x] = coupling;
         numbers[x] = number;
         share[x] = number > T(0) ? T(1) / number : T(0);
         diagonal[x] = unknown ? sum : T(0);
         inverse[x] = unknown && sum > T(0) ? T(1) / sum : T(0);
-        weakest = unknown && tie < weakest ? tie : weakest;
+        weakest = unknown && coupling < weakest ? coupling : weakest;
       }
     }
     return weakest;
@@ -171,7 +171,7 @@ class Multigrid {
     }
   }
 
-  // Two sweeps from zero, and the coarser grid's right side from what they leave over.
+  // Two sweeps from zero, and the coarser grid's right-hand side, their restricted residual.
   template <class Before>
   SX_HD void descend(size_t level, const Before& before) {
     Grid<T>& grid = grids_[level];

@@ -16,9 +16,9 @@ namespace {
 constexpr int64_t kDistances = 4;  // at once: measured best of 1, 2, 4 and 8
 
 template <class T>
-class Spreader {
+class SmoothMaxRenderer {
  public:
-  explicit Spreader(const SmoothMaximumProblem& problem)
+  explicit SmoothMaxRenderer(const SmoothMaximumProblem& problem)
       : q_(problem),
         tile_((problem.step * (2 * problem.reach + 1) + 7) / 8 * 8),
         before_(problem.step * problem.reach),
@@ -44,11 +44,11 @@ class Spreader {
     std::fill(upper_.begin(), upper_.end(), T(0));
     std::fill(lower_.begin(), lower_.end(), static_cast<T>((2 * q_.reach + 1) * (2 * q_.reach + 1)));
     const auto prepare = [&](const T* weights, int64_t count, T value, auto exponential) SX_INLINE_LAMBDA {
-      const T cold = static_cast<T>(q_.coldness) * value;
+      const T exponent = static_cast<T>(q_.inverse_temperature) * value;
       T* terms = one_.data();
       T* added = two_.data();
       SX_INDEPENDENT for (int64_t x = 0; x < count; ++x) {
-        const T e = exponential(cold * weights[x]);
+        const T e = exponential(exponent * weights[x]);
         terms[x] = weights[x] * value * e;
         added[x] = e - T(1);
       }
@@ -74,7 +74,7 @@ class Spreader {
   // What the slopes need of a pixel, in upper_ and lower_, is 0 beyond the image.
   SX_HD void backward(int64_t map) {
     const int64_t width = q_.width;
-    const T coldness = static_cast<T>(q_.coldness);
+    const T inverse_temperature = static_cast<T>(q_.inverse_temperature);
     for (int64_t y = 0; y < q_.height; ++y) {
       const int64_t at = (map * q_.height + y) * width;
       const T* __restrict gradient = static_cast<const T*>(q_.gradient) + at;
@@ -83,26 +83,26 @@ class Spreader {
       T* __restrict a = upper_.data() + y * stride_ + room_;
       T* __restrict b = lower_.data() + y * stride_ + room_;
       for (int64_t x = 0; x < width; ++x) {
-        const PixelSlope<T> slope = pixel_slope(gradient[x], out[x], sums[x], coldness);
+        const PixelSlope<T> slope = pixel_slope(gradient[x], out[x], sums[x], inverse_temperature);
         a[x] = slope.a, b[x] = slope.b;
       }
     }
     const auto prepare = [&](const T* weights, int64_t count, T value, auto exponential) SX_INLINE_LAMBDA {
-      const T scale = coldness * value;
+      const T scale = inverse_temperature * value;
       T* heavy = one_.data();
-      T* cold = two_.data();
+      T* powers = two_.data();
       SX_INDEPENDENT for (int64_t x = 0; x < count; ++x) {
         const T power = scale * weights[x];
-        cold[x] = power;
+        powers[x] = power;
         heavy[x] = weights[x] * exponential(power);
       }
     };
     std::fill(slopes_.begin(), slopes_.end(), T(0));
     each_cell(map, false, prepare, [&](int64_t j, int64_t at, int64_t y, int64_t left) SX_INLINE_LAMBDA {
-      const T *heavy = one_.data() + at, *cold = two_.data() + at;
+      const T *heavy = one_.data() + at, *powers = two_.data() + at;
       const T *a = upper_.data() + y * stride_ + left, *b = lower_.data() + y * stride_ + left;
       T* terms = slopes_.data() + j * tile_;
-      SX_INDEPENDENT for (int64_t x = 0; x < tile_; ++x) terms[x] += heavy[x] * (b[x] + cold[x] * a[x]);
+      SX_INDEPENDENT for (int64_t x = 0; x < tile_; ++x) terms[x] += heavy[x] * (b[x] + powers[x] * a[x]);
     });
   }
 
@@ -123,7 +123,7 @@ class Spreader {
           if (prepared == nullptr || *prepared != values[j]) {
             const T *weights = weights_.data() + near * tile_, value = values[j];
             // Weights are at most 1. The compiler makes of the clamped form half as many instructions again.
-            if (std::abs(static_cast<T>(q_.coldness) * value) <= T(kPlainExpRange)) {
+            if (std::abs(static_cast<T>(q_.inverse_temperature) * value) <= T(kPlainExpRange)) {
               prepare(weights, (far - near) * tile_, value, [](T x) SX_INLINE_LAMBDA { return plain_exp_inside(x); });
             } else {
               prepare(weights, (far - near) * tile_, value, [](T x) SX_INLINE_LAMBDA { return plain_exp(x); });
@@ -162,13 +162,13 @@ class Spreader {
 
 template <class T>
 void walk(int64_t begin, int64_t end, const SmoothMaximumProblem& problem) {
-  Spreader<T> spreader(problem);
+  SmoothMaxRenderer<T> renderer(problem);
   run_best([&]() SX_INLINE_LAMBDA {
     for (int64_t map = begin; map < end; ++map) {
       if (problem.slopes == nullptr) {
-        spreader.forward(map);
+        renderer.forward(map);
       } else {
-        spreader.backward(map);
+        renderer.backward(map);
       }
     }
   });

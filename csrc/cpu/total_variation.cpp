@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "../kernels.h"
-#include "lanes.h"
+#include "simd.h"
 #include "multiversion.h"
 
 namespace saliency_ext {

@@ -102,14 +102,20 @@ int launch(const BlendProblem& problem, const Keep& keep, void* stream) {
                    aligned);
 }
 
+// Computed in float32. A dense mask is of the type that is computed in, so these are all that a float mask can ask for.
 template <class Keep>
-int launch_any(const BlendProblem& problem, const Keep& keep, void* stream) {
+int launch_float(const BlendProblem& problem, const Keep& keep, void* stream) {
   switch (problem.output) {
-    case DType::kFloat64: return launch<double, double>(problem, keep, stream);
     case DType::kFloat32: return launch<float, float>(problem, keep, stream);
     case DType::kFloat16: return launch<Half, float>(problem, keep, stream);
     default: return launch<BFloat16, float>(problem, keep, stream);
   }
+}
+
+template <class Keep>
+int launch_any(const BlendProblem& problem, const Keep& keep, void* stream) {
+  return problem.output == DType::kFloat64 ? launch<double, double>(problem, keep, stream)
+                                           : launch_float(problem, keep, stream);
 }
 
 }  // namespace
@@ -121,10 +127,10 @@ int blend_cuda(const BlendProblem& problem, const KeepSegment& keep, void* strea
 }
 int blend_cuda(const BlendProblem& problem, const KeepGrid& keep, void* stream) { return launch_any(problem, keep, stream); }
 int blend_cuda(const BlendProblem& problem, const KeepDense<float>& keep, void* stream) {
-  return launch_any(problem, keep, stream);
+  return launch_float(problem, keep, stream);
 }
 int blend_cuda(const BlendProblem& problem, const KeepDense<double>& keep, void* stream) {
-  return launch_any(problem, keep, stream);
+  return launch<double, double>(problem, keep, stream);
 }
 
 }  // namespace saliency_ext

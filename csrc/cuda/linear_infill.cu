@@ -63,10 +63,10 @@ __device__ __forceinline__ double solve(PlaneOf<In>& plane, const Known& known, 
                                            finest.width,
                                            cuda::infill_level_count(finest.height, finest.width)};
   T* values = memory + kPyramids * pyramid;
-  T *left = values + finest.elements(), *direction = left + finest.elements(), *image = direction + finest.elements();
+  T *residual = values + finest.elements(), *direction = residual + finest.elements(), *image = direction + finest.elements();
   grids.build(plane.remove);
 
-  // 1. Right side: what the known neighbours give; the first guess is their mean, 0.
+  // 1. Right-hand side: what the known neighbours give; the first guess is their mean, 0.
   cuda::for_cells(finest, [&](int64_t y, int64_t x, int64_t at) {
     const bool removed = plane.remove[y * finest.width + x];
     image[at] = removed ? T(0) : static_cast<T>(per_unit * (static_cast<double>(plane.at(y, x)) - known.mean));
@@ -74,46 +74,46 @@ __device__ __forceinline__ double solve(PlaneOf<In>& plane, const Known& known, 
   });
   __syncthreads();
   cuda::for_cells(finest, [&](int64_t, int64_t, int64_t at) {
-    left[at] = grids.diagonal[at] > T(0) ? grids.neighbours(image, at, stride) : T(0);
+    residual[at] = grids.diagonal[at] > T(0) ? grids.neighbours(image, at, stride) : T(0);
   });
   __syncthreads();
 
   // 2. Iterations.
-  double product = 0;
+  double rz = 0;
   for (int iteration = 0; iteration < kInfillIterations; ++iteration) {
-    grids.cycle(left);
+    grids.cycle(residual);
     const T* z = grids.to;
     double sum = 0, largest = 0;
     cuda::for_cells(finest, [&](int64_t, int64_t, int64_t at) {
       const double size = static_cast<double>(z[at] < T(0) ? -z[at] : z[at]);
       largest = size > largest ? size : largest;
-      sum += static_cast<double>(z[at]) * static_cast<double>(left[at]);
+      sum += static_cast<double>(z[at]) * static_cast<double>(residual[at]);
     });
-    const double now = cuda::block_total<kThreads>(sum);
+    const double next_rz = cuda::block_total<kThreads>(sum);
     largest = cuda::block_largest<kThreads>(largest);
-    const bool done = !(largest > goal) || !(now > 0);
-    const T keep = iteration == 0 ? T(0) : static_cast<T>(now / product);
-    product = now;
+    const bool done = !(largest > goal) || !(next_rz > 0);
+    const T beta = iteration == 0 ? T(0) : static_cast<T>(next_rz / rz);
+    rz = next_rz;
     if (done) {  // z is the error left, nearly: take it along
       cuda::for_cells(finest, [&](int64_t, int64_t, int64_t at) { values[at] += z[at]; });
       break;
     }
     cuda::for_cells(finest, [&](int64_t, int64_t, int64_t at) {
-      direction[at] = z[at] + (iteration == 0 ? T(0) : keep * direction[at]);
+      direction[at] = z[at] + (iteration == 0 ? T(0) : beta * direction[at]);
     });
     __syncthreads();
-    double bend = 0;
+    double pAp = 0;
     cuda::for_cells(finest, [&](int64_t, int64_t, int64_t at) {
       const T applied = grids.diagonal[at] * direction[at] - grids.neighbours(direction, at, stride);
       image[at] = grids.diagonal[at] > T(0) ? applied : T(0);  // its known pixels are not needed any more
-      bend += static_cast<double>(direction[at]) * static_cast<double>(image[at]);
+      pAp += static_cast<double>(direction[at]) * static_cast<double>(image[at]);
     });
-    const double curvature = cuda::block_total<kThreads>(bend);
-    if (!(curvature > 0)) break;
-    const T step = static_cast<T>(now / curvature);
+    pAp = cuda::block_total<kThreads>(pAp);
+    if (!(pAp > 0)) break;
+    const T alpha = static_cast<T>(rz / pAp);
     cuda::for_cells(finest, [&](int64_t, int64_t, int64_t at) {
-      values[at] += step * direction[at];
-      left[at] -= step * image[at];
+      values[at] += alpha * direction[at];
+      residual[at] -= alpha * image[at];
     });
     __syncthreads();
   }
@@ -172,26 +172,26 @@ __global__ void __launch_bounds__(kThreads) infill_kernel(LinearInfillProblem pr
     int count, bad;
     const Known known = known_of(plane, finest, &count, &bad);
     const bool all = count == problem.height * problem.width;
-    double left = bad > 0 && !all ? static_cast<double>(NAN) : 0.0;
+    double residual = bad > 0 && !all ? static_cast<double>(NAN) : 0.0;
     if (count == 0 || all || bad > 0) {
       const In value = count == 0 ? In(0) : static_cast<In>(NAN);
       cuda::for_cells(finest, [&](int64_t y, int64_t x, int64_t) { plane.write(y, x, value); });
     } else {
       const bool in_double = sizeof(In) == sizeof(double) ||
                              infill_needs_double(problem.tolerance, known.spread, problem.height, problem.width);
-      const int wanted = in_double ? 8 : 4;
-      if (cleared != wanted) {
+      const int bytes = in_double ? 8 : 4;
+      if (cleared != bytes) {
         for (int64_t i = threadIdx.x; i < elements; i += kThreads) memory[i] = 0;
         __syncthreads();
-        cleared = wanted;
+        cleared = bytes;
       }
       if (in_double) {
-        left = solve<kStencil, double>(plane, known, memory);
+        residual = solve<kStencil, double>(plane, known, memory);
       } else if constexpr (sizeof(In) == sizeof(float)) {
-        left = solve<kStencil, float>(plane, known, reinterpret_cast<float*>(memory));
+        residual = solve<kStencil, float>(plane, known, reinterpret_cast<float*>(memory));
       }
     }
-    if (threadIdx.x == 0) problem.residual[number] = static_cast<float>(left);
+    if (threadIdx.x == 0) problem.residual[number] = static_cast<float>(residual);
     __syncthreads();
   }
 }

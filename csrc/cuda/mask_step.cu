@@ -138,8 +138,8 @@ __device__ __forceinline__ void move_cell(const MaskStepProblem& q, int64_t base
   for (int64_t p = 0; p < q.planes; ++p) {
     const int64_t at = base + p * count + cell;
     T* value = static_cast<T*>(q.values) + at;
-    const T moved = optimised(q.rule, scale, *value, slopes[p * count + cell], static_cast<T*>(q.first) + at,
-                              static_cast<T*>(q.second) + at);
+    const T moved = optimised(q.rule, scale, *value, slopes[p * count + cell], static_cast<T*>(q.exp_avg) + at,
+                              static_cast<T*>(q.exp_avg_sq) + at);
     *value = q.rule.sigmoid ? moved : unit_interval(moved);
   }
 }
@@ -173,7 +173,7 @@ __global__ void __launch_bounds__(MaskStepTuning::kThreads) step_kernel(MaskStep
       going[0] = q.active[r];
       if (going[0] != 0) q.counts[r] = next_count(q.counts[r]);
       const OptimiserScale<T> scale = optimiser_scale<T>(q.rule, q.counts[r]);
-      factors[0] = scale.first, factors[1] = scale.second;
+      factors[0] = scale.step_size, factors[1] = scale.correction;
     }
     __syncthreads();
     if (going[0] != 0) {

@@ -61,7 +61,7 @@ __device__ __forceinline__ T restriction(int64_t from, int64_t to, int64_t fine,
 // Pyramids of one block.
 template <InfillStencil kStencil, class T>
 struct DeviceMultigrid {
-  T *diagonal, *inverse, *right, *from, *to;
+  T *diagonal, *inverse, *rhs, *from, *to;
   int64_t height, width;
   int levels;
 
@@ -69,24 +69,24 @@ struct DeviceMultigrid {
     return infill_neighbours<kStencil>(plane + at - stride, plane + at, plane + at + stride, 0);
   }
 
-  // d and 1 / d of the unknown cells of all grids; ties stand in `right` meanwhile. unknown: (height, width) bytes.
+  // d and 1 / d of the unknown cells of all grids; Dirichlet couplings stand in `rhs` meanwhile. unknown: (height, width) bytes.
   __device__ void build(const uint8_t* unknown) {
     InfillLevel level{height, width, 0}, fine{};
     for (int number = 0; number < levels; ++number) {
       for_cells(level, [&](int64_t y, int64_t x, int64_t at) {
         bool solved = number == 0 && unknown[y * width + x] != 0;
-        T tie = T(0);
+        T coupling = T(0);
         for (int part = 0; number > 0 && part < 4; ++part) {
           const int64_t row = 2 * y + part / 2, column = 2 * x + part % 2;
           if (row >= fine.height || column >= fine.width) continue;
           const int64_t cell = fine.at(row, column);
           const bool open = diagonal[cell] > T(0);
           solved = solved || open;
-          tie += infill_tie<kStencil>(open, infill_gain<T>(fine.height, fine.width) * right[cell]);
+          coupling += infill_coupling<kStencil>(open, infill_gain<T>(fine.height, fine.width) * rhs[cell]);
         }
-        const T sum = static_cast<T>(infill_weight_sum<kStencil>(y, x, level.height, level.width)) + tie;
+        const T sum = static_cast<T>(infill_weight_sum<kStencil>(y, x, level.height, level.width)) + coupling;
         solved = solved && sum > T(0);
-        right[at] = tie;
+        rhs[at] = coupling;
         diagonal[at] = solved ? sum : T(0);
         inverse[at] = solved ? T(1) / sum : T(0);
       });
@@ -97,20 +97,20 @@ struct DeviceMultigrid {
   }
 
   // result = one damped Jacobi sweep from `start`, or from zero where start is null.
-  __device__ void sweep(const InfillLevel& level, const T* wanted, const T* start, T* result, T factor) {
+  __device__ void sweep(const InfillLevel& level, const T* level_rhs, const T* start, T* result, T factor) {
     for_cells(level, [&](int64_t, int64_t, int64_t at) {
-      const T sum = start == nullptr ? wanted[at] : wanted[at] + neighbours(start, at, level.stride());
+      const T sum = start == nullptr ? level_rhs[at] : level_rhs[at] + neighbours(start, at, level.stride());
       const T rest = start == nullptr ? T(0) : (T(1) - factor) * start[at];
       result[at] = rest + (factor * inverse[at]) * sum;
     });
     __syncthreads();
   }
 
-  // from = wanted - (d to - neighbours of to) on unknown cells, then its share for the coarser grid.
-  __device__ void restrict_residual(const InfillLevel& level, const T* wanted) {
+  // from = level_rhs - (d to - neighbours of to) on unknown cells, then its share for the coarser grid.
+  __device__ void restrict_residual(const InfillLevel& level, const T* level_rhs) {
     for_cells(level, [&](int64_t, int64_t, int64_t at) {
-      const T left = wanted[at] + neighbours(to, at, level.stride()) - diagonal[at] * to[at];
-      from[at] = diagonal[at] > T(0) ? left : T(0);
+      const T residual = level_rhs[at] + neighbours(to, at, level.stride()) - diagonal[at] * to[at];
+      from[at] = diagonal[at] > T(0) ? residual : T(0);
     });
     __syncthreads();
     const InfillLevel coarse = level.coarser();
@@ -124,7 +124,7 @@ struct DeviceMultigrid {
           sum += share * restriction<T>(column, x, level.width, coarse.width) * from[level.at(row, column)];
         }
       }
-      right[at] = infill_gain<T>(level.height, level.width) * sum;
+      rhs[at] = infill_gain<T>(level.height, level.width) * sum;
     });
     __syncthreads();
   }
@@ -145,25 +145,25 @@ struct DeviceMultigrid {
     __syncthreads();
   }
 
-  // Leaves about A^-1 given in the first grid of `to`.
-  __device__ void cycle(const T* given) {
+  // V-cycle: writes an approximation of A^-1 rhs to the finest level of `to`.
+  __device__ void cycle(const T* finest_rhs) {
     for (int number = 0; number < levels; ++number) {
       const InfillLevel level = infill_level(height, width, number);
-      const T* wanted = number == 0 ? given : right;
+      const T* level_rhs = number == 0 ? finest_rhs : rhs;
       const T one = infill_sweep<kStencil, T>(0, level.height, level.width);
       const T two = infill_sweep<kStencil, T>(1, level.height, level.width);
-      sweep(level, wanted, nullptr, from, one);
-      sweep(level, wanted, from, to, two);
-      if (number + 1 < levels) restrict_residual(level, wanted);
+      sweep(level, level_rhs, nullptr, from, one);
+      sweep(level, level_rhs, from, to, two);
+      if (number + 1 < levels) restrict_residual(level, level_rhs);
     }
     for (int number = levels - 1; number >= 0; --number) {
       const InfillLevel level = infill_level(height, width, number);
-      const T* wanted = number == 0 ? given : right;
+      const T* level_rhs = number == 0 ? finest_rhs : rhs;
       const T one = infill_sweep<kStencil, T>(0, level.height, level.width);
       const T two = infill_sweep<kStencil, T>(1, level.height, level.width);
       if (number + 1 < levels) add_interpolated(level);
-      sweep(level, wanted, to, from, two);
-      sweep(level, wanted, from, to, one);
+      sweep(level, level_rhs, to, from, two);
+      sweep(level, level_rhs, from, to, one);
     }
   }
 };

@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(SmoothMaximumTuning::kThreads) smooth_maximum_
   const int64_t row = floor_quotient(y, q.step), column = floor_quotient(x, q.step);
   const T* values = static_cast<const T*>(q.values) + at / size * q.rows * q.columns;
   const T* weights = static_cast<const T*>(q.weights);
-  const T coldness = static_cast<T>(q.coldness);
+  const T inverse_temperature = static_cast<T>(q.inverse_temperature);
   T numerator = T(0), sum = static_cast<T>((2 * q.reach + 1) * (2 * q.reach + 1));
   for (int64_t i = row - q.reach; i <= row + q.reach; ++i) {
     if (i < 0 || i >= q.rows) continue;
@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(SmoothMaximumTuning::kThreads) smooth_maximum_
       if (j < 0 || j >= q.columns) continue;
       const T value = values[i * q.columns + j];
       const T weight = weights[distance(y, i * q.step) * distances + distance(x, j * q.step)];
-      const T e = plain_exp(coldness * value * weight);
+      const T e = plain_exp(inverse_temperature * value * weight);
       numerator += weight * value * e;
       sum += e - T(1);
     }
@@ -42,18 +42,18 @@ __global__ void __launch_bounds__(SmoothMaximumTuning::kThreads) smooth_maximum_
   const int64_t i = cell % cells / q.columns, j = cell % q.columns, distances = q.step * (q.reach + 1);
   const int64_t top = q.step * (i - q.reach) + q.margin, left = q.step * (j - q.reach) + q.margin;
   const int64_t length = q.step * (2 * q.reach + 1), base = cell / cells * q.height * q.width;
-  const T value = static_cast<const T*>(q.values)[cell], coldness = static_cast<T>(q.coldness);
+  const T value = static_cast<const T*>(q.values)[cell], inverse_temperature = static_cast<T>(q.inverse_temperature);
   double sum = 0;
   for (int64_t k = threadIdx.x; k < length * length; k += SmoothMaximumTuning::kThreads) {
     const int64_t y = top + k / length, x = left + k % length;
     if (y < 0 || y >= q.height || x < 0 || x >= q.width) continue;
     const int64_t at = base + y * q.width + x;
     const PixelSlope<T> slope = pixel_slope(static_cast<const T*>(q.gradient)[at], static_cast<const T*>(q.out)[at],
-                                            static_cast<const T*>(q.sums)[at], coldness);
+                                            static_cast<const T*>(q.sums)[at], inverse_temperature);
     const int64_t down = distance(y - q.margin, i * q.step), across = distance(x - q.margin, j * q.step);
     const T weight = static_cast<const T*>(q.weights)[down * distances + across];
-    const T e = plain_exp(coldness * value * weight);
-    sum += static_cast<double>(weight * e * (slope.b + coldness * value * weight * slope.a));
+    const T e = plain_exp(inverse_temperature * value * weight);
+    sum += static_cast<double>(weight * e * (slope.b + inverse_temperature * value * weight * slope.a));
   }
   const double total = cuda::block_sum<SmoothMaximumTuning::kThreads>(sum);
   if (threadIdx.x == 0) static_cast<T*>(q.slopes)[cell] = static_cast<T>(total);

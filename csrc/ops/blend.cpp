@@ -1,9 +1,12 @@
 // The renderer's bindings: one problem description, five mask families.
+#include "dispatch.h"
 #include "ops.h"
-#include "run.h"
 
 namespace saliency_ext::ops {
 namespace {
+
+OpCounter rank_counter("blend_rank"), box_counter("blend_boxes"), grid_counter("blend_grids"),
+    segment_counter("blend_segments"), dense_counter("blend_dense");
 
 // Each (C, H, W) image of `out` must be packed, contiguous or channels_last, and the images in (S, N) order.
 bool is_packed(const Tensor& out, bool channels_last) {
@@ -59,14 +62,14 @@ BlendProblem problem_of(const char* op, const Tensor& inputs, const Tensor& infi
 }
 
 template <class Keep>
-void run(const char* op, const BlendProblem& problem, const Keep& keep, const Tensor& inputs) {
+void run(OpCounter& counter, const BlendProblem& problem, const Keep& keep, const Tensor& inputs) {
   if (problem.steps == 0 || problem.images == 0 || problem.image_elements() == 0) return;
   if (runs_cuda_kernel(inputs)) {
-    run_cuda(op, inputs, [&](void* stream) { return blend_cuda(problem, keep, stream); });
+    run_cuda(counter, inputs, [&](void* stream) { return blend_cuda(problem, keep, stream); });
   } else {
     const auto kernel = [&](int64_t begin, int64_t end) { blend_cpu(begin, end, problem, keep); };
     const int64_t units = blend_units(problem);
-    run_cpu(op, units, problem.steps * problem.images * problem.image_elements() / units, kernel);
+    run_cpu(counter, units, problem.steps * problem.images * problem.image_elements() / units, kernel);
   }
 }
 
@@ -81,7 +84,7 @@ Tensor parameter(const char* op, const char* argument, const Tensor& tensor, Sca
 template <class T>
 void run_dense(const BlendProblem& problem, const Tensor& mask, bool per_image, const Tensor& inputs) {
   const KeepDense<T> keep{mask.const_data_ptr<T>(), problem.pixels(), problem.steps, per_image};
-  run("blend_dense", problem, keep, inputs);
+  run(dense_counter, problem, keep, inputs);
 }
 
 }  // namespace
@@ -95,7 +98,7 @@ void blend_rank(const Tensor& inputs, const Tensor& infill, const Tensor& ranks,
   const bool per_image = is_per_image("blend_rank", "counts", counts, problem.images, problem.steps, {});
   const KeepRank keep{rank_values.const_data_ptr<int32_t>(), count_values.const_data_ptr<int64_t>(), problem.pixels(),
                       problem.steps, per_image, head};
-  run("blend_rank", problem, keep, inputs);
+  run(rank_counter, problem, keep, inputs);
 }
 
 void blend_boxes(const Tensor& inputs, const Tensor& infill, const Tensor& boxes, std::optional<Tensor> mean,
@@ -104,7 +107,7 @@ void blend_boxes(const Tensor& inputs, const Tensor& infill, const Tensor& boxes
   const Tensor box_values = parameter("blend_boxes", "boxes", boxes, ScalarType::Int, "int32", inputs);
   const bool per_image = is_per_image("blend_boxes", "boxes", boxes, problem.images, problem.steps, {4});
   const KeepBox keep{box_values.const_data_ptr<int32_t>(), problem.width, problem.steps, per_image};
-  run("blend_boxes", problem, keep, inputs);
+  run(box_counter, problem, keep, inputs);
 }
 
 void blend_grids(const Tensor& inputs, const Tensor& infill, const Tensor& grids, const Tensor& shifts, bool mirror,
@@ -140,7 +143,7 @@ void blend_grids(const Tensor& inputs, const Tensor& infill, const Tensor& grids
                       static_cast<float>(columns) / static_cast<float>((columns + 1) * cell_w),
                       per_image,
                       mirror};
-  run("blend_grids", problem, keep, inputs);
+  run(grid_counter, problem, keep, inputs);
 }
 
 void blend_segments(const Tensor& inputs, const Tensor& infill, const Tensor& segments, const Tensor& coalitions,
@@ -156,7 +159,7 @@ void blend_segments(const Tensor& inputs, const Tensor& infill, const Tensor& se
   const bool per_image = is_per_image("blend_segments", "coalitions", coalitions, problem.images, problem.steps, {count});
   const KeepSegment keep{labels.const_data_ptr<int32_t>(), bits.const_data_ptr<uint8_t>(), problem.pixels(), problem.steps,
                          static_cast<int32_t>(count), per_image};
-  run("blend_segments", problem, keep, inputs);
+  run(segment_counter, problem, keep, inputs);
 }
 
 void blend_dense_out(const Tensor& inputs, const Tensor& infill, const Tensor& mask, std::optional<Tensor> mean,

@@ -1,7 +1,9 @@
+#include "dispatch.h"
 #include "ops.h"
-#include "run.h"
 
 namespace saliency_ext::ops {
+
+static OpCounter counter("blend_dense_backward");
 
 // Gradients by the mask (always per image: (N, S, H, W)), the inputs and the infill.
 std::tuple<Tensor, Tensor, Tensor> blend_dense_backward(const Tensor& gradient, const Tensor& inputs, const Tensor& infill,
@@ -51,11 +53,11 @@ std::tuple<Tensor, Tensor, Tensor> blend_dense_backward(const Tensor& gradient, 
                                       grad_infill.mutable_data_ptr()};
   if (n * h * w == 0) return {grad_mask, grad_inputs, grad_infill};
   if (runs_cuda_kernel(inputs)) {
-    run_cuda(op, inputs, [&](void* stream) { return blend_dense_backward_cuda(problem, stream); });
+    run_cuda(counter, inputs, [&](void* stream) { return blend_dense_backward_cuda(problem, stream); });
   } else {
     const auto kernel = [&](int64_t begin, int64_t end) { blend_dense_backward_cpu(begin, end, problem); };
     const int64_t units = blend_dense_backward_units(problem);
-    run_cpu(op, units, s * n * c * h * w / units, kernel);
+    run_cpu(counter, units, s * n * c * h * w / units, kernel);
   }
   return {grad_mask, grad_inputs, grad_infill};
 }

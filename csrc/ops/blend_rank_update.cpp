@@ -1,7 +1,9 @@
+#include "dispatch.h"
 #include "ops.h"
-#include "run.h"
 
 namespace saliency_ext::ops {
+
+static OpCounter counter("blend_rank_update");
 
 void blend_rank_update(Tensor canvas, const Tensor& source, const Tensor& ranks, const Tensor& lo, const Tensor& hi) {
   const char* op = "blend_rank_update";
@@ -37,11 +39,11 @@ void blend_rank_update(Tensor canvas, const Tensor& source, const Tensor& ranks,
                              lo.size(0) == n && n > 1};
   if (canvas.numel() == 0) return;
   if (runs_cuda_kernel(canvas)) {
-    run_cuda(op, canvas, [&](void* stream) { return blend_rank_update_cuda(problem, stream); });
+    run_cuda(counter, canvas, [&](void* stream) { return blend_rank_update_cuda(problem, stream); });
   } else {
     const auto kernel = [&](int64_t begin, int64_t end) { blend_rank_update_cpu(begin, end, problem); };
     const int64_t units = blend_rank_update_units(problem);
-    run_cpu(op, units, n * h * w / units, kernel);
+    run_cpu(counter, units, n * h * w / units, kernel);
   }
 }
 

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "../kernels.h"
-#include "pages.h"
+#include "huge_pages.h"
 
 namespace saliency_ext::ops {
 
@@ -94,7 +94,7 @@ inline DType compute_dtype_of(const char* op, const char* argument, const Tensor
 inline Tensor empty_like_device(const std::vector<int64_t>& shape, ScalarType dtype, const Tensor& reference) {
   Tensor tensor = torch::stable::empty(shape, dtype, std::nullopt, reference.device());
   if (tensor.is_cpu()) {
-    prefer_large_pages(tensor.mutable_data_ptr(), tensor.numel() * static_cast<int64_t>(tensor.element_size()));
+    prefer_huge_pages(tensor.mutable_data_ptr(), tensor.numel() * static_cast<int64_t>(tensor.element_size()));
   }
   return tensor;
 }

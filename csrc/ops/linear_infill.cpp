@@ -1,7 +1,9 @@
+#include "dispatch.h"
 #include "ops.h"
-#include "run.h"
 
 namespace saliency_ext::ops {
+
+static OpCounter counter("linear_infill");
 
 std::tuple<Tensor, Tensor> linear_infill(const Tensor& inputs, const Tensor& remove, std::optional<Tensor> noise,
                                          int64_t stencil, double tolerance, double noise_std) {
@@ -50,11 +52,11 @@ std::tuple<Tensor, Tensor> linear_infill(const Tensor& inputs, const Tensor& rem
   if (runs_cuda_kernel(inputs)) {
 #if defined(SX_EMULATED_CUDA) || defined(SX_WITH_CUDA)
     const Tensor scratch = empty_like_device({linear_infill_scratch_bytes(problem)}, ScalarType::Byte, inputs);
-    run_cuda(op, inputs, [&](void* stream) { return linear_infill_cuda(problem, scratch.mutable_data_ptr(), stream); });
+    run_cuda(counter, inputs, [&](void* stream) { return linear_infill_cuda(problem, scratch.mutable_data_ptr(), stream); });
 #endif
   } else {
     const auto kernel = [&](int64_t begin, int64_t end) { linear_infill_cpu(begin, end, problem); };
-    run_cpu(op, linear_infill_units(problem), 500 * channels * height * width, kernel);
+    run_cpu(counter, linear_infill_units(problem), 500 * channels * height * width, kernel);
   }
   return {filled, residual};
 }

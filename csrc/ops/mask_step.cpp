@@ -1,8 +1,10 @@
+#include "dispatch.h"
 #include "ops.h"
-#include "run.h"
 
 namespace saliency_ext::ops {
 namespace {
+
+OpCounter counter("mask_step");
 
 const char* const kOp = "mask_step";
 
@@ -60,14 +62,14 @@ Roughness roughness(const Tensor& maps, int64_t kind, double beta, double weight
 
 void mask_step(std::optional<Tensor> gradient, const Tensor& inputs, const Tensor& infill, const Tensor& places,
                const Tensor& next_places, const Tensor& down, const Tensor& down_bands, const Tensor& across,
-               const Tensor& across_bands, Tensor values, Tensor first, Tensor second, Tensor cells, Tensor mask, Tensor counts,
+               const Tensor& across_bands, Tensor values, Tensor exp_avg, Tensor exp_avg_sq, Tensor cells, Tensor mask, Tensor counts,
                Tensor active, Tensor terms, Tensor out, bool sigmoid, bool adam, bool on_cells, int64_t kind, double rate,
-               double decay, double second_decay, double eps, double area, double variation, double beta) {
+               double beta1, double beta2, double eps, double area, double variation, double beta) {
   require(inputs.dim() == 4, kOp, "inputs", "of shape (N, C, H, W)", shape_text(inputs));
   require(values.dim() == 4, kOp, "values", "of shape (R, P, h, w)", shape_text(values));
   require(places.dim() == 3 && places.size(2) == 4, kOp, "places", "of shape (R, U, 4)", shape_text(places));
   const int64_t rows = values.size(0), infills = places.size(1);
-  for (const Tensor* floats : std::initializer_list<const Tensor*>{&inputs, &infill, &first, &second, &cells, &mask, &out}) {
+  for (const Tensor* floats : std::initializer_list<const Tensor*>{&inputs, &infill, &exp_avg, &exp_avg_sq, &cells, &mask, &out}) {
     require(floats->scalar_type() == values.scalar_type(), kOp, "every tensor", "of the values' dtype", "another dtype");
     require_same_device(kOp, "every tensor", *floats, values);
   }
@@ -83,7 +85,7 @@ void mask_step(std::optional<Tensor> gradient, const Tensor& inputs, const Tenso
   require_shape(kOp, "terms", terms, {rows, 3});
   require_dtype(kOp, "terms", terms, ScalarType::Double, "float64");
   for (const Tensor* own : {&counts, &active, &terms}) require_same_device(kOp, "state", *own, values);
-  for (const Tensor* changed : {&values, &first, &second, &cells, &mask, &counts, &active, &terms, &out}) {
+  for (const Tensor* changed : {&values, &exp_avg, &exp_avg_sq, &cells, &mask, &counts, &active, &terms, &out}) {
     require(changed->is_contiguous(), kOp, "everything that is changed", "contiguous", "other strides");
   }
   const Tensor images = packed(inputs), others = packed(infill), here = packed(places), next = packed(next_places);
@@ -94,15 +96,15 @@ void mask_step(std::optional<Tensor> gradient, const Tensor& inputs, const Tenso
   MaskStepProblem q{rows, values.size(1), infills, inputs.size(1), down.size(1), across.size(1), image_count, infill_count,
                     inputs.size(2), inputs.size(3),
                     compute_dtype_of(kOp, "values", values),
-                    {sigmoid, adam, on_cells, rate, decay, second_decay, eps, area, variation},
+                    {sigmoid, adam, on_cells, rate, beta1, beta2, eps, area, variation},
                     nullptr, images.const_data_ptr(), others.const_data_ptr(), here.const_data_ptr<int64_t>(),
                     next.const_data_ptr<int64_t>(), resizing_of("down", down, down_bands, values),
                     resizing_of("across", across, across_bands, values), {static_cast<Variation>(kind), beta, 0.0}, nullptr, nullptr,
                     values.mutable_data_ptr(),
-                    first.mutable_data_ptr(), second.mutable_data_ptr(), cells.mutable_data_ptr(), mask.mutable_data_ptr(),
+                    exp_avg.mutable_data_ptr(), exp_avg_sq.mutable_data_ptr(), cells.mutable_data_ptr(), mask.mutable_data_ptr(),
                     counts.mutable_data_ptr<int64_t>(), active.mutable_data_ptr<uint8_t>(), terms.mutable_data_ptr<double>(),
                     out.mutable_data_ptr()};
-  check_shapes(q, inputs, infill, {&values, &first, &second, &cells}, mask, out);
+  check_shapes(q, inputs, infill, {&values, &exp_avg, &exp_avg_sq, &cells}, mask, out);
   require_countable(kOp, "out", {rows, q.planes, infills, q.channels, q.height, q.width});
   require(std::max({q.height, q.width, q.down.cells, q.across.cells}) <= INT32_MAX, kOp, "down and across",
           "of at most 2^31 - 1 cells and pixels", shape_text(down));
@@ -127,10 +129,10 @@ void mask_step(std::optional<Tensor> gradient, const Tensor& inputs, const Tenso
   if (runs_cuda_kernel(values)) {
 #if defined(SX_EMULATED_CUDA) || defined(SX_WITH_CUDA)
     const Tensor scratch = empty_like_device({mask_step_scratch(q)}, values.scalar_type(), values);
-    run_cuda(kOp, values, [&](void* stream) { return mask_step_cuda(q, scratch.mutable_data_ptr(), stream); });
+    run_cuda(counter, values, [&](void* stream) { return mask_step_cuda(q, scratch.mutable_data_ptr(), stream); });
 #endif
   } else {
-    run_cpu(kOp, rows, mask.numel() / rows, [&](int64_t begin, int64_t end) { mask_step_cpu(begin, end, q); });
+    run_cpu(counter, rows, mask.numel() / rows, [&](int64_t begin, int64_t end) { mask_step_cpu(begin, end, q); });
   }
 }
 

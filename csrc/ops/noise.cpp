@@ -1,7 +1,9 @@
+#include "dispatch.h"
 #include "ops.h"
-#include "run.h"
 
 namespace saliency_ext::ops {
+
+static OpCounter counter("noise");
 
 Tensor noise(const Tensor& sample_ids, int64_t channels, int64_t height, int64_t width, bool normal, int64_t seed,
              int64_t stream) {
@@ -22,10 +24,10 @@ Tensor noise(const Tensor& sample_ids, int64_t channels, int64_t height, int64_t
                              out.mutable_data_ptr<float>()};
   if (out.numel() == 0) return out;
   if (runs_cuda_kernel(sample_ids)) {
-    run_cuda("noise", sample_ids, [&](void* launch_stream) { return noise_cuda(problem, launch_stream); });
+    run_cuda(counter, sample_ids, [&](void* launch_stream) { return noise_cuda(problem, launch_stream); });
   } else {
     const auto kernel = [&](int64_t begin, int64_t end) { noise_cpu(begin, end, problem); };
-    run_cpu("noise", noise_units(problem), problem.pixels, kernel);
+    run_cpu(counter, noise_units(problem), problem.pixels, kernel);
   }
   return out;
 }

@@ -33,14 +33,14 @@ std::tuple<Tensor, Tensor> total_variation_with_grad(const Tensor& mask, const T
 
 void mask_step(std::optional<Tensor> gradient, const Tensor& inputs, const Tensor& infill, const Tensor& places,
                const Tensor& next_places, const Tensor& down, const Tensor& down_bands, const Tensor& across,
-               const Tensor& across_bands, Tensor values, Tensor first, Tensor second, Tensor cells, Tensor mask, Tensor counts,
+               const Tensor& across_bands, Tensor values, Tensor exp_avg, Tensor exp_avg_sq, Tensor cells, Tensor mask, Tensor counts,
                Tensor active, Tensor terms, Tensor out, bool sigmoid, bool adam, bool on_cells, int64_t kind, double rate,
-               double decay, double second_decay, double eps, double area, double variation, double beta);
+               double beta1, double beta2, double eps, double area, double variation, double beta);
 
 std::tuple<Tensor, Tensor> smooth_maximum(const Tensor& values, const Tensor& weights, int64_t height, int64_t width,
-                                          int64_t step, int64_t margin, double coldness);
+                                          int64_t step, int64_t margin, double inverse_temperature);
 Tensor smooth_maximum_backward(const Tensor& gradient, const Tensor& values, const Tensor& weights, const Tensor& out,
-                               const Tensor& sums, int64_t step, int64_t margin, double coldness);
+                               const Tensor& sums, int64_t step, int64_t margin, double inverse_temperature);
 
 Tensor noise(const Tensor& sample_ids, int64_t channels, int64_t height, int64_t width, bool normal, int64_t seed,
              int64_t stream);

@@ -1,8 +1,10 @@
+#include "dispatch.h"
 #include "ops.h"
-#include "run.h"
 #include "ties.h"
 
 namespace saliency_ext::ops {
+
+static OpCounter counter("rank");
 
 Tensor rank(const Tensor& saliency, std::optional<Tensor> sample_ids, int64_t seed) {
   require(saliency.dim() == 3, "rank", "saliency", "of shape (N, H, W)", shape_text(saliency));
@@ -18,10 +20,10 @@ Tensor rank(const Tensor& saliency, std::optional<Tensor> sample_ids, int64_t se
   if (runs_cuda_kernel(saliency)) {
 #if defined(SX_EMULATED_CUDA) || defined(SX_WITH_CUDA)
     const Tensor scratch = empty_like_device({rank_scratch_bytes(problem)}, ScalarType::Byte, saliency);
-    run_cuda("rank", saliency, [&](void* stream) { return rank_cuda(problem, scratch.mutable_data_ptr(), stream); });
+    run_cuda(counter, saliency, [&](void* stream) { return rank_cuda(problem, scratch.mutable_data_ptr(), stream); });
 #endif
   } else {
-    run_cpu("rank", rows, 8 * pixels, [&](int64_t begin, int64_t end) { rank_cpu(begin, end, problem); });
+    run_cpu(counter, rows, 8 * pixels, [&](int64_t begin, int64_t end) { rank_cpu(begin, end, problem); });
   }
   return ranks;
 }

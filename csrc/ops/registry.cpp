@@ -23,9 +23,9 @@ SX_LIBRARY(SX_NAMESPACE, m) {
   m.def("total_variation(Tensor mask, int kind, float beta, float eps) -> Tensor");
   m.def("total_variation_backward(Tensor mask, Tensor weight, int kind, float beta, float eps) -> Tensor");
   m.def("total_variation_with_grad(Tensor mask, Tensor weight, int kind, float beta, float eps) -> (Tensor, Tensor)");
-  m.def("mask_step(Tensor? gradient, Tensor inputs, Tensor infill, Tensor places, Tensor next_places, Tensor down, Tensor down_bands, Tensor across, Tensor across_bands, Tensor(a!) values, Tensor(b!) first, Tensor(c!) second, Tensor(d!) cells, Tensor(e!) mask, Tensor(f!) counts, Tensor(g!) active, Tensor(h!) terms, Tensor(i!) out, bool sigmoid, bool adam, bool on_cells, int kind, float rate, float decay, float second_decay, float eps, float area, float variation, float beta) -> ()");
-  m.def("smooth_maximum(Tensor values, Tensor weights, int height, int width, int step, int margin, float coldness) -> (Tensor, Tensor)");
-  m.def("smooth_maximum_backward(Tensor gradient, Tensor values, Tensor weights, Tensor out, Tensor sums, int step, int margin, float coldness) -> Tensor");
+  m.def("mask_step(Tensor? gradient, Tensor inputs, Tensor infill, Tensor places, Tensor next_places, Tensor down, Tensor down_bands, Tensor across, Tensor across_bands, Tensor(a!) values, Tensor(b!) exp_avg, Tensor(c!) exp_avg_sq, Tensor(d!) cells, Tensor(e!) mask, Tensor(f!) counts, Tensor(g!) active, Tensor(h!) terms, Tensor(i!) out, bool sigmoid, bool adam, bool on_cells, int kind, float rate, float beta1, float beta2, float eps, float area, float variation, float beta) -> ()");
+  m.def("smooth_maximum(Tensor values, Tensor weights, int height, int width, int step, int margin, float inverse_temperature) -> (Tensor, Tensor)");
+  m.def("smooth_maximum_backward(Tensor gradient, Tensor values, Tensor weights, Tensor out, Tensor sums, int step, int margin, float inverse_temperature) -> Tensor");
   m.def("noise(Tensor sample_ids, int channels, int height, int width, bool normal, int seed, int stream) -> Tensor");
   m.def("linear_infill(Tensor inputs, Tensor remove, Tensor? noise, int stencil, float tolerance, float noise_std) -> (Tensor, Tensor)");
 }

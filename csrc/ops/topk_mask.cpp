@@ -1,8 +1,10 @@
+#include "dispatch.h"
 #include "ops.h"
-#include "run.h"
 #include "ties.h"
 
 namespace saliency_ext::ops {
+
+static OpCounter counter("topk_mask");
 
 Tensor topk_mask(const Tensor& saliency, const Tensor& counts, std::optional<Tensor> sample_ids, int64_t seed) {
   require(saliency.dim() == 3, "topk_mask", "saliency", "of shape (N, H, W)", shape_text(saliency));
@@ -26,9 +28,9 @@ Tensor topk_mask(const Tensor& saliency, const Tensor& counts, std::optional<Ten
                             static_cast<uint8_t*>(out.mutable_data_ptr())};
   if (rows == 0 || pixels == 0 || masks == 0) return out;
   if (runs_cuda_kernel(saliency)) {
-    run_cuda("topk_mask", saliency, [&](void* stream) { return topk_mask_cuda(problem, stream); });
+    run_cuda(counter, saliency, [&](void* stream) { return topk_mask_cuda(problem, stream); });
   } else {
-    run_cpu("topk_mask", rows, (8 + masks) * pixels, [&](int64_t begin, int64_t end) { topk_mask_cpu(begin, end, problem); });
+    run_cpu(counter, rows, (8 + masks) * pixels, [&](int64_t begin, int64_t end) { topk_mask_cpu(begin, end, problem); });
   }
   return out;
 }

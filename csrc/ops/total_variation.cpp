@@ -1,8 +1,10 @@
+#include "dispatch.h"
 #include "ops.h"
-#include "run.h"
 
 namespace saliency_ext::ops {
 namespace {
+
+OpCounter counter("total_variation");
 
 // Chunk sums go to `partial`, which is not needed where only the gradient is asked.
 void run(TotalVariationProblem problem, const Tensor& mask) {
@@ -11,10 +13,10 @@ void run(TotalVariationProblem problem, const Tensor& mask) {
   problem.partial = partial.mutable_data_ptr<double>();
   if (problem.maps == 0 || chunks == 0) return;
   if (runs_cuda_kernel(mask)) {
-    run_cuda("total_variation", mask, [&](void* stream) { return total_variation_cuda(problem, stream); });
+    run_cuda(counter, mask, [&](void* stream) { return total_variation_cuda(problem, stream); });
   } else {
     const auto kernel = [&](int64_t begin, int64_t end) { total_variation_cpu(begin, end, problem); };
-    run_cpu("total_variation", problem.maps * chunks, problem.height * problem.width / chunks, kernel);
+    run_cpu(counter, problem.maps * chunks, problem.height * problem.width / chunks, kernel);
     if (problem.sums != nullptr) total_variation_sum_cpu(0, problem.maps, problem);
   }
 }

@@ -73,7 +73,7 @@ class MaskRule:
         kind, beta: of the variation.
         optimiser: "adam" [Kingma 2015] or "momentum".
         rate: learning rate, > 0.
-        decay: Adam's first decay, or the momentum. second_decay: Adam's second, or the damping. Both in [0, 1).
+        beta1: decay of Adam's first moment, or the momentum. beta2: of its second, or the damping. Both in [0, 1).
         eps: Adam's.
 
     Example:
@@ -89,8 +89,8 @@ class MaskRule:
     beta: float = 1.0
     optimiser: str = "adam"
     rate: float = 0.05
-    decay: float = 0.9
-    second_decay: float = 0.999
+    beta1: float = 0.9
+    beta2: float = 0.999
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
@@ -99,11 +99,11 @@ class MaskRule:
         require_choice(name, "kind", self.kind, KINDS)
         require_choice(name, "optimiser", self.optimiser, ("adam", "momentum"))
         require_number(name, "area", self.area, low=float("-inf"))
-        for argument in ("variation", "eps", "decay", "second_decay"):
+        for argument in ("variation", "eps", "beta1", "beta2"):
             require_number(name, argument, getattr(self, argument))
         for argument in ("rate", "beta"):
             require_number(name, argument, getattr(self, argument), above=0.0)
-        for argument in ("decay", "second_decay"):
+        for argument in ("beta1", "beta2"):
             if getattr(self, argument) >= 1:
                 bad_value(name, argument, "in [0, 1)", getattr(self, argument))
 
@@ -112,8 +112,8 @@ class MaskState(NamedTuple):
     """Masks that are being optimised: R rows of P planes. Contiguous, changed in place by `mask_step_`.
 
     Attributes:
-        values: (R, P, h, w) float32 or float64 parameters. first, second: moments of the optimiser. cells: the mask before it is
-            resized. mask: (R, P, H, W).
+        values: (R, P, h, w) float32 or float64 parameters. exp_avg, exp_avg_sq: moments of the optimiser. cells: the mask before
+            it is resized. mask: (R, P, H, W).
         counts: (R,) int64 steps done. active: (R,) uint8, 0 once the gradient was not finite (or set so by the caller): such a
             row keeps its parameters. terms: (R, 3) float64, of the mask before the step: sum |d loss / d mask| (0: the model
             does not react), the sum of its area (pixels or cells), its variation (0 where it has no weight).
@@ -125,8 +125,8 @@ class MaskState(NamedTuple):
     """
 
     values: Tensor
-    first: Tensor
-    second: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
     cells: Tensor
     mask: Tensor
     counts: Tensor
@@ -139,8 +139,8 @@ class MaskState(NamedTuple):
         rows, planes = values.shape[:2]
         return MaskState(
             values=values.clone(memory_format=torch.contiguous_format),
-            first=values.new_zeros(values.shape),
-            second=values.new_zeros(values.shape),
+            exp_avg=values.new_zeros(values.shape),
+            exp_avg_sq=values.new_zeros(values.shape),
             cells=values.new_zeros(values.shape),
             mask=values.new_zeros(rows, planes, *size),
             counts=values.new_zeros(rows, dtype=torch.int64),

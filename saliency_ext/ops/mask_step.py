@@ -74,7 +74,7 @@ def mask_step_(
     drawn = (rows, places.shape[1], 4)
     shown = (rows, planes, places.shape[1], inputs.shape[1], height, width)
     floats = [("infill", infill, (len(infill), *inputs.shape[1:])), ("out", out, shown)]
-    floats += [(name, getattr(state, name), cells) for name in ("values", "first", "second", "cells")]
+    floats += [(name, getattr(state, name), cells) for name in ("values", "exp_avg", "exp_avg_sq", "cells")]
     floats += [("gradient", gradient, shown)] if gradient is not None else []
     for name, tensor, shape in floats:
         require_tensor(function, name, tensor)
@@ -115,7 +115,7 @@ def mask_step_(
         rule.optimiser == "adam",
         rule.on == "cells",
         KINDS.index(rule.kind),
-        *map(float, (rule.rate, rule.decay, rule.second_decay, rule.eps, rule.area, rule.variation, rule.beta)),
+        *map(float, (rule.rate, rule.beta1, rule.beta2, rule.eps, rule.area, rule.variation, rule.beta)),
     )
 
 

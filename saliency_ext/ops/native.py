@@ -52,7 +52,7 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> t
     """An unwritten tensor; a large one on the CPU gets large pages, since mapping small ones would cost more than writing."""
     result = torch.empty(shape, dtype=dtype, device=device)
     if device.type == "cpu" and has_address(result):
-        _library().prefer_large_pages(result.data_ptr(), result.nbytes)
+        _library().prefer_huge_pages(result.data_ptr(), result.nbytes)
     return result
 
 

@@ -13,28 +13,30 @@ from ._arguments import COMPUTE_DTYPES
 from .native import Definition, call, define
 
 
-def smooth_maximum(values: Tensor, size: tuple[int, int], *, step: int, sigma: float, coldness: float = 20.0) -> Tensor:
+def smooth_maximum(
+    values: Tensor, size: tuple[int, int], *, step: int, sigma: float, inverse_temperature: float = 20.0
+) -> Tensor:
     """Pixels as the smooth maximum of the cells around them, each weighted by its distance [Fong 2019, Sec. 3.2].
 
     With v_j = k(distance to cell j / sigma) * value of cell j, k(z) = exp(-2 max(0, z - 1/2)^2):
-        out = sum_j v_j exp(coldness v_j) / sum_j exp(coldness v_j),
+        out = sum_j v_j exp(inverse_temperature v_j) / sum_j exp(inverse_temperature v_j),
     over the (2 r + 1)^2 cells around the cell floor(pixel / step), r = 1 + ceil(sigma / step); cells outside the grid count with
     value 0. Cell (i, j) lies on pixel (step i, step j).
 
     Args:
-        values: (N, C, h, w) float32 or float64, h = ceil(H / step), w = ceil(W / step); meant for [0, 1]. |coldness * value|
-            should stay below 80: float32 holds no larger exponential.
+        values: (N, C, h, w) float32 or float64, h = ceil(H / step), w = ceil(W / step); meant for [0, 1].
+            |inverse_temperature * value| should stay below 80: float32 holds no larger exponential.
         size: (H, W) of the image.
         step: pixels from cell to cell, >= 1.
         sigma: width of the weights in pixels, > 0. Wider = smoother.
-        coldness: >= 0; larger = closer to the maximum; 0 is the mean of the v_j.
+        inverse_temperature: >= 0; larger = closer to the maximum; 0 is the mean of the v_j.
 
     Returns:
         (N, C, H + 2 m, W + 2 m), m = round(sigma): the image with a margin around it; larger where larger values are near.
 
     Raises:
         TypeError: values are not float32 or float64; a number is of another type. ValueError: another number of cells than the
-        size needs; step < 1; sigma <= 0; coldness < 0.
+        size needs; step < 1; sigma <= 0; inverse_temperature < 0.
 
     Note:
         Deterministic: fixed order of summation; a map does not depend on its batch. float32 exponentials are within 2e-7
@@ -54,7 +56,7 @@ def smooth_maximum(values: Tensor, size: tuple[int, int], *, step: int, sigma: f
     require_ndim(function, "values", values, "(N, C, h, w)")
     require_integer(function, "step", step, 1, 2**20)
     require_number(function, "sigma", sigma, above=0.0)
-    require_number(function, "coldness", coldness)
+    require_number(function, "inverse_temperature", inverse_temperature)
     height, width = (require_integer(function, "size", length, 0, 2**31 - 1) for length in size)
     wanted = (-(-height // step), -(-width // step))
     if values.shape[2:] != wanted:
@@ -63,7 +65,7 @@ def smooth_maximum(values: Tensor, size: tuple[int, int], *, step: int, sigma: f
         )
     margin = round(sigma)
     weights = _weights_for(values, step, float(sigma))
-    out, _ = call(function, values, weights, height + 2 * margin, width + 2 * margin, step, margin, float(coldness))
+    out, _ = call(function, values, weights, height + 2 * margin, width + 2 * margin, step, margin, float(inverse_temperature))
     return out  # type: ignore[no-any-return]
 
 
@@ -86,33 +88,47 @@ _cached_weights = lru_cache(maxsize=8)(_weights)
 
 
 def _fake(
-    values: Tensor, weights: Tensor, height: int, width: int, step: int, margin: int, coldness: float
+    values: Tensor, weights: Tensor, height: int, width: int, step: int, margin: int, inverse_temperature: float
 ) -> tuple[Tensor, Tensor]:
     shape = (*values.shape[:2], height, width)
     return values.new_empty(shape), values.new_empty(shape)
 
 
 def _fake_backward(
-    gradient: Tensor, values: Tensor, weights: Tensor, out: Tensor, sums: Tensor, step: int, margin: int, coldness: float
+    gradient: Tensor,
+    values: Tensor,
+    weights: Tensor,
+    out: Tensor,
+    sums: Tensor,
+    step: int,
+    margin: int,
+    inverse_temperature: float,
 ) -> Tensor:
     return values.new_empty(values.shape)
 
 
 def _reference(
-    values: Tensor, weights: Tensor, height: int, width: int, step: int, margin: int, coldness: float
+    values: Tensor, weights: Tensor, height: int, width: int, step: int, margin: int, inverse_temperature: float
 ) -> tuple[Tensor, Tensor]:
     terms = reference.weighted_neighbours(values, weights, (height - 2 * margin, width - 2 * margin), step, margin)
-    e = (coldness * terms).exp()
+    e = (inverse_temperature * terms).exp()
     sums = e.sum(0)
     return (terms * e).sum(0) / sums, sums
 
 
 def _reference_backward(
-    gradient: Tensor, values: Tensor, weights: Tensor, out: Tensor, sums: Tensor, step: int, margin: int, coldness: float
+    gradient: Tensor,
+    values: Tensor,
+    weights: Tensor,
+    out: Tensor,
+    sums: Tensor,
+    step: int,
+    margin: int,
+    inverse_temperature: float,
 ) -> Tensor:
     with torch.inference_mode(False), torch.enable_grad():
         leaf = values.clone().requires_grad_()
-        again, _ = _reference(leaf, weights.clone(), out.shape[2], out.shape[3], step, margin, coldness)
+        again, _ = _reference(leaf, weights.clone(), out.shape[2], out.shape[3], step, margin, inverse_temperature)
         (slopes,) = torch.autograd.grad(again, leaf, gradient.clone())
     return slopes.contiguous()
 
@@ -125,12 +141,12 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def _tangent(result: tuple[Tensor, Tensor], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> Tensor:
-    """d out = sum_j dv_j e_j (1 + coldness (v_j - out)) / sum_j e_j, e_j = exp(coldness v_j)."""
-    (out, sums), (values, weights, height, width, step, margin, coldness) = result, primals
+    """d out = sum_j dv_j e_j (1 + inverse_temperature (v_j - out)) / sum_j e_j, e_j = exp(inverse_temperature v_j)."""
+    (out, sums), (values, weights, height, width, step, margin, inverse_temperature) = result, primals
     size = (height - 2 * margin, width - 2 * margin)
     terms = reference.weighted_neighbours(values, weights, size, step, margin)
     slopes = reference.weighted_neighbours(tangents[0], weights, size, step, margin)
-    return torch.sum(slopes * (coldness * terms).exp() * (1 + coldness * (terms - out)), 0) / sums
+    return torch.sum(slopes * (inverse_temperature * terms).exp() * (1 + inverse_temperature * (terms - out)), 0) / sums
 
 
 def _backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:

@@ -42,8 +42,8 @@ def mask_step(
     down: Tensor,
     across: Tensor,
     values: Tensor,
-    first: Tensor,
-    second: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
     cells: Tensor,
     mask: Tensor,
     counts: Tensor,
@@ -55,8 +55,8 @@ def mask_step(
     on_cells: bool,
     kind: int,
     rate: float,
-    decay: float,
-    second_decay: float,
+    beta1: float,
+    beta2: float,
     eps: float,
     area: float,
     variation: float,
@@ -83,7 +83,7 @@ def mask_step(
         go = active.bool()
         counts += go
         for row in go.nonzero().flatten().tolist():
-            _update(values[row], first[row], second[row], slopes[row], int(counts[row]), adam, rate, decay, second_decay, eps)
+            _update(values[row], exp_avg[row], exp_avg_sq[row], slopes[row], int(counts[row]), adam, rate, beta1, beta2, eps)
             if not sigmoid:
                 values[row].clamp_(0, 1)
     cells.copy_(shares(values, sigmoid))
@@ -127,22 +127,22 @@ def _slopes(
 
 def _update(
     values: Tensor,
-    first: Tensor,
-    second: Tensor,
+    exp_avg: Tensor,
+    exp_avg_sq: Tensor,
     slopes: Tensor,
     count: int,
     adam: bool,
     rate: float,
-    decay: float,
-    second_decay: float,
+    beta1: float,
+    beta2: float,
     eps: float,
 ) -> None:
-    """One row, in place. Adam [Kingma 2015, Alg. 1]; or momentum, whose first step is undamped, damped by `second_decay`."""
+    """One row, in place. Adam [Kingma 2015, Alg. 1]; or momentum, whose first step is undamped, damped by `beta2`."""
     if adam:
-        first.mul_(decay).add_(slopes, alpha=1 - decay)
-        second.mul_(second_decay).addcmul_(slopes, slopes, value=1 - second_decay)
-        scale = (second / (1 - second_decay**count)).sqrt() + eps
-        values.sub_(rate / (1 - decay**count) * first / scale)
+        exp_avg.mul_(beta1).add_(slopes, alpha=1 - beta1)
+        exp_avg_sq.mul_(beta2).addcmul_(slopes, slopes, value=1 - beta2)
+        scale = (exp_avg_sq / (1 - beta2**count)).sqrt() + eps
+        values.sub_(rate / (1 - beta1**count) * exp_avg / scale)
     else:
-        first.copy_(slopes if count == 1 else decay * first + (1 - second_decay) * slopes)
-        values.sub_(rate * first)
+        exp_avg.copy_(slopes if count == 1 else beta1 * exp_avg + (1 - beta2) * slopes)
+        values.sub_(rate * exp_avg)

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 
-def smooth_maximum(values: Tensor, size: tuple[int, int], step: int, sigma: float, coldness: float = 20.0) -> Tensor:
+def smooth_maximum(values: Tensor, size: tuple[int, int], step: int, sigma: float, inverse_temperature: float = 20.0) -> Tensor:
     """Smooth maximum of weighted neighbours, (N, C, H + 2 m, W + 2 m); see `saliency_ext.ops.smooth_maximum`."""
     away = torch.arange(step * (2 + math.ceil(sigma / step)), dtype=torch.float64, device=values.device)
     apart = (away[:, None] ** 2 + away**2).sqrt() / sigma
     weights = torch.exp(-2 * (apart - 0.5).clamp(min=0) ** 2).to(values.dtype)
     terms = weighted_neighbours(values, weights, size, step, round(sigma))
-    return (terms * (coldness * terms).softmax(0)).sum(0)
+    return (terms * (inverse_temperature * terms).softmax(0)).sum(0)
 
 
 def weighted_neighbours(values: Tensor, weights: Tensor, size: tuple[int, int], step: int, margin: int) -> Tensor:

@@ -46,8 +46,8 @@ class TestMaskStep(OpContract):
             "places": places[0],
             "next_places": places[1],
             "values": values,
-            "first": torch.randn(values.shape, generator=rng, dtype=dtype),
-            "second": torch.rand(values.shape, generator=rng, dtype=dtype) + 0.5,
+            "exp_avg": torch.randn(values.shape, generator=rng, dtype=dtype),
+            "exp_avg_sq": torch.rand(values.shape, generator=rng, dtype=dtype) + 0.5,
             "cells": cells,
             "mask": mask,
             "counts": torch.randint(1, 9, (n,), generator=rng),
@@ -68,7 +68,7 @@ class TestMaskStep(OpContract):
             return clamped(given) | {"rule": MaskRule(False, "cells", -0.2, 0.5, "isotropic", 3.0)}
 
         def momentum(given: Arguments) -> Arguments:
-            rule = MaskRule(False, "pixels", 0.1, 0.0, optimiser="momentum", rate=0.01, second_decay=0.9)
+            rule = MaskRule(False, "pixels", 0.1, 0.0, optimiser="momentum", rate=0.01, beta2=0.9)
             return clamped(given) | {"rule": rule, "counts": torch.arange(len(given["counts"]))}  # a first step among them
 
         def blurred(given: Arguments) -> Arguments:
@@ -78,9 +78,15 @@ class TestMaskStep(OpContract):
         def cell_per_pixel(given: Arguments) -> Arguments:
             """Nothing is resized: a path of its own."""
             axes = Resizing.bilinear(tuple(given["mask"].shape[2:]), 1, dtype=dtype)
-            values, first, second = torch.randn(3, *given["mask"].shape, generator=generator(), dtype=dtype)
+            values, exp_avg, exp_avg_sq = torch.randn(3, *given["mask"].shape, generator=generator(), dtype=dtype)
             cells = shares(values, True)
-            state = {"values": values, "first": first, "second": second.abs() + 0.5, "cells": cells, "mask": cells.clone()}
+            state = {
+                "values": values,
+                "exp_avg": exp_avg,
+                "exp_avg_sq": exp_avg_sq.abs() + 0.5,
+                "cells": cells,
+                "mask": cells.clone(),
+            }
             return state | {"resizing": axes}
 
         return {
@@ -108,7 +114,7 @@ class TestMaskStep(OpContract):
         read = [wide[name] for name in ("gradient", "inputs", "infill", "places", "next_places")]
         axes = [matrix.double() for matrix in (wide["resizing"].down, wide["resizing"].across)]
         flags = (rule.logits, rule.optimiser == "adam", rule.on == "cells", KINDS.index(rule.kind))
-        numbers = (rule.rate, rule.decay, rule.second_decay, rule.eps, rule.area, rule.variation, rule.beta)
+        numbers = (rule.rate, rule.beta1, rule.beta2, rule.eps, rule.area, rule.variation, rule.beta)
         reference.mask_step(*read, *axes, *state, out, *flags, *numbers)
         kept = [value.to(dtype) if value.is_floating_point() and value is not state.terms else value for value in (*state, out)]
         return tuple(kept)
@@ -140,8 +146,8 @@ class TestMaskStep(OpContract):
             "half": Fault(lambda a: {"inputs": a["inputs"].half()}, TypeError, "inputs of dtype float32 or float64, got float16"),
             "infill": Fault(lambda a: {"infill": a["infill"][:, :1]}, ValueError, "infill of shape (B, C, H, W) = (2, 3, 8, 11)"),
             "gradient": Fault(lambda a: {"gradient": a["gradient"][0]}, ValueError, "gradient of shape (R, P, U, C, H, W)"),
-            "dtype": Fault(lambda a: {"first": a["first"].double()}, TypeError, "first of dtype float32, got float64"),
-            "shape": Fault(lambda a: {"second": a["second"][:, :1]}, ValueError, "second of shape (R, P, h, w)"),
+            "dtype": Fault(lambda a: {"exp_avg": a["exp_avg"].double()}, TypeError, "exp_avg of dtype float32, got float64"),
+            "shape": Fault(lambda a: {"exp_avg_sq": a["exp_avg_sq"][:, :1]}, ValueError, "exp_avg_sq of shape (R, P, h, w)"),
             "places": Fault(lambda a: {"places": a["places"][0]}, ValueError, "places of shape (R, U, 4), got (2, 4)"),
             "float": Fault(lambda a: {"next_places": a["places"].float()}, TypeError, "next_places of dtype int64"),
             "image": Fault(
@@ -221,7 +227,7 @@ def test_a_row_that_is_not_finite_stops_alone(backend: Backend, bad: float) -> N
     after, expected = (dict(zip((*STATE, "out"), tests.call(**each), strict=True)) for each in (spoilt, plain))
     assert after["active"].tolist() == [1, 0, 1]
     same_bits(after["values"][1], plain["values"][1])
-    for name in ("values", "first", "second", "mask", "out"):
+    for name in ("values", "exp_avg", "exp_avg_sq", "mask", "out"):
         same_bits(after[name][[0, 2]], expected[name][[0, 2]], name)
 
 
@@ -263,7 +269,7 @@ def test_everything_lies_on_the_device_of_the_inputs(name: str) -> None:
     [
         ({"on": "rows"}, "MaskRule: expected on to be one of 'pixels', 'cells', got 'rows'"),
         ({"rate": 0.0}, "MaskRule: expected rate > 0 and finite, got 0.0"),
-        ({"decay": 1.0}, r"MaskRule: expected decay in \[0, 1\), got 1.0"),
+        ({"beta1": 1.0}, r"MaskRule: expected beta1 in \[0, 1\), got 1.0"),
         ({"variation": -1.0}, "MaskRule: expected variation >= 0 and finite, got -1.0"),
         ({"optimiser": "sgd"}, "expected optimiser to be one of 'adam', 'momentum', got 'sgd'"),
     ],

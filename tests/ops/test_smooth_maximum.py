@@ -38,8 +38,8 @@ class TestSmoothMaximum(DifferentiableContract):
         return {
             "wide": lambda given: {"sigma": 2.7 * given["step"]},
             "narrow": lambda given: {"sigma": 0.3},
-            "mean": lambda given: {"coldness": 0.0},
-            "cold": lambda given: {"coldness": 60.0},
+            "mean": lambda given: {"inverse_temperature": 0.0},
+            "cold": lambda given: {"inverse_temperature": 60.0},
             "saturated": saturated,
             "single": single,
         }
@@ -60,7 +60,7 @@ class TestSmoothMaximum(DifferentiableContract):
         values[0, 0, 1, 1] = 0
         return {
             "plain": (lambda v: smooth_maximum(v, (5, 4), step=2, sigma=2.5), (values,)),
-            "mean": (lambda v: smooth_maximum(v, (6, 3), step=2, sigma=1.0, coldness=0.0), (values,)),
+            "mean": (lambda v: smooth_maximum(v, (6, 3), step=2, sigma=1.0, inverse_temperature=0.0), (values,)),
         }
 
     def sample_errors(self) -> dict[str, Fault]:
@@ -74,7 +74,9 @@ class TestSmoothMaximum(DifferentiableContract):
             "step": Fault(lambda a: {"step": 0}, ValueError, "step in [1, 1048576], got 0"),
             "step_type": Fault(lambda a: {"step": 2.0}, TypeError, "step to be an int, got float"),
             "sigma": Fault(lambda a: {"sigma": 0.0}, ValueError, "sigma > 0 and finite, got 0.0"),
-            "coldness": Fault(lambda a: {"coldness": -1.0}, ValueError, "coldness >= 0 and finite, got -1.0"),
+            "inverse_temperature": Fault(
+                lambda a: {"inverse_temperature": -1.0}, ValueError, "inverse_temperature >= 0 and finite, got -1.0"
+            ),
             "size": Fault(lambda a: {"size": (6, -10)}, ValueError, "size in [0, 2147483647], got -10"),
         }
 
@@ -82,7 +84,7 @@ class TestSmoothMaximum(DifferentiableContract):
 def test_example(backend: Backend) -> None:
     """One cell of value 1 on pixel 0, sigma 1, step 1: reach 2, so 25 neighbours, 24 of them outside the grid."""
     values = torch.ones(1, 1, 1, 1, dtype=torch.float64, device=backend.device)
-    out = smooth_maximum(values, (1, 1), step=1, sigma=1.0, coldness=2.0)[0, 0]
+    out = smooth_maximum(values, (1, 1), step=1, sigma=1.0, inverse_temperature=2.0)[0, 0]
     assert out.shape == (3, 3)
     for (y, x), distance in {(1, 1): 0.0, (0, 1): 1.0, (0, 0): math.sqrt(2)}.items():
         v = math.exp(-2 * max(distance - 0.5, 0) ** 2)
@@ -94,10 +96,11 @@ def test_colder_is_closer_to_the_maximum(backend: Backend) -> None:
     size = (8, 8)
     terms = reference.weighted_neighbours(values, _weights(2, 3.0).to(backend.device), size, 2, 3)
     errors = [
-        (smooth_maximum(values, size, step=2, sigma=3.0, coldness=c) - terms.amax(0)).abs().max() for c in (0.0, 20.0, 80.0)
+        (smooth_maximum(values, size, step=2, sigma=3.0, inverse_temperature=c) - terms.amax(0)).abs().max()
+        for c in (0.0, 20.0, 80.0)
     ]
     assert errors[0] > errors[1] > errors[2] and errors[2] < 0.06
-    close(smooth_maximum(values, size, step=2, sigma=3.0, coldness=0.0), terms.mean(0), "coldness 0")
+    close(smooth_maximum(values, size, step=2, sigma=3.0, inverse_temperature=0.0), terms.mean(0), "inverse_temperature 0")
 
 
 def test_symmetric(backend: Backend) -> None:

@@ -1,5 +1,5 @@
 #pragma once
-// The mask families of a probe: which pixels of which image stay at which step.
+// The mask families of a perturbed input: which pixels of which image stay at which step.
 //
 // A family answers in two stages, so that the renderer can do the first once per pixel and the second once per step:
 //   code(n, pixel)       what the family needs to know about a pixel (its rank, its place, its segment)

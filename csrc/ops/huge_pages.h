@@ -10,7 +10,7 @@
 namespace saliency_ext {
 
 // A hint for memory just allocated and not yet written; below 4 MiB, and where the system has no large pages, nothing happens.
-inline void prefer_large_pages(void* address, int64_t bytes) {
+inline void prefer_huge_pages(void* address, int64_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   constexpr uintptr_t kPage = uintptr_t{2} << 20;
   if (bytes < (int64_t{4} << 20)) return;

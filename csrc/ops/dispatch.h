@@ -32,7 +32,7 @@ inline bool runs_cuda_kernel(const Tensor& tensor) {
 
 // work: elements that one unit reads or writes. Waking a thread costs as much as some ten thousand of them.
 template <class Kernel>
-void run_cpu(const char* op, int64_t units, int64_t work, const Kernel& kernel) {
+void run_cpu(OpCounter& op, int64_t units, int64_t work, const Kernel& kernel) {
   if (units <= 0) return;
   const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, work));
   std::atomic<uint64_t> took_part{0};
@@ -42,33 +42,33 @@ void run_cpu(const char* op, int64_t units, int64_t work, const Kernel& kernel) 
     took_part.fetch_or(uint64_t{1} << (thread & 63u), std::memory_order_relaxed);
     kernel(begin, end);
   });
-  count_launch(op, took_part.load());
+  op.count(took_part.load());
 }
 
 // launch(stream) -> status. The device guard makes the tensor's device current, also for the launch itself.
 template <class Launch>
-void run_cuda(const char* op, const Tensor& tensor, const Launch& launch) {
+void run_cuda(OpCounter& op, const Tensor& tensor, const Launch& launch) {
 #if defined(SX_EMULATED_CUDA)
   (void)tensor;
   const int status = launch(static_cast<void*>(nullptr));
 #elif defined(SX_WITH_CUDA)
-  STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream != nullptr, op,
+  STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream != nullptr, op.name(),
                   ": got a CUDA tensor, but the loaded torch has no CUDA streams; install a CUDA build of torch");
   const torch::stable::accelerator::DeviceGuard guard(tensor.get_device_index());
   void* stream = nullptr;
-  STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream) == 0, op, ": no current stream");
+  STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device_index(), &stream) == 0, op.name(), ": no current stream");
   const int status = launch(stream);
 #else
   (void)tensor;
   const int status = -1;
 #endif
 #if defined(SX_EMULATED_CUDA) || defined(SX_WITH_CUDA)
-  STD_TORCH_CHECK(status == 0, op, ": CUDA launch failed: ", cuda_status_text(status));
+  STD_TORCH_CHECK(status == 0, op.name(), ": CUDA launch failed: ", cuda_status_text(status));
 #else
   (void)launch;
-  STD_TORCH_CHECK(status == 0, op, ": this build has no CUDA kernels; rebuild where nvcc is found");
+  STD_TORCH_CHECK(status == 0, op.name(), ": this build has no CUDA kernels; rebuild where nvcc is found");
 #endif
-  count_launch(op, 0);
+  op.count(0);
 }
 
 }  // namespace saliency_ext::ops
