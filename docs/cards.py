@@ -23,7 +23,8 @@ from saliency_ext.attribution import Centre, GradCAM, Method, RandomControl
 from saliency_ext.attribution.registry import METHODS, MethodChoices, make_methods
 from saliency_ext.conformance import ConformanceTable, check_explainer, check_metric
 from saliency_ext.infill import Constant
-from saliency_ext.metrics.registry import METRICS, MetricChoices, make_metrics
+from saliency_ext.metrics.base import MetricOptions
+from saliency_ext.metrics.registry import METRICS, make_metrics
 from saliency_ext.ops import philox_normal
 from saliency_ext.segmentation import grid
 from saliency_ext.testbed.load import load_net
@@ -43,10 +44,10 @@ def reference_values(names: Iterable[str] = tuple(METRICS)) -> dict[str, dict[st
     truth = own_region(scenes, scenes.labels, "box")
     result: dict[str, dict[str, float | None]] = {}
     for asks_methods in (False, True):  # the negated map is none that could be asked again
-        own = [name for name in names if (METRICS[name].needs == "method") is asks_methods]
+        own = [name for name in names if (METRICS[name].info.needs == "method") is asks_methods]
         given = {name: method for name, method in maps.items() if isinstance(method, Method) or not asks_methods}
         results = (
-            evaluate(net, scenes.inputs, scenes.labels, given, make_metrics(own, MetricChoices()), truth=truth) if own else {}
+            evaluate(net, scenes.inputs, scenes.labels, given, make_metrics(own, MetricOptions()), truth=truth) if own else {}
         )
         for name in own:
             means = {each: float(results[each, name].values.nanmean()) for each in given}
@@ -65,15 +66,15 @@ class _Negated:
 def rules_of_metric(name: str) -> ConformanceTable | None:
     """The conformance of a metric; None where it must ask a method, which the kit does not bring."""
     entry = METRICS[name]
-    if entry.needs == "method":
+    if entry.info.needs == "method":
         return None
 
     def call(model: Any, inputs: Tensor, target: Tensor, maps: Tensor) -> Tensor:
         truth = torch.zeros(len(inputs), *inputs.shape[2:], dtype=torch.bool)
         rows, columns = (slice(side // 4, side // 4 + max(side // 2, 1)) for side in inputs.shape[2:])  # also where a side is 1
         truth[:, rows, columns] = True
-        metric = make_metrics([name], MetricChoices(infill=Constant(0.0)))
-        given = truth if entry.needs == "truth" else None
+        metric = make_metrics([name], MetricOptions(infill=Constant(0.0)))
+        given = truth if entry.info.needs == "truth" else None
         return evaluate(model, inputs, target, maps, metric, truth=given, check_forward=False)["map", name].values
 
     return check_metric(call, KINDS.get(name, "other"), name)

@@ -15,7 +15,8 @@ from mkdocs.structure.files import File, Files
 from bench import forwards_table, masks_table, pairs_table
 from bench.readme import RESULTS, committed, table
 from saliency_ext.attribution.registry import METHODS
-from saliency_ext.metrics.registry import METRICS, MetricChoices, make_metrics
+from saliency_ext.metrics.base import MetricOptions
+from saliency_ext.metrics.registry import METRICS, make_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = json.loads((ROOT / "docs/cards.json").read_text())
@@ -75,20 +76,20 @@ def made_pages() -> dict[str, str]:
 
 def metric_card(name: str) -> str:
     """Meaning, direction, unit, definition, reference values, rules, tests."""
-    entry, kind = METRICS[name], type(make_metrics([name], MetricChoices())[0])
+    entry, kind = METRICS[name], type(make_metrics([name], MetricOptions())[0])
     facts = [
         ("direction", {"none": "none: not a score"}.get(kind.info.direction, f"{kind.info.direction} is better")),
         ("unit", kind.info.unit),
         ("measures", kind.info.measures),
-        ("a metric", ROLES[entry.role]),
-        ("needs", NEEDS[entry.needs]),
+        ("a metric", ROLES[entry.info.role]),
+        ("needs", NEEDS[entry.info.needs]),
         ("source", kind.info.reference),
     ]
     values = [(each, _number(value)) for each, value in CARDS["values"][name].items()]
     return "\n\n".join(
         [
             f"# {kind.__name__}",
-            entry.meaning,
+            entry.info.meaning,
             _facts(facts),
             "## Definition",
             _docstring(kind),
@@ -156,9 +157,9 @@ def _class_of(name: str) -> type:
 def _metrics() -> str:
     rows = []
     for name, entry in METRICS.items():
-        info = make_metrics([name], MetricChoices())[0].info
+        info = make_metrics([name], MetricOptions())[0].info
         rows.append(
-            (f"[{name}]({name}.md)", {"none": "-"}.get(info.direction, info.direction), info.measures, entry.needs or "-")
+            (f"[{name}]({name}.md)", {"none": "-"}.get(info.direction, info.direction), info.measures, entry.info.needs or "-")
         )
     return "# Metrics\n\nOne card each.\n\n" + _table(("metric", "better", "measures", "needs also"), rows)
 

@@ -55,13 +55,34 @@ class MaskedInfill(Infill, Protocol):
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """What a number means: printed beside it in every report."""
+    """Everything that is said of a metric; printed beside its numbers in every report.
+
+    Attributes:
+        name: snake case, unique; the command line and results know the metric by it.
+        direction: "higher" or "lower" is better, or "none".
+        unit: of a value.
+        measures: the property, in a few words.
+        reference: the paper, short: "Petsiuk 2018"; citation: in full, where the library does not know it by its short form.
+        role: what it may decide, one of `metrics.base.ROLES`.
+        needs: "truth" for a truth mask, "method" for the method itself (it explains other inputs too), or "".
+        range: smallest and largest value, where they are certain with the default parameters.
+        meaning: what the number says, in plain words, with what a reader must not conclude from it.
+        horizontal: what the horizontal axis of its curves shows.
+        default: whether the command line uses it if no metrics are named.
+    """
 
     name: str
-    direction: str  # "higher" or "lower" is better, or "none"
+    direction: str
     unit: str
-    measures: str  # the property, in a few words
+    measures: str
     reference: str
+    role: str = "order"
+    needs: str = ""
+    range: tuple[float, float] | None = None
+    meaning: str = ""
+    citation: str = ""
+    horizontal: str = "share of pixels removed"
+    default: bool = False
 
     @property
     def sign(self) -> int:

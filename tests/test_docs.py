@@ -18,7 +18,8 @@ from saliency_ext import attribution
 from saliency_ext.attribution.registry import METHODS
 from saliency_ext.cli import main
 from saliency_ext.commands._parser import parse
-from saliency_ext.metrics.registry import METRICS, MetricChoices, make_metrics
+from saliency_ext.metrics.base import MetricOptions
+from saliency_ext.metrics.registry import METRICS, make_metrics
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -70,7 +71,7 @@ def test_cards_are_of_all_there_is() -> None:
 
 
 def test_every_card_has_its_parts() -> None:
-    kinds = [type(make_metrics([name], MetricChoices())[0]) for name in METRICS]
+    kinds = [type(make_metrics([name], MetricOptions())[0]) for name in METRICS]
     kinds += [getattr(attribution, name) for name in attribution.__all__ if _is_method(getattr(attribution, name))]
     assert len(kinds) == len(METRICS) + len(METHODS)
     for kind in kinds:
@@ -84,7 +85,7 @@ def _is_method(value: object) -> bool:
 
 
 def test_reference_values_are_those_of_now(cards) -> None:
-    quick = [name for name in METRICS if METRICS[name].needs != "method" and name != "sensitivity_n"]
+    quick = [name for name in METRICS if METRICS[name].info.needs != "method" and name != "sensitivity_n"]
     for name, values in cards.reference_values(quick).items():
         committed = CARDS["values"][name]
         assert list(values) == list(committed), name

@@ -5,23 +5,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..infill import Blur, Constant, DatasetMean, GaussianNoise, Harmonic, ImageMean, NoisyLinear, Shuffle
+from ..metrics.base import MetricOptions
 from ..metrics.presets import PRESETS, preset
-from ..metrics.registry import METRICS, TARGET_MINUS_DISTRACTOR, MetricChoices, make_metrics
+from ..metrics.registry import METRICS, make_metrics
+from ..metrics.target_minus_distractor import SUFFIX as TARGET_MINUS_DISTRACTOR
 from ..models import PreprocessSpec
 from ..protocols import Infill
 from ._command_result import known, refuse
 from ._data import Data
 from ._shared_options import SharedOptions
 
-DEFAULT_METRICS = ("fidelity", "deletion", "insertion")
-TRUTH_METRICS = (
-    "pointing_game",
-    "pointing_game_target_minus_distractor",
-    "relevance_mass",
-    "relevance_mass_target_minus_distractor",
+DEFAULT_METRICS = tuple(name for name, kind in METRICS.items() if kind.info.default and not kind.info.needs)
+TRUTH_METRICS = tuple(
+    f"{name}{ending}"
+    for name, kind in METRICS.items()
+    if kind.info.default and kind.info.needs == "truth"
+    for ending in ("", TARGET_MINUS_DISTRACTOR)
 )
 ALL_TRUTH = tuple(
-    f"{name}{ending}" for name, entry in METRICS.items() if entry.needs == "truth" for ending in ("", TARGET_MINUS_DISTRACTOR)
+    f"{name}{ending}" for name, kind in METRICS.items() if kind.info.needs == "truth" for ending in ("", TARGET_MINUS_DISTRACTOR)
 )
 TRUTH = "truth"  # stands for all of them
 PRESET = "preset:"
@@ -64,15 +66,20 @@ def chosen_metrics(names: Sequence[str] | None, data: Data, prepared: Preprocess
     """Metrics by name; "preset:NAME" stands for those of a preset, "truth" for all that need one. None: the usual ones."""
     if names is None:
         names = [*DEFAULT_METRICS, *(TRUTH_METRICS if data.has_truth else ())]
-    choices = MetricChoices(shared.infill, shared.steps, shared.score, shared.seed)
+    choices = MetricOptions(shared.infill, shared.steps, shared.score, shared.seed)
     result: list[Any] = []
     for name in dict.fromkeys(one for given in names for one in (ALL_TRUTH if given == TRUTH else (given,))):
         if name.startswith(PRESET):
             result += _preset(name.removeprefix(PRESET), prepared, shared)
             continue
         plain = name.removesuffix(TARGET_MINUS_DISTRACTOR)
-        known("--metrics", [plain], METRICS)
-        if METRICS[plain].needs == "truth" and not data.has_truth:
+        if ":" not in plain:
+            known("--metrics", [plain], METRICS)
+        try:
+            needs_truth = METRICS.find("make_metrics", "names", plain).info.needs == "truth"
+        except ValueError as error:
+            refuse(f"--metrics: {error}")
+        if needs_truth and not data.has_truth:
             refuse(f"--metrics: {name} compares maps with a known truth, which pictures in a folder do not have; leave it out")
         try:
             result += make_metrics([name], choices, others=data.others)

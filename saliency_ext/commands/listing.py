@@ -15,7 +15,7 @@ _NEEDS = {"truth": " (needs known truth)", "method": " (asks the method again)",
 def run(options: argparse.Namespace) -> CommandResult:
     """The names, with a line each."""
     methods = ((name, entry.info.cost, entry.summary) for name, entry in METHODS.items())
-    metrics = ((name, entry.role, _sentence(entry.meaning) + _NEEDS[entry.needs]) for name, entry in METRICS.items())
+    metrics = ((name, kind.info.role, _sentence(kind.info.meaning) + _NEEDS[kind.info.needs]) for name, kind in METRICS.items())
     infills = ((name, "", entry.summary) for name, entry in INFILLS.items())
     presets = ((f"{PRESET}{name}", "", _sentence(function.__doc__ or "")) for name, function in PRESETS.items())
     parts = [

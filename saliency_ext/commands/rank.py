@@ -119,7 +119,7 @@ def _ranked(options: argparse.Namespace, model: CommandModel, data: Data, method
         batch = SampleReader(data.samples).read(0, len(data.samples))
         target = data.targets(batch)
         further: dict[str, Any] = {}
-        if METRICS[options.metric].needs == "truth" and batch.truth is not None:
+        if METRICS[options.metric].info.needs == "truth" and batch.truth is not None:
             further["truth"] = batch.truth.to(place)
         return rank_methods(
             model.forward,

@@ -5,12 +5,18 @@ from typing import Any
 
 from torch import Tensor
 
+from ..metrics.base import ModelMetric
 from ..metrics.context import RequestedPoints
 from ..perturbation import Engine, Outputs
 
 
 def refine(
-    engine: Engine, inputs: Tensor, classes: Tensor, sample_ids: Tensor, outputs: Outputs, requested: Iterable[tuple[Any, Any]]
+    engine: Engine,
+    inputs: Tensor,
+    classes: Tensor,
+    sample_ids: Tensor,
+    outputs: Outputs,
+    requested: Iterable[tuple[ModelMetric, Any]],
 ) -> None:
     """Extends the answers until no metric wants more of them.
 
@@ -18,7 +24,7 @@ def refine(
         engine, inputs, classes, sample_ids, answers: of the pass that came before; points are read for the first class alone.
         asked: metrics, and what each of their calls of `request` returned.
     """
-    waiting = [(metric, own) for metric, own in requested if hasattr(metric, "refine")]
+    waiting = list(requested)
     while waiting:
         wants = [(metric, own, metric.refine(outputs, own)) for metric, own in waiting]
         waiting = [(metric, own) for metric, own, more in wants if more]

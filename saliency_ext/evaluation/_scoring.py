@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..checks import bad_type, bad_value
 from ..infill import Constant
-from ..metrics._contract import map_scores, parameters_of
-from ..metrics.context import Metric, MetricContext, wanted_labels
+from ..metrics.base import MapMetric, Metric, ModelMetric, map_scores
+from ..metrics.context import MetricContext
 from ..metrics.result import MetricResult
 from ..models._batch_dependence import measure_drift
 from ..models.score import require_meaning
@@ -33,11 +33,11 @@ Pair = tuple[str, str]  # map, metric
 
 @dataclass
 class Scoring:
-    """Scores chunks. Metrics with probes have `request` and `compute`; those that read the map alone have `score`."""
+    """Scores chunks of images with metrics of both kinds."""
 
     engine: Engine
     sources: list[MapSource]
-    metrics: Mapping[str, Any]
+    metrics: Mapping[str, MapMetric | ModelMetric]
     on_bad: str
     check_forward: bool
     _classes: int | None = field(default=None, init=False)
@@ -57,7 +57,7 @@ class Scoring:
                 "evaluate", "target", "one class per image", repr(chunk.target), "label sets belong to Completeness, Soundness"
             )
         labels = {
-            (source.name, name): wanted_labels(metric, source.labels(chunk), len(safe), clean)
+            (source.name, name): _labels_of(metric, source.labels(chunk), len(safe), clean)
             for source in self.sources
             for name, metric in self.metrics.items()
         }
@@ -71,7 +71,7 @@ class Scoring:
             outputs.add(ALL_KEPT, read_out(clean.value, classes).cpu().double())
             outputs.num_classes = clean.value.shape[1]
         results: dict[Pair, MetricResult] = {}
-        requested: list[tuple[Pair, Metric, Any, SampleErrors]] = []
+        requested: list[tuple[Pair, ModelMetric, Any, SampleErrors]] = []
         with self.engine.session(safe, classes, sample_ids=chunk.sample_ids, outputs=outputs) as session:
             session.request(self._clean_image())
             for source in self.sources:  # one map's ranks are in memory at a time
@@ -82,7 +82,7 @@ class Scoring:
                 labelled = _Labelled(self, context, sample_errors, source, chunk)
                 for name, metric in self.metrics.items():
                     pair = (source.name, name)
-                    if hasattr(metric, "request"):
+                    if isinstance(metric, ModelMetric):
                         own, own_errors = labelled.of(labels[pair])
                         requested.append((pair, metric, metric.request(own), own_errors))
                     else:
@@ -106,7 +106,7 @@ class Scoring:
 
     def _clean_image(self) -> Plan:
         plan = Plan()
-        if any(hasattr(metric, "request") for metric in self.metrics.values()):
+        if any(isinstance(metric, ModelMetric) for metric in self.metrics.values()):
             plan.request(WholeImage(), Constant(0.0))
         return plan
 
@@ -118,7 +118,7 @@ class Scoring:
         self._classes = logits.shape[1]
         if drift.warning:
             warnings.warn(f"evaluate: {drift.warning}", RuntimeWarning, stacklevel=4)
-        scores = {metric.parameters.get("score") for metric in self.metrics.values() if hasattr(metric, "request")}
+        scores = {metric.parameters.get("score") for metric in self.metrics.values() if isinstance(metric, ModelMetric)}
         for score in sorted(map(str, scores)):
             require_meaning("evaluate", score, logits.shape[1])
         like_probabilities = logits.shape[1] > 1 and bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all())
@@ -180,16 +180,20 @@ def _distinct(target: Tensor, labels: list[Tensor]) -> Tensor:
     return torch.cat(columns, 1)
 
 
-def _score_map(metric: Any, context: MetricContext, truth: Tensor | None) -> MetricResult:
+def _labels_of(metric: Metric, given: Tensor | None, images: int, clean_logits: Callable[[], Tensor]) -> Tensor | None:
+    """(N, L) further classes that a metric reads, None for the target alone."""
+    labels = metric.labels_for(given, images, clean_logits) if isinstance(metric, ModelMetric) else None
+    return None if labels is None else torch.as_tensor(labels)
+
+
+def _score_map(metric: MapMetric, context: MetricContext, truth: Tensor | None) -> MetricResult:
     values = map_scores(metric, context.saliency, truth, context.sample_ids)
-    return MetricResult(metric.info, values.double().cpu(), parameters_of(metric))
+    return MetricResult(metric.info, values.double().cpu(), dict(metric.parameters))
 
 
-def _finished(metric: Metric, outputs: Outputs, keys: Any, images: int) -> MetricResult:
+def _finished(metric: ModelMetric, outputs: Outputs, keys: Any, images: int) -> MetricResult:
     result = metric.compute(outputs, keys)
     if not isinstance(result, MetricResult) or len(result.values) != images:
         got = f"one of {len(result.values)} values" if isinstance(result, MetricResult) else type(result).__name__
-        bad_type(
-            "evaluate", f"{type(metric).__name__}.finish", f"to return a MetricResult of {images} values, one per image", got
-        )
+        bad_type("evaluate", f"{metric.info.name}.compute", f"to return a MetricResult of {images} values, one per image", got)
     return result

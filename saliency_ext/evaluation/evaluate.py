@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer
-from ..metrics._contract import needs_truth, require_metric
+from ..metrics.base import MapMetric, Metric, ModelMetric, as_metric
 from ..metrics.result import MetricResult, concatenate
 from ..models.targets import Target
 from ..nonfinite import finite_rows
@@ -138,7 +138,7 @@ def _refuse_nonfinite(argument: str, values: Tensor, start: int) -> None:
         bad_value(_FUNCTION, argument, "finite values", f"NaN or Inf in sample(s) {where}", "or pass on_bad='mark'")
 
 
-def check_metrics(named: dict[str, Any], found: list[MapSource], truth: Tensor | None) -> None:
+def check_metrics(named: dict[str, MapMetric | ModelMetric], found: list[MapSource], truth: Tensor | None) -> None:
     """Refuses metrics that lack what they need: the truth, or the method itself."""
     for name, metric in named.items():
         for source in found:
@@ -151,20 +151,20 @@ def check_metrics(named: dict[str, Any], found: list[MapSource], truth: Tensor |
                 bad_type(_FUNCTION, f"maps[{source.name!r}]", expected, type(source.given).__name__, remedy)
 
 
-def lacks(metric: Any, given: Any, truth: Tensor | None) -> str:
+def lacks(metric: Metric, given: Any, truth: Tensor | None) -> str:
     """What a metric needs and does not get: "truth", or "method" where maps were given; "" for nothing."""
-    if truth is None and needs_truth(metric):
+    if truth is None and metric.info.needs == "truth":
         return "truth"
-    return "method" if getattr(metric, "needs_explainer", False) and isinstance(given, Tensor | TargetMaps) else ""
+    return "method" if metric.info.needs == "method" and isinstance(given, Tensor | TargetMaps) else ""
 
 
-def named_metrics(metrics: Sequence[Any]) -> dict[str, Any]:
-    """The metrics by name, with a number where a name comes again."""
+def named_metrics(metrics: Sequence[Any]) -> dict[str, MapMetric | ModelMetric]:
+    """The metrics by name, with a number where a name comes again; own ones of users are adapted."""
     if not isinstance(metrics, Sequence) or not metrics:
         bad_value(_FUNCTION, "metrics", "a sequence of at least one metric", repr(metrics))
-    named: dict[str, Any] = {}
-    for metric in metrics:
-        require_metric(_FUNCTION, metric)
+    named: dict[str, MapMetric | ModelMetric] = {}
+    for given in metrics:
+        metric = as_metric(_FUNCTION, given)
         name, number = metric.info.name, 2
         while name in named:
             name, number = f"{metric.info.name}_{number}", number + 1

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import bad_value
-from ..metrics.registry import TARGET_MINUS_DISTRACTOR
 from ..metrics.result import MetricResult
+from ..metrics.target_minus_distractor import SUFFIX as TARGET_MINUS_DISTRACTOR
 from ..perturbation import Counters
 from ..protocols import MethodInfo
 from ..stats.intervals import Summary, summarise, unpaired

@@ -54,8 +54,8 @@ class QuantusMetric:
     def __init__(
         self, metric: Any, *, curve: str | None = None, absolute: bool = False, engine: Mapping[str, Any] | None = None
     ) -> None:
-        named_metrics([metric])
-        self.metric, self.curve, self.absolute = metric, curve, absolute
+        (judged,) = named_metrics([metric]).values()
+        self.metric, self.curve, self.absolute = judged, curve, absolute
         self.engine = dict(engine or {})
         self.result: MetricResult | None = None
         self._last: Engine | None = None
@@ -100,7 +100,7 @@ class QuantusMetric:
         inputs = _images("x_batch", x_batch, model, channel_first).to(place)
         target = _classes(y_batch, len(inputs)).to(place)
         metric = self._with_score(softmax)
-        again = getattr(metric, "needs_explainer", False)
+        again = metric.info.needs == "method"
         maps: Any
         if again or a_batch is None:
             if explain_func is None:
@@ -138,7 +138,7 @@ class QuantusMetric:
 
     def _with_score(self, softmax: bool | None) -> Any:
         """The metric on probabilities or logits, if it is one of a score."""
-        if softmax is None or getattr(self.metric, "score", None) not in SCORES:
+        if softmax is None or self.metric.parameters.get("score") not in SCORES or not dataclasses.is_dataclass(self.metric):
             return self.metric
         return dataclasses.replace(self.metric, score="probability" if softmax else "logit")
 

@@ -1,71 +1,49 @@
-"""Metrics: one per file.
+"""Saliency metrics, one per file.
 
-Two kinds: a curve metric says which masked inputs it needs (`request`) and turns outputs into values (`compute`); a map metric
-needs no model and reads the map itself, mostly against a truth mask (`score`).
+Two kinds (`base.py`): a `MapMetric` scores the map itself, mostly against a truth mask; a `ModelMetric` says which perturbed
+inputs it needs (`request`) and turns the model's outputs into values (`compute`). To add one: one file in this folder with a
+subclass that has an `info: MetricInfo` of its own, and its test. It is found by the registry, the command line, the integrations,
+the report and the docs without further changes.
 
-To add a curve metric: subclass `CurveMetric` in a new file, give it a class attribute `info: MetricInfo`, implement `request` and
-`compute`, list it here, and add its naive counterpart and a hand example to the tests. A metric with probes that is no curve
-follows the protocol `context.Metric`.
+Every registered class can be imported from here by its name: `from saliency_ext.metrics import Deletion`.
 """
 
-from .average_drop import AverageDrop, AverageGain, AverageIncrease
-from .completeness import Completeness
-from .complexity import Complexity
-from .context import Metric, MetricContext
-from .curve_metric import CurveMetric
-from .deletion import Deletion
-from .fidelity import Fidelity
-from .geometry_gap import GeometryGap
-from .infidelity import Infidelity
-from .insertion import Insertion
-from .mask_agreement import MaskAgreement
-from .mask_detectability import MaskDetectability
-from .max_sensitivity import MaxSensitivity
-from .model_randomisation import ModelRandomisation
-from .morf import LeRF, MoRF
-from .percentile_gap import PercentileGap
-from .pointing_game import PointingGame
-from .presets import PRESETS, preset
-from .relevance_mass import RelevanceMass
-from .relevance_rank import RelevanceRank
-from .result import MetricResult
-from .road import ROAD, ROADCombined
-from .sensitivity_n import SensitivityN
-from .soundness import Soundness
-from .sparseness import Sparseness
-from .symmetric_relevance_gain import SymmetricRelevanceGain
+import typing as _typing
 
-__all__ = [
+from .base import MapMetric as MapMetric
+from .base import MetricOptions as MetricOptions
+from .base import ModelMetric as ModelMetric
+from .context import MetricContext as MetricContext
+from .curve_metric import CurveMetric as CurveMetric
+from .presets import PRESETS as PRESETS
+from .presets import preset as preset
+from .registry import METRICS as METRICS
+from .result import MetricResult as MetricResult
+
+_SHARED = (
+    "METRICS",
     "PRESETS",
-    "ROAD",
-    "AverageDrop",
-    "AverageGain",
-    "AverageIncrease",
-    "Completeness",
-    "Complexity",
     "CurveMetric",
-    "Deletion",
-    "Fidelity",
-    "GeometryGap",
-    "Infidelity",
-    "Insertion",
-    "LeRF",
-    "MaskAgreement",
-    "MaskDetectability",
-    "MaxSensitivity",
-    "Metric",
+    "MapMetric",
     "MetricContext",
+    "MetricOptions",
     "MetricResult",
-    "MoRF",
-    "ModelRandomisation",
-    "PercentileGap",
-    "PointingGame",
-    "ROADCombined",
-    "RelevanceMass",
-    "RelevanceRank",
-    "SensitivityN",
-    "Soundness",
-    "Sparseness",
-    "SymmetricRelevanceGain",
+    "ModelMetric",
     "preset",
-]
+)
+
+
+def __getattr__(name: str) -> _typing.Any:
+    """A registered metric by the name of its class; `__all__`, which names them all."""
+    if name == "__all__":
+        return sorted({*_SHARED, *(registered.__name__ for registered in METRICS.values())})
+    if not name.startswith("_"):
+        for registered in METRICS.values():
+            if registered.__name__ == name:
+                return registered
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted({*globals(), *__getattr__("__all__")})

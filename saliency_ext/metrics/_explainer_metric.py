@@ -1,29 +1,22 @@
 """What metrics share that explain more than the given images: they need the method itself."""
 
-from dataclasses import dataclass, fields
-from typing import ClassVar
+from dataclasses import dataclass
 
 from ..checks import bad_type
 from ..perturbation import Outputs
 from ..protocols import Explainer
+from .base import ModelMetric
 from .context import MetricContext
 from .result import MetricResult
 
 
 @dataclass(frozen=True)
-class ExplainerMetric:
+class ExplainerMetric(ModelMetric):
     """A metric that asks no probes but calls the explainer. Its work is done in `request`; `compute` hands the result on.
 
     The explainer is called with as many images as the case has, in their order: image i is sample i. So methods that are keyed by
     sample ids draw alike in each call, and a map that is NaN spoils the value of its own image alone.
     """
-
-    needs_explainer: ClassVar[bool] = True  # `evaluate` refuses maps that are tensors, before any work
-
-    @property
-    def parameters(self) -> dict[str, object]:
-        """Every choice, as plain values."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def explainer(self, context: MetricContext) -> Explainer:
         """The method of the case."""

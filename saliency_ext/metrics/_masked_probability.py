@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer
 from ..models.targets import requested_classes
-from ..perturbation import Order, Outputs, RankMasks, StratifiedSteps
+from ..perturbation import EqualFractions, Order, Outputs, RankMasks, StratifiedSteps
 from ..perturbation.masks import ALL_KEPT
 from ..perturbation.outputs import average
 from ._levels import constant_rows, levelled
+from .base import MetricOptions
 from .context import Keys, MetricContext
 from .curve_metric import CurveMetric
 
@@ -53,6 +55,11 @@ class MaskedProbability(CurveMetric):
     cap: float = 1.0
     reverse: bool = False
     levels: str = "count"
+
+    @classmethod
+    def from_options(cls, options: MetricOptions) -> Self:
+        """With the options that concern it."""
+        return cls(options.infill, EqualFractions(options.steps), seed=options.seed, labels="top-3")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,7 +1,7 @@
 """What metrics share that ask about masked inputs but draw no curve of removals: an infill, a score, their record."""
 
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -12,12 +12,13 @@ from ..perturbation.masks import ALL_KEPT
 from ..perturbation.outputs import SCORES
 from ..protocols import Infill
 from ._levels import levelled
+from .base import MetricOptions, ModelMetric
 from .context import Keys
 from .curve_metric import checked_infill, infill_parameters
 
 
 @dataclass(frozen=True)
-class PerturbationMetric:
+class PerturbationMetric(ModelMetric):
     """Choices recorded with each result.
 
     Args:
@@ -34,6 +35,16 @@ class PerturbationMetric:
         name = type(self).__name__
         require_choice(name, "score", self.score, self.scores)
         checked_infill(name, self.infill)
+
+    @classmethod
+    def from_options(cls, options: MetricOptions) -> Self:
+        """With the options that concern it."""
+        return cls(options.infill)
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """That of `info`, where the score is bounded."""
+        return self.info.range if self.score in ("probability", "accuracy") else None
 
     @property
     def parameters(self) -> dict[str, object]:

@@ -102,7 +102,14 @@ class AverageDrop(_SeenThroughTheMap):
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "average_drop", "lower", "share of the probability", "evidence lost outside the map", "Chattopadhay 2018"
+        name="average_drop",
+        direction="lower",
+        unit="share of the probability",
+        measures="evidence lost outside the map",
+        reference="Chattopadhay 2018",
+        role="pair",
+        meaning="Share of the probability that is lost when the image is seen through its map. A map that hides nothing loses "
+        "nothing: read it beside average gain and complexity.",
     )
 
     def compute(self, outputs: Outputs, requested: Keys) -> MetricResult:
@@ -139,7 +146,13 @@ class AverageIncrease(_SeenThroughTheMap):
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "average_increase", "higher", "share of images", "the map hides what speaks against the target", "Chattopadhay 2018"
+        name="average_increase",
+        direction="higher",
+        unit="share of images",
+        measures="the map hides what speaks against the target",
+        reference="Chattopadhay 2018",
+        role="pair",
+        meaning="Is the model surer of what the map shows?",
     )
 
     def compute(self, outputs: Outputs, requested: Keys) -> MetricResult:
@@ -180,7 +193,13 @@ class AverageGain(_SeenThroughTheMap):
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "average_gain", "higher", "share of the missing probability", "certainty won by seeing the map alone", "Zhang 2023"
+        name="average_gain",
+        direction="higher",
+        unit="share of the missing probability",
+        measures="certainty won by seeing the map alone",
+        reference="Zhang 2023",
+        role="pair",
+        meaning="Share of the missing probability won by the map alone.",
     )
 
     def compute(self, outputs: Outputs, requested: Keys) -> MetricResult:

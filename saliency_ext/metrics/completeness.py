@@ -26,7 +26,15 @@ class Completeness(MaskedProbability):
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "completeness", "higher", "ratio of probabilities, worst label", "evidence kept for what the model says", "Gupta 2022"
+        name="completeness",
+        direction="higher",
+        unit="ratio of probabilities, worst label",
+        measures="evidence kept for what the model says",
+        reference="Gupta 2022",
+        role="pair",
+        meaning="How much of the model's probability comes back when only the most relevant pixels are kept, for its worst "
+        "label. A map that keeps everything is complete: read it beside soundness.",
+        horizontal="share of pixels kept",
     )
 
     def compute(self, outputs: Outputs, requested: Requested) -> MetricResult:

@@ -11,10 +11,11 @@ from ..nonfinite import finite_rows
 from ..ops.rank import checked_saliency
 from ..protocols import MetricInfo
 from ._levels import score_dtype
+from .base import MapMetric
 
 
 @dataclass(frozen=True)
-class Complexity:
+class Complexity(MapMetric):
     """Entropy of the absolute values of the map, read as a distribution over its pixels.
 
     complexity = -sum over pixels of P ln P,  P = |saliency| / sum(|saliency|),  0 ln 0 = 0  [Bhatt 2020]
@@ -44,9 +45,11 @@ class Complexity:
         unit="nats",
         measures="over how many pixels the relevance is spread",
         reference="Bhatt 2020",
+        role="form",
+        meaning="Over how many pixels the relevance is spread.",
     )
 
-    def score(self, saliency: Tensor, truth: Tensor | None = None) -> Tensor:
+    def score(self, saliency: Tensor, truth: Tensor | None = None, *, sample_ids: Tensor | None = None) -> Tensor:
         """Entropies, one value per image.
 
         Args:

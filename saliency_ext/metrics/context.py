@@ -1,19 +1,16 @@
 """What a metric may ask about: one saliency map on one chunk of images."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from .. import ops
 from ..checks import require_choice
-from ..perturbation import BlockOrder, CurvePoints, Outputs, Plan, RandomOrder, Ranked
+from ..perturbation import BlockOrder, CurvePoints, Plan, RandomOrder, Ranked
 from ..perturbation.masks import Masks
 from ..protocols import Explainer, Forward, Infill
 from ._levels import levelled
-from .result import MetricResult
 
 TIES = ("random", "index", "last_index")
 
@@ -94,31 +91,3 @@ def rank_map(saliency: Tensor, ties: str, seed: int, sample_ids: Tensor) -> Tens
     if ties != "last_index":
         return ops.rank(saliency, ties=ties, seed=seed, sample_ids=sample_ids, nan="last")
     return ops.rank(saliency.flip(1, 2), ties="index", nan="last").flip(1, 2).contiguous()
-
-
-class Metric(Protocol):
-    """A metric with probes: says which it needs and turns answers into values.
-
-    It may also have `refine(outputs, requested) -> list[RequestedPoints]`: called in rounds, for further points
-    that single images ask; they are answered before the next round, and `compute` follows once it returns none. What it keeps
-    between rounds is in `requested`. An image's points must depend on its own outputs alone, so that its value does; there must
-    be an end to them. It is `RefinableMetric` that does so for curves.
-    """
-
-    info: Any
-
-    @property
-    def parameters(self) -> dict[str, object]:
-        """Every choice that makes the number, as plain values."""
-
-    def request(self, context: MetricContext) -> Any:
-        """Adds probes to the case's plan; what it returns comes back in `compute`, and should be small."""
-
-    def compute(self, outputs: Outputs, requested: Any) -> MetricResult:
-        """Values per image."""
-
-
-def wanted_labels(metric: object, given: Tensor | None, images: int, clean_logits: Callable[[], Tensor]) -> Tensor | None:
-    """(N, L) further classes a metric reads, given those that the map has maps for; None for the target alone."""
-    requested = getattr(metric, "labels_for", None)
-    return None if requested is None else torch.as_tensor(requested(given, images, clean_logits))

@@ -8,7 +8,7 @@ so removing the least relevant is inserting the most relevant, read backwards, a
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -18,11 +18,12 @@ from ..perturbation import AdaptiveSteps, EqualFractions, Order, Outputs, RankMa
 from ..perturbation._curve_integration import RULES, area_under
 from ..perturbation.outputs import SCORES
 from ..protocols import Infill, MaskedInfill
+from .base import MetricOptions, ModelMetric
 from .context import TIES, Keys, MetricContext
 
 
 @dataclass(frozen=True)
-class CurveMetric:
+class CurveMetric(ModelMetric):
     """Choices of a curve metric, recorded with each result.
 
     Args:
@@ -65,6 +66,22 @@ class CurveMetric:
         checked_infill(name, self.infill)
         if self.unit == "channel_value" and isinstance(self.infill, MaskedInfill):
             bad_value(name, "unit", "'pixel' with an infill made from the pixels around", "'channel_value'")
+
+    @classmethod
+    def from_options(cls, options: MetricOptions) -> Self:
+        """With the options that concern it."""
+        return cls(options.infill, EqualFractions(options.steps), score=options.score, seed=options.seed)
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """That of `info`, where the score is bounded and the area is a mean of scores."""
+        bounded = self.score in ("probability", "accuracy") and self.area in ("trapezoid", "even", "mean")
+        return self.info.range if bounded else None
+
+    @property
+    def sampling(self) -> Schedule | StratifiedSteps | AdaptiveSteps:
+        """The schedule."""
+        return self.schedule
 
     @property
     def parameters(self) -> dict[str, object]:

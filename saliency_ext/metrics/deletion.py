@@ -25,7 +25,16 @@ class Deletion(RefinableMetric):
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "deletion", "lower", "area under the score over [0, 1]", "relevance of what is ranked first", "Petsiuk 2018"
+        name="deletion",
+        direction="lower",
+        unit="area under the score over [0, 1]",
+        measures="relevance of what is ranked first",
+        reference="Petsiuk 2018",
+        role="order",
+        range=(0.0, 1.0),
+        meaning="The most relevant pixels are removed first. The faster the score falls, the smaller the area under its "
+        "curve. Part of the fall is due to damage, not to lost evidence: look at fidelity and at the controls.",
+        default=True,
     )
 
     def request(self, context: MetricContext) -> tuple[Curve, int]:

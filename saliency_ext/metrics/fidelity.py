@@ -57,7 +57,17 @@ class Fidelity(RefinableMetric):
     relative: bool = False
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "fidelity", "higher", "difference of areas under the score", "order of relevance, artifacts cancelled", "Brocki 2022"
+        name="fidelity",
+        direction="higher",
+        unit="difference of areas under the score",
+        measures="order of relevance, artifacts cancelled",
+        reference="Brocki 2022",
+        role="order",
+        range=(-1.0, 1.0),
+        meaning="Pixels are removed least relevant first, and again most relevant first; the value is the area between the "
+        "two curves. A score also falls because a damaged image looks strange; that part is alike in both orders and "
+        "cancels. A random map has 0, a map turned upside down has minus its value.",
+        default=True,
     )
 
     def __post_init__(self) -> None:
@@ -68,6 +78,11 @@ class Fidelity(RefinableMetric):
         if self.references and isinstance(self.schedule, AdaptiveSteps):
             remedy = "use a schedule such as EqualFractions"
             bad_value("Fidelity", "references", "0 where steps are adaptive", self.references, remedy)
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """That of the curves; none for ratios to the clean score."""
+        return None if self.relative else super().value_range
 
     @property
     def parameters(self) -> dict[str, object]:

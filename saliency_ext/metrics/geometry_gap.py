@@ -32,7 +32,14 @@ class GeometryGap(CurveMetric):
     draws: int = 4
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "geometry_gap", "none", "area under the difference of scores", "what mask shape alone does to the model", "this library"
+        name="geometry_gap",
+        direction="none",
+        unit="area under the difference of scores",
+        measures="what mask shape alone does to the model",
+        reference="this library",
+        role="model",
+        meaning="How differently scattered and solid masks of one size disturb the model: a doubt that no curve can remove. "
+        "The same for every map.",
     )
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from ..ops import philox_uniform
 from ..perturbation import BoxMasks, Outputs
 from ..protocols import MetricInfo
 from ._perturbation_metric import PerturbationMetric
+from .base import MetricOptions
 from .context import Keys, MetricContext
 from .result import OK, UNDEFINED, MetricResult
 
@@ -89,8 +90,20 @@ class Infidelity(PerturbationMetric):
     seed: int = 0
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "infidelity", "lower", "share of the mean squared fall", "sums of the map are falls of the score", "Yeh 2019"
+        name="infidelity",
+        direction="lower",
+        unit="share of the mean squared fall",
+        measures="sums of the map are falls of the score",
+        reference="Yeh 2019",
+        role="order",
+        meaning="Does its sum over a square say how much the score falls without it? 0: perfectly; 1: no better than a blank "
+        "map.",
     )
+
+    @classmethod
+    def from_options(cls, options: MetricOptions) -> Self:
+        """With the options that concern it."""
+        return cls(options.infill, options.score, seed=options.seed)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -22,7 +22,17 @@ class Insertion(RefinableMetric):
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "insertion", "higher", "area under the score over [0, 1]", "sufficiency of what is ranked first", "Petsiuk 2018"
+        name="insertion",
+        direction="higher",
+        unit="area under the score over [0, 1]",
+        measures="sufficiency of what is ranked first",
+        reference="Petsiuk 2018",
+        role="order",
+        range=(0.0, 1.0),
+        meaning="The most relevant pixels are put first into an image without content. The sooner the score rises, the larger "
+        "the area.",
+        horizontal="share of pixels inserted",
+        default=True,
     )
 
     def request(self, context: MetricContext) -> tuple[Curve, int]:

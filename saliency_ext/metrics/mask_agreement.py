@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -13,12 +13,13 @@ from ..nonfinite import finite_rows
 from ..ops.rank import checked_saliency, rank, tie_ids
 from ..protocols import MetricInfo
 from ._levels import levelled, score_dtype
+from .base import MapMetric, MetricOptions
 
 _SUMMARIES = ("mean", "max", "average_precision")
 
 
 @dataclass(frozen=True)
-class MaskAgreement:
+class MaskAgreement(MapMetric):
     """Overlap of the most relevant pixels with the truth, over several sizes of the mask, in one number.
 
     With T the truth and A(k) = {p : rank(p) < k} the k most relevant of the H W pixels:
@@ -66,7 +67,15 @@ class MaskAgreement:
         unit="share",
         measures="overlap of the most relevant pixels with a segmentation, over mask sizes",
         reference="intersection over union (Jaccard index); average precision",
+        role="truth",
+        needs="truth",
+        meaning="How well the most relevant pixels overlap the object, over several sizes.",
     )
+
+    @classmethod
+    def from_options(cls, options: MetricOptions) -> Self:
+        """With the options that concern it."""
+        return cls(seed=options.seed)
 
     fractions: Sequence[float] = tuple(i / 20 for i in range(1, 20))
     summary: str = "mean"
@@ -86,7 +95,7 @@ class MaskAgreement:
         require_integer("MaskAgreement", "seed", self.seed, 0, 2**63 - 1)
         object.__setattr__(self, "fractions", tuple(self.fractions))  # hashable, and out of the caller's reach
 
-    def score(self, saliency: Tensor, truth: Tensor | None, sample_ids: Tensor | None = None) -> Tensor:
+    def score(self, saliency: Tensor, truth: Tensor | None = None, *, sample_ids: Tensor | None = None) -> Tensor:
         """The summary, one value per image.
 
         Args:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -10,13 +10,14 @@ from torch import Tensor
 from ..checks import require_choice, require_integer
 from ..perturbation import GivenFractions, Outputs, Schedule
 from ..protocols import Infill, MaskedInfill, MetricInfo
+from .base import MetricOptions, ModelMetric
 from .context import TIES, MetricContext
 from .curve_metric import checked_infill, infill_parameters, require_same_counts
 from .result import OK, UNDEFINED, MetricResult
 
 
 @dataclass(frozen=True)
-class MaskDetectability:
+class MaskDetectability(ModelMetric):
     """How well local detail tells removed pixels from kept ones, mean over fractions removed most relevant first.
 
     energy(u) = mean over the 3 x 3 pixels around u and the channels of (4 x(u) - sum of the 4 direct neighbours)^2
@@ -56,8 +57,20 @@ class MaskDetectability:
     seed: int = 0
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "mask_detectability", "lower", "share", "what the infill betrays of the mask", "this library"
+        name="mask_detectability",
+        direction="lower",
+        unit="share",
+        measures="what the infill betrays of the mask",
+        reference="this library",
+        role="form",
+        meaning="Can the removed region be told from the filled picture by its detail alone? Then a model may answer to the "
+        "mask. It judges the infill under the map's masks, not the map.",
     )
+
+    @classmethod
+    def from_options(cls, options: MetricOptions) -> Self:
+        """With the options that concern it."""
+        return cls(options.infill, seed=options.seed)
 
     def __post_init__(self) -> None:
         name = "MaskDetectability"

@@ -1,7 +1,7 @@
 """Max-sensitivity: how much does the map change when the image hardly does?"""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from ..checks import bad_type, bad_value, require_integer
 from ..ops import philox_uniform
 from ..protocols import MetricInfo
 from ._explainer_metric import ExplainerMetric
+from .base import MetricOptions
 from .context import MetricContext
 from .result import OK, UNDEFINED, MetricResult
 
@@ -67,8 +68,20 @@ class MaxSensitivity(ExplainerMetric):
     seed: int = 0
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "max_sensitivity", "lower", "relative change of the map", "stability of the map under small noise", "Yeh 2019"
+        name="max_sensitivity",
+        direction="lower",
+        unit="relative change of the map",
+        measures="stability of the map under small noise",
+        reference="Yeh 2019",
+        role="sanity",
+        needs="method",
+        meaning="How much the map changes under a little noise. Low is not good by itself: a map that ignores the image has 0.",
     )
+
+    @classmethod
+    def from_options(cls, options: MetricOptions) -> Self:
+        """With the options that concern it."""
+        return cls(seed=options.seed)
 
     def __post_init__(self) -> None:
         name = "MaxSensitivity"

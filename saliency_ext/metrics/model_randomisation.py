@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from ..nonfinite import finite_rows
 from ..protocols import MetricInfo
 from ._explainer_metric import ExplainerMetric
 from ._rank_correlation import rank_correlation
+from .base import MetricOptions
 from .context import MetricContext
 from .result import MetricResult
 
@@ -78,8 +79,21 @@ class ModelRandomisation(ExplainerMetric):
     seed: int = 0
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "model_randomisation", "lower", "rank correlation", "dependence on what the model has learned", "Adebayo 2018"
+        name="model_randomisation",
+        direction="lower",
+        unit="rank correlation",
+        measures="dependence on what the model has learned",
+        reference="Adebayo 2018",
+        role="sanity",
+        needs="method",
+        meaning="How like the map is to that of the same model with random weights. High: the map does not show what was "
+        "learned.",
     )
+
+    @classmethod
+    def from_options(cls, options: MetricOptions) -> Self:
+        """With the options that concern it."""
+        return cls(seed=options.seed)
 
     def __post_init__(self) -> None:
         name = "ModelRandomisation"

@@ -53,7 +53,14 @@ class MoRF(_OrderedCurve):
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "morf", "lower", "area under the score over [0, 1]", "relevance of what is ranked first", "Samek 2017"
+        name="morf",
+        direction="lower",
+        unit="area under the score over [0, 1]",
+        measures="relevance of what is ranked first",
+        reference="Samek 2017",
+        role="order",
+        range=(0.0, 1.0),
+        meaning="Most relevant first: the curve of deletion.",
     )
 
     def request(self, context: MetricContext) -> tuple[Curve, int]:
@@ -75,7 +82,14 @@ class LeRF(_OrderedCurve):
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "lerf", "higher", "area under the score over [0, 1]", "irrelevance of what is ranked last", "Samek 2017"
+        name="lerf",
+        direction="higher",
+        unit="area under the score over [0, 1]",
+        measures="irrelevance of what is ranked last",
+        reference="Samek 2017",
+        role="order",
+        range=(0.0, 1.0),
+        meaning="Least relevant first: pixels that do not matter may go without harm.",
     )
 
     def request(self, context: MetricContext) -> tuple[Curve, int]:

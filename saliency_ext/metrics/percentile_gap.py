@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from ..perturbation import Outputs, RankMasks
 from ..protocols import MetricInfo
 from ._levels import levelled
 from ._perturbation_metric import PerturbationMetric
+from .base import MetricOptions
 from .context import Keys, MetricContext
 from .result import MetricResult
 
@@ -52,8 +53,19 @@ class PercentileGap(PerturbationMetric):
     percentiles: Sequence[float] = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "percentile_gap", "higher", "half a mean difference of scores", "order of relevance at percentiles", "Gildenblat 2021"
+        name="percentile_gap",
+        direction="higher",
+        unit="half a mean difference of scores",
+        measures="order of relevance at percentiles",
+        reference="Gildenblat 2021",
+        role="order",
+        meaning="Half the gap between keeping what is relevant and what is not.",
     )
+
+    @classmethod
+    def from_options(cls, options: MetricOptions) -> Self:
+        """With the options that concern it."""
+        return cls(options.infill, options.score)
 
     def __post_init__(self) -> None:
         super().__post_init__()

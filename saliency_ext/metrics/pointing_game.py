@@ -12,10 +12,11 @@ from ..nonfinite import finite_rows
 from ..ops.rank import checked_saliency
 from ..protocols import MetricInfo
 from ._levels import levelled, score_dtype
+from .base import MapMetric
 
 
 @dataclass(frozen=True)
-class PointingGame:
+class PointingGame(MapMetric):
     """1 where the maximum of the map lies on the truth or at most `tolerance` pixels from it, else 0.
 
     hit = #{p in M : distance(p, truth) <= tolerance} / #M,  M = {p : saliency(p) = max saliency}  [Zhang 2016, for one maximum]
@@ -59,6 +60,12 @@ class PointingGame:
         unit="share",
         measures="whether the most relevant pixel lies on the object; with another object given, own minus other",
         reference="Zhang 2016",
+        role="truth",
+        needs="truth",
+        range=(0.0, 1.0),
+        meaning="Is the most relevant pixel on the object? A map that only finds bright spots may hit too: own minus other "
+        "tells.",
+        default=True,
     )
 
     tolerance: int = 0
@@ -66,7 +73,9 @@ class PointingGame:
     def __post_init__(self) -> None:
         require_integer("PointingGame", "tolerance", self.tolerance, 0, 2**20)
 
-    def score(self, saliency: Tensor, truth: Tensor | None, other: Tensor | None = None) -> Tensor:
+    def score(
+        self, saliency: Tensor, truth: Tensor | None = None, *, other: Tensor | None = None, sample_ids: Tensor | None = None
+    ) -> Tensor:
         """Hits, or own minus other hits, one value per image.
 
         Args:

@@ -12,10 +12,11 @@ from ..nonfinite import finite_rows
 from ..ops.rank import checked_saliency
 from ..protocols import MetricInfo
 from ._levels import constant_rows, score_dtype
+from .base import MapMetric
 
 
 @dataclass(frozen=True)
-class RelevanceMass:
+class RelevanceMass(MapMetric):
     """Share of the positive relevance that lies inside the truth.
 
     mass = sum of max(saliency, 0) over truth / sum of max(saliency, 0) over all pixels  [Arras 2022, relevance mass accuracy]
@@ -49,9 +50,14 @@ class RelevanceMass:
         unit="share",
         measures="how much of the positive relevance lies on the object",
         reference="Arras 2022",
+        role="truth",
+        needs="truth",
+        range=(0.0, 1.0),
+        meaning="How much of the positive relevance lies on the object?",
+        default=True,
     )
 
-    def score(self, saliency: Tensor, truth: Tensor | None) -> Tensor:
+    def score(self, saliency: Tensor, truth: Tensor | None = None, *, sample_ids: Tensor | None = None) -> Tensor:
         """Shares, one value per image.
 
         Args:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -12,10 +12,11 @@ from ..nonfinite import finite_rows
 from ..ops.rank import checked_saliency, rank, tie_ids
 from ..protocols import MetricInfo
 from ._levels import levelled, score_dtype
+from .base import MapMetric, MetricOptions
 
 
 @dataclass(frozen=True)
-class RelevanceRank:
+class RelevanceRank(MapMetric):
     """Share of the K most relevant pixels that lie inside the truth, K being the truth's area in pixels.
 
     accuracy = #{p in truth : rank(p) < K} / K,  K = #truth  [Arras 2022, relevance rank accuracy]
@@ -54,14 +55,23 @@ class RelevanceRank:
         unit="share",
         measures="how many of the most relevant pixels lie on the object, as many as it has",
         reference="Arras 2022",
+        role="truth",
+        needs="truth",
+        range=(0.0, 1.0),
+        meaning="Of as many most relevant pixels as the object has, how many lie on it?",
     )
+
+    @classmethod
+    def from_options(cls, options: MetricOptions) -> Self:
+        """With the options that concern it."""
+        return cls(options.seed)
 
     seed: int = 0
 
     def __post_init__(self) -> None:
         require_integer("RelevanceRank", "seed", self.seed, 0, 2**63 - 1)
 
-    def score(self, saliency: Tensor, truth: Tensor | None, sample_ids: Tensor | None = None) -> Tensor:
+    def score(self, saliency: Tensor, truth: Tensor | None = None, *, sample_ids: Tensor | None = None) -> Tensor:
         """Shares, one value per image.
 
         Args:

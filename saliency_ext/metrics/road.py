@@ -1,11 +1,12 @@
 """ROAD: both perturbation orders under an infill that does not betray the mask, and the combined score of the CAM libraries."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from ..infill import NoisyLinear
 from ..perturbation import GivenFractions, Outputs, Schedule
 from ..protocols import Infill, MetricInfo
+from .base import MetricOptions
 from .context import Keys, MetricContext
 from .curve_metric import CurveMetric
 from .percentile_gap import PercentileGap
@@ -51,8 +52,19 @@ class ROAD(CurveMetric):
     area: str = "mean"
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "road", "higher", "mean difference of scores", "order of relevance, mask shape hidden", "Rong 2022"
+        name="road",
+        direction="higher",
+        unit="mean difference of scores",
+        measures="order of relevance, mask shape hidden",
+        reference="Rong 2022",
+        role="order",
+        meaning="Fidelity at a few fractions, removed pixels imputed from those around, so that the mask's shape hardly shows.",
     )
+
+    @classmethod
+    def from_options(cls, options: MetricOptions) -> Self:
+        """With the options that concern it."""
+        return cls(options.imputing_infill, score=options.score, seed=options.seed)
 
     def request(self, context: MetricContext) -> tuple[Keys, Keys, int]:
         """The probes of both orders."""
@@ -84,5 +96,16 @@ class ROADCombined(PercentileGap):
     infill: Infill = field(default_factory=NoisyLinear)
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "road_combined", "higher", "half a mean difference of scores", "order of relevance, mask shape hidden", "Gildenblat 2021"
+        name="road_combined",
+        direction="higher",
+        unit="half a mean difference of scores",
+        measures="order of relevance, mask shape hidden",
+        reference="Gildenblat 2021",
+        role="order",
+        meaning="Half the gap between keeping what is relevant and what is not, the rest imputed from the pixels around.",
     )
+
+    @classmethod
+    def from_options(cls, options: MetricOptions) -> Self:
+        """With the options that concern it."""
+        return cls(options.imputing_infill, options.score)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from ..checks import bad_type, bad_value, require_integer
 from ..perturbation import Outputs, RankMasks
 from ..protocols import MetricInfo
 from ._perturbation_metric import PerturbationMetric, min_max
+from .base import MetricOptions
 from .context import Keys, MetricContext
 from .result import OK, UNDEFINED, MetricResult
 
@@ -77,8 +78,19 @@ class SensitivityN(PerturbationMetric):
     seed: int = 0
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "sensitivity_n", "higher", "correlation", "sums of the map predict falls of the score", "Ancona 2018"
+        name="sensitivity_n",
+        direction="higher",
+        unit="correlation",
+        measures="sums of the map predict falls of the score",
+        reference="Ancona 2018",
+        role="order",
+        meaning="Does the map's sum over a random set of pixels predict how much the score falls without them?",
     )
+
+    @classmethod
+    def from_options(cls, options: MetricOptions) -> Self:
+        """With the options that concern it."""
+        return cls(options.infill, options.score, seed=options.seed)
 
     def __post_init__(self) -> None:
         super().__post_init__()

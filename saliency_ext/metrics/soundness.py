@@ -32,7 +32,15 @@ class Soundness(MaskedProbability):
     """
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "soundness", "higher", "ratio of probabilities, worst label", "no evidence for what the model denies", "Gupta 2022"
+        name="soundness",
+        direction="higher",
+        unit="ratio of probabilities, worst label",
+        measures="no evidence for what the model denies",
+        reference="Gupta 2022",
+        role="pair",
+        meaning="Can the map of a label that the model does not believe be used to prove it? A random map proves nothing and "
+        "is sound: read it beside completeness.",
+        horizontal="share of pixels kept",
     )
 
     def compute(self, outputs: Outputs, requested: Requested) -> MetricResult:

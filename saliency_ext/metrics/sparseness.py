@@ -11,10 +11,11 @@ from ..nonfinite import finite_rows
 from ..ops.rank import checked_saliency
 from ..protocols import MetricInfo
 from ._levels import score_dtype
+from .base import MapMetric
 
 
 @dataclass(frozen=True)
-class Sparseness:
+class Sparseness(MapMetric):
     """Gini index of the absolute values of the map.
 
     With v(1) <= ... <= v(d) the sorted |saliency| of the d = H W pixels:
@@ -46,9 +47,11 @@ class Sparseness:
         unit="Gini index",
         measures="how much the relevance concentrates on few pixels",
         reference="Chalasani 2020",
+        role="form",
+        meaning="On how few pixels the relevance is. A wrong map can be sparse.",
     )
 
-    def score(self, saliency: Tensor, truth: Tensor | None = None) -> Tensor:
+    def score(self, saliency: Tensor, truth: Tensor | None = None, *, sample_ids: Tensor | None = None) -> Tensor:
         """Gini indices, one value per image.
 
         Args:

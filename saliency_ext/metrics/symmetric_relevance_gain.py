@@ -2,7 +2,7 @@
 
 import weakref
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from ..protocols import MetricInfo
 from ..segmentation import Segmenter, segment_counts, segment_sizes, segment_sums, segmenter_name, segments_of, slic
 from ._levels import levelled
 from ._perturbation_metric import PerturbationMetric
+from .base import MetricOptions
 from .context import Keys, MetricContext
 from .curve_metric import infill_parameters, require_same_counts
 from .result import OK, UNDEFINED, MetricResult
@@ -88,12 +89,20 @@ class SymmetricRelevanceGain(PerturbationMetric):
     _last: _LastLabels = field(default_factory=_LastLabels, init=False, repr=False, compare=False)
 
     info: ClassVar[MetricInfo] = MetricInfo(
-        "symmetric_relevance_gain",
-        "higher",
-        "difference of areas under the score over the share of superpixels",
-        "order of relevance of superpixels, artifacts cancelled",
-        "Bluecher 2024",
+        name="symmetric_relevance_gain",
+        direction="higher",
+        unit="difference of areas under the score over the share of superpixels",
+        measures="order of relevance of superpixels, artifacts cancelled",
+        reference="Bluecher 2024",
+        role="order",
+        range=(-1.0, 1.0),
+        meaning="Fidelity on superpixels instead of pixels: the image stays closer to what the model knows.",
     )
+
+    @classmethod
+    def from_options(cls, options: MetricOptions) -> Self:
+        """With the options that concern it."""
+        return cls(options.infill, options.score, seed=options.seed)
 
     def __post_init__(self) -> None:
         super().__post_init__()

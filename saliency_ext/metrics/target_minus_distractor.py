@@ -1,18 +1,20 @@
 """A score on the object that is asked about, minus the same score on the other object of the image."""
 
 from dataclasses import InitVar, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_dtype, require_ndim, require_tensor
 from ..protocols import MetricInfo
-from ._contract import map_scores, takes_truth
+from .base import MapMetric, as_metric, map_scores
+
+SUFFIX = "_target_minus_distractor"
+MEANING = "The score on the object that is asked about minus that on the other one. 0: the map finds objects, not the class."
 
 
 @dataclass(frozen=True)
-class TargetMinusDistractor:
+class TargetMinusDistractor(MapMetric):
     """How much more a map speaks of its own object than of another one: score(own) - score(other), per image.
 
     A map that only finds objects, or bright spots, or edges, is on both alike: about 0. A map of the class is on its own. So this
@@ -39,27 +41,36 @@ class TargetMinusDistractor:
         (tensor([1.]), tensor([-1.]))
     """
 
-    metric: Any
+    metric: MapMetric
     others: InitVar[Tensor]
 
     def __post_init__(self, others: Tensor) -> None:
         name = "TargetMinusDistractor"
-        if not isinstance(getattr(self.metric, "info", None), MetricInfo) or not takes_truth(self.metric):
+        metric = as_metric(name, self.metric)
+        if not isinstance(metric, MapMetric):
             bad_type(name, "metric", "to score a map against a truth mask", type(self.metric).__name__)
+        object.__setattr__(self, "metric", metric)
         require_dtype(name, "others", require_tensor(name, "others", others), (torch.bool,))
         require_ndim(name, "others", others, "(M, H, W)")
         object.__setattr__(self, "others", others)  # no field: a result records the metric, not the masks
 
     @property
-    def info(self) -> MetricInfo:
+    def info(self) -> MetricInfo:  # type: ignore[override]
         """That of the metric, as a difference."""
         own = self.metric.info
         measures = f"{own.name} on the object of the class, minus the same on the other object"
         return MetricInfo(
-            f"{own.name}_target_minus_distractor", own.direction, f"difference of {own.unit}", measures, own.reference
+            f"{own.name}{SUFFIX}",
+            own.direction,
+            f"difference of {own.unit}",
+            measures,
+            own.reference,
+            role="truth",
+            needs="truth",
+            citation=own.citation,
         )
 
-    def score(self, saliency: Tensor, truth: Tensor, sample_ids: Tensor | None = None) -> Tensor:
+    def score(self, saliency: Tensor, truth: Tensor | None = None, *, sample_ids: Tensor | None = None) -> Tensor:
         """Own minus other, one value per image.
 
         Args:

@@ -14,7 +14,7 @@ from ..evaluation._input_chunks import check_images, random_order
 from ..evaluation._subsampling import earlier_looks, picked_map, picked_options, picked_target, random_draws
 from ..evaluation.evaluate import evaluate
 from ..fingerprinting import tensor_digest
-from ..metrics._metric_ranges import checked_bounds, require_within
+from ..metrics.base import ModelMetric, checked_range, require_within
 from ..models.targets import Target, plain_target
 from ..perturbation import AdaptiveSteps, Engine, StratifiedSteps
 from ..protocols import Forward
@@ -105,15 +105,15 @@ def rank_methods(
         require_integer(_FUNCTION, "budget", budget, 1, 2**62)
     if chunk is not None:
         require_integer(_FUNCTION, "chunk", chunk, 1, 2**31 - 1)
-    span = checked_bounds(_FUNCTION, metric, bounds)
-    schedule = getattr(metric, "schedule", None)
+    span = checked_range(_FUNCTION, metric, bounds)
+    schedule = metric.sampling if isinstance(metric, ModelMetric) else None
     if isinstance(schedule, AdaptiveSteps):
         expected, remedy = "one whose mean is that of the whole grid", "use StratifiedSteps, or EqualFractions"
         bad_value(_FUNCTION, "metric", expected, "one with AdaptiveSteps, off by up to the tolerance", remedy)
     if sample_ids is not None:
         require_shape(_FUNCTION, "sample_ids", sample_ids, "(N,)", (len(inputs),))
     ends = 2 * min(round_size, len(inputs))
-    if budget is not None and hasattr(metric, "request") and budget < ends:
+    if budget is not None and isinstance(metric, ModelMetric) and budget < ends:
         expected = f"at least {ends}, both ends of a curve for each of the {ends // 2} images of a round"
         bad_value(_FUNCTION, "budget", expected, budget, "allow more, or make rounds smaller")
     ids = torch.arange(len(inputs), device=inputs.device) if sample_ids is None else sample_ids

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from ..metrics.registry import TARGET_MINUS_DISTRACTOR
+from ..metrics.target_minus_distractor import SUFFIX as TARGET_MINUS_DISTRACTOR
 from ._ranking_significance import RankingSignificance, kendall, significance
 from .data import ReportData
 

@@ -204,7 +204,7 @@ def _metrics(found: dict[tuple[str, str], MetricResult]) -> list[MetricLine]:
             texts = {method: _text(result.parameters.get(key)) for method, result in own.items()}
             same = len(set(texts.values())) == 1
             parameters[key] = next(iter(texts.values())) if same else "; ".join(f"{name}: {text}" for name, text in texts.items())
-        lines.append(MetricLine(metric, info, role_of(info.name), meaning_of(info.name), parameters))
+        lines.append(MetricLine(metric, info, role_of(info), meaning_of(info), parameters))
     return lines
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..checks import bad_value, require_integer, require_number
 from ..evaluation.stop_report import ALL, BUDGET, SEPARATED, TIME, StopReport
-from ..metrics._metric_ranges import checked_bounds, require_within
+from ..metrics.base import MapMetric, ModelMetric, checked_range, require_within
 from ..perturbation import AdaptiveSteps, StratifiedSteps
 from ..stats.pairwise_tests import PairwiseComparisons
 
@@ -67,10 +67,12 @@ class StopRule:
         if self.seconds is not None:
             require_number(_RULE, "seconds", self.seconds, above=0.0)
 
-    def monitor(self, metrics: Mapping[str, Any], families: Mapping[str, str], images: int, chunk: int) -> "StopMonitor":
+    def monitor(
+        self, metrics: Mapping[str, MapMetric | ModelMetric], families: Mapping[str, str], images: int, chunk: int
+    ) -> "StopMonitor":
         """The rule at work on a study with these metrics and methods, whose chunks have so many images."""
         ends = 2 * min(chunk, images)
-        if self.budget is not None and not any(hasattr(metric, "request") for metric in metrics.values()):
+        if self.budget is not None and not any(isinstance(metric, ModelMetric) for metric in metrics.values()):
             bad_value(_RULE, "budget", "none where no metric masks inputs", self.budget, "stop after seconds")
         if self.budget is not None and self.budget < ends:
             expected = f"at least {ends}, both ends of a curve for each of the {ends // 2} images of a chunk"
@@ -80,11 +82,11 @@ class StopRule:
         if self.separated not in metrics:
             bad_value(_RULE, "separated", f"to be one of {', '.join(metrics)}", repr(self.separated))
         metric = metrics[self.separated]
-        schedule = getattr(metric, "schedule", None)
+        schedule = metric.sampling if isinstance(metric, ModelMetric) else None
         if isinstance(schedule, StratifiedSteps | AdaptiveSteps):
             remedy = "use EqualFractions, or for drawn steps rank_methods, which looks at images again with other steps"
             bad_value(_RULE, "separated", "a metric that knows each image for certain", type(schedule).__name__, remedy)
-        low, high = checked_bounds(_RULE, metric, self.bounds)
+        low, high = checked_range(_RULE, metric, self.bounds)
         methods = [name for name, family in families.items() if family != _CONTROL]
         if len(methods) < 2:
             bad_value(_RULE, "separated", "at least two methods to tell apart", len(methods), "leave it out, or add a method")

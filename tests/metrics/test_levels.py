@@ -8,10 +8,11 @@ from saliency_ext.attribution._upsampling import upsampled
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import PercentileGap, PointingGame
 from saliency_ext.metrics._levels import constant_rows, levelled, score_dtype
-from saliency_ext.metrics.registry import METRICS, MetricChoices, make_metrics
+from saliency_ext.metrics.base import MetricOptions
+from saliency_ext.metrics.registry import METRICS, make_metrics
 
-OF_THE_MAP = [name for name in METRICS if callable(getattr(make_metrics([name], MetricChoices())[0], "score", None))]
-OF_THE_ORDER = [name for name, entry in METRICS.items() if entry.role in ("order", "pair") and entry.needs == ""]
+OF_THE_MAP = [name for name in METRICS if callable(getattr(make_metrics([name], MetricOptions())[0], "score", None))]
+OF_THE_ORDER = [name for name, entry in METRICS.items() if entry.info.role in ("order", "pair") and entry.info.needs == ""]
 SHAPE = (6, 8)
 
 
@@ -34,14 +35,14 @@ def truth():
 
 
 def judged(name, maps):
-    metric = make_metrics([name], MetricChoices(Constant(0.2), 5))[0]
+    metric = make_metrics([name], MetricOptions(Constant(0.2), 5))[0]
     images = torch.rand(5, 3, *SHAPE, generator=torch.Generator().manual_seed(1))
     weights = torch.rand(3, *SHAPE, 4, generator=torch.Generator().manual_seed(2))
 
     def model(inputs):
         return torch.einsum("nchw,chwk->nk", inputs, weights)
 
-    given = truth() if METRICS[name].needs == "truth" else None
+    given = truth() if METRICS[name].info.needs == "truth" else None
     result = evaluate(model, images, 1, maps, [metric], truth=given, check_forward=False)["map", name]
     return result
 
@@ -67,9 +68,9 @@ def test_a_flat_map_with_noise_is_a_flat_map(name):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 @pytest.mark.parametrize("name", OF_THE_MAP)
 def test_no_metric_of_a_map_is_rounded_to_half_precision(name, dtype):
-    metric = make_metrics([name], MetricChoices(Constant(0.2), 5))[0]
+    metric = make_metrics([name], MetricOptions(Constant(0.2), 5))[0]
     maps = torch.rand(5, *SHAPE, generator=torch.Generator().manual_seed(3)).to(dtype)
-    arguments = [truth()] if METRICS[name].needs == "truth" else []
+    arguments = [truth()] if METRICS[name].info.needs == "truth" else []
     result, right = metric.score(maps, *arguments), metric.score(maps.double(), *arguments)
     assert result.dtype == score_dtype(maps) == (torch.float64 if dtype == torch.float64 else torch.float32)
     torch.testing.assert_close(result, right.to(result.dtype), rtol=1e-6, atol=1e-7, equal_nan=True)

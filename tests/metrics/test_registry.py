@@ -7,7 +7,8 @@ import torch
 
 from saliency_ext import metrics
 from saliency_ext.infill import Constant
-from saliency_ext.metrics.registry import METRICS, ROLES, MetricChoices, make_metrics, meaning_of, role_of
+from saliency_ext.metrics.base import ROLES, MetricOptions
+from saliency_ext.metrics.registry import METRICS, make_metrics, meaning_of, role_of
 from saliency_ext.metrics.target_minus_distractor import TargetMinusDistractor
 
 NOT_LISTED = {"MetricContext", "CurveMetric", "Metric", "MetricResult", "TargetMinusDistractor"}
@@ -15,7 +16,7 @@ NOT_LISTED = {"MetricContext", "CurveMetric", "Metric", "MetricResult", "TargetM
 
 def test_names_roles_and_words():
     for name, entry in METRICS.items():
-        metric = make_metrics([name], MetricChoices())[0]
+        metric = make_metrics([name], MetricOptions())[0]
         assert name == entry.name == metric.info.name and entry.role in ROLES and entry.meaning.endswith((".", "?"))
         needs_truth = hasattr(metric, "score") and not hasattr(metric, "request")
         needs_truth &= "truth" in inspect.signature(metric.score).parameters if needs_truth else False
@@ -37,7 +38,7 @@ LOWER = (
 
 def test_which_way_is_better():
     expected = dict.fromkeys(HIGHER, "higher") | dict.fromkeys(LOWER, "lower") | {"geometry_gap": "none"}
-    assert {name: make_metrics([name], MetricChoices())[0].info.direction for name in METRICS} == expected
+    assert {name: make_metrics([name], MetricOptions())[0].info.direction for name in METRICS} == expected
 
 
 def test_every_public_metric_is_listed():
@@ -47,7 +48,7 @@ def test_every_public_metric_is_listed():
 
 
 def test_choices_arrive():
-    choices = MetricChoices(Constant(0.25), steps=7, score="logit", seed=9)
+    choices = MetricOptions(Constant(0.25), steps=7, score="logit", seed=9)
     fidelity, completeness, pointing = make_metrics(["fidelity", "completeness", "relevance_rank"], choices)
     assert fidelity.infill == Constant(0.25) and fidelity.schedule.steps == 7 and fidelity.score == "logit" and fidelity.seed == 9
     assert completeness.score == "probability" and completeness.seed == 9 and pointing.seed == 9
@@ -55,16 +56,16 @@ def test_choices_arrive():
 
 def test_target_minus_distractor_by_name():
     others = torch.ones(2, 4, 4, dtype=torch.bool)
-    (metric,) = make_metrics(["relevance_mass_target_minus_distractor"], MetricChoices(), others=others)
+    (metric,) = make_metrics(["relevance_mass_target_minus_distractor"], MetricOptions(), others=others)
     assert isinstance(metric, TargetMinusDistractor) and metric.info.name == "relevance_mass_target_minus_distractor"
     with pytest.raises(
         ValueError, match="expected others masks of the other object, for 'relevance_mass_target_minus_distractor'"
     ):
-        make_metrics(["relevance_mass_target_minus_distractor"], MetricChoices())
+        make_metrics(["relevance_mass_target_minus_distractor"], MetricOptions())
     with pytest.raises(ValueError, match="'fidelity_target_minus_distractor'.* to be one of 'pointing_game'"):
-        make_metrics(["fidelity_target_minus_distractor"], MetricChoices(), others=others)
+        make_metrics(["fidelity_target_minus_distractor"], MetricOptions(), others=others)
     with pytest.raises(ValueError, match="expected names to be one of 'fidelity', .*, got 'fidelty'"):
-        make_metrics(["fidelty"], MetricChoices())
+        make_metrics(["fidelty"], MetricOptions())
 
 
 def test_roles_and_words_by_the_name_of_a_result():

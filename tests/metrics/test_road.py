@@ -8,8 +8,9 @@ from torch import Tensor
 
 from saliency_ext.infill import Constant, GaussianNoise, Harmonic, ImageMean, NoisyLinear
 from saliency_ext.metrics import ROAD, MaskDetectability, PercentileGap, ROADCombined, preset
+from saliency_ext.metrics.base import MetricOptions
 from saliency_ext.metrics.mask_detectability import energy_order
-from saliency_ext.metrics.registry import MetricChoices, make_metrics
+from saliency_ext.metrics.registry import make_metrics
 from saliency_ext.ops import linear_infill, rank
 from saliency_ext.perturbation import GivenFractions, StratifiedSteps
 from tests.metrics.probe_cases import check_company_changes_no_bit, linear, make_model, run, tensors
@@ -98,8 +99,8 @@ def test_presets_bring_their_imputation() -> None:
 
 def test_catalogue_takes_an_imputing_infill_or_its_own() -> None:
     names = ["road", "road_combined"]
-    assert all(m.infill == NoisyLinear(seed=9) for m in make_metrics(names, MetricChoices(Constant(0.5), seed=9)))
-    assert all(m.infill == Harmonic() for m in make_metrics(names, MetricChoices(Harmonic(), seed=9)))
+    assert all(m.infill == NoisyLinear(seed=9) for m in make_metrics(names, MetricOptions(Constant(0.5), seed=9)))
+    assert all(m.infill == Harmonic() for m in make_metrics(names, MetricOptions(Harmonic(), seed=9)))
 
 
 def test_channel_values_cannot_be_imputed() -> None:

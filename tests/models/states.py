@@ -9,13 +9,14 @@ from torch import nn
 from saliency_ext import evaluate
 from saliency_ext.attribution.registry import CONTROLS, METHODS, MethodChoices, make_methods
 from saliency_ext.infill import Constant
-from saliency_ext.metrics.registry import METRICS, MetricChoices, make_metrics
+from saliency_ext.metrics.base import MetricOptions
+from saliency_ext.metrics.registry import METRICS, make_metrics
 from saliency_ext.segmentation import grid
 
 SIZE, CLASSES = 12, 3
 MAPS = [*METHODS, "gradient_random_weights"]
 OF_THE_MODEL = [name for name in MAPS if name not in CONTROLS]
-ASKING = [name for name, entry in METRICS.items() if entry.role != "form" and entry.needs != "truth"]
+ASKING = [name for name, entry in METRICS.items() if entry.info.role != "form" and entry.info.needs != "truth"]
 
 
 def network(outputs=CLASSES, seed=0):
@@ -47,14 +48,14 @@ def made(name, model):
 
 
 def metric(name, score="probability"):
-    (result,) = make_metrics([name], MetricChoices(Constant(0.2), 4, score))
+    (result,) = make_metrics([name], MetricOptions(Constant(0.2), 4, score))
     return result
 
 
 def judged(name, model, inputs=None, score="probability"):
     """Values of a metric on maps of a method, in a way that every metric accepts."""
     inputs = images() if inputs is None else inputs
-    explain = made("gradient", model) if METRICS[name].needs == "method" else inputs[:, 0].nan_to_num()
+    explain = made("gradient", model) if METRICS[name].info.needs == "method" else inputs[:, 0].nan_to_num()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         results = evaluate(model, inputs, 1 if score == "probability" else 0, {"map": explain}, [metric(name, score)])

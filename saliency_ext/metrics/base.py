@@ -1,0 +1,291 @@
+"""The two kinds of metrics, and what everything above reads of them.
+
+A `MapMetric` scores a saliency map by itself, mostly against a truth mask; a `ModelMetric` asks what the model says of perturbed
+inputs. A metric of your own may subclass one of them, or be any object with the same members: `as_metric` takes either.
+"""
+
+import dataclasses
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
+
+from ..checks import bad_type, bad_value, require_number
+from ..infill import DatasetMean, NoisyLinear
+from ..perturbation import AdaptiveSteps, Outputs, Schedule, StratifiedSteps
+from ..protocols import Infill, MaskedInfill, MetricInfo
+from .context import MetricContext, RequestedPoints
+from .result import MetricResult
+
+_PAGE = "see docs/how-to/own-metric.md"
+_ROUNDING = 1e-6  # areas of probabilities may leave their range by rounding
+
+# What a metric may decide. "order" and "truth" judge a map by themselves. A "pair" is easy to win alone and is read with its
+# counterpart. "sanity" can only fail a method. "form" describes a map, right or wrong. "model" does not read the map.
+ROLES = ("truth", "order", "pair", "sanity", "form", "model")
+
+
+@dataclass(frozen=True)
+class MetricOptions:
+    """The options that all metrics of a run share, as the command line knows them.
+
+    Attributes:
+        infill: what a removed pixel becomes.
+        steps: of a perturbation curve.
+        score: of the target, see `perturbation.outputs.SCORES`.
+        seed: of random draws.
+    """
+
+    infill: Infill = field(default_factory=DatasetMean)
+    steps: int = 20
+    score: str = "probability"
+    seed: int = 0
+
+    @property
+    def imputing_infill(self) -> Infill:
+        """The infill if it is made from the pixels around, else noisy linear imputation."""
+        return self.infill if isinstance(self.infill, MaskedInfill) else NoisyLinear(seed=self.seed)
+
+
+class Metric(ABC):
+    """What both kinds share. All members but `info` have defaults.
+
+    Attributes:
+        info: everything that is said of the metric: name, direction, unit, range, role, plain words, reference.
+    """
+
+    info: ClassVar[MetricInfo]
+
+    @classmethod
+    def from_options(cls, options: MetricOptions) -> Self:
+        """The metric as the command line makes it; by default without arguments."""
+        return cls()
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Every choice that makes the number, as plain values, recorded with each result; by default a dataclass's fields."""
+        if not dataclasses.is_dataclass(self):
+            return {}
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """Smallest and largest value with these parameters, where that is certain: by default `info.range`."""
+        return self.info.range
+
+
+class MapMetric(Metric):
+    """A metric that reads the saliency map alone, or the map and a truth mask."""
+
+    @abstractmethod
+    def score(self, saliency: Tensor, truth: Tensor | None = None, *, sample_ids: Tensor | None = None) -> Tensor:
+        """One value per image.
+
+        Args:
+            saliency: (N, H, W) floating, larger = more relevant.
+            truth: (N, H, W) bool, or None where none is known; a metric that needs one says so by `info.needs = "truth"`.
+            sample_ids: (N,) int64, for draws keyed by the sample.
+
+        Returns:
+            (N,) floating; NaN where the metric has no value.
+        """
+
+
+class ModelMetric(Metric):
+    """A metric that reads what the model returns for perturbed inputs."""
+
+    @abstractmethod
+    def request(self, context: MetricContext) -> Any:
+        """Adds the perturbed inputs it needs to the plan (`context.request(masks, infill)`).
+
+        What it returns comes back in `compute`, and should be small.
+        """
+
+    @abstractmethod
+    def compute(self, outputs: Outputs, requested: Any) -> MetricResult:
+        """Values per image, from the model's outputs on what was requested."""
+
+    def refine(self, outputs: Outputs, requested: Any) -> list[RequestedPoints]:
+        """Further points of curves that single images need; called in rounds until none are returned, then `compute` follows.
+
+        What it keeps between rounds is in `requested`. An image's points must depend on its own outputs alone, and there must be
+        an end to them. By default none.
+        """
+        return []
+
+    def labels_for(self, given: Tensor | None, images: int, clean_logits: Callable[[], Tensor]) -> Tensor | None:
+        """(N, L) further classes that it reads, given those that the map has maps for; by default None: the target alone."""
+        return None
+
+    @property
+    def sampling(self) -> Schedule | StratifiedSteps | AdaptiveSteps | None:
+        """The schedule of its curve; None, the default, for a metric without one."""
+        return None
+
+
+def as_metric(function: str, metric: Any) -> "MapMetric | ModelMetric":
+    """The metric as one of the two kinds: itself if it is one, else adapted from an object with the same members.
+
+    An object needs `info` and `score(saliency, truth, *, sample_ids)`, or `info`, `request(context)` and
+    `compute(outputs, requested)`. All else may be left out.
+
+    Raises:
+        TypeError: what is no metric, with the name of the member that is missing or of another type.
+
+    Example:
+        >>> as_metric("evaluate", object())
+        Traceback (most recent call last):
+        ...
+        TypeError: evaluate: expected metrics to hold metrics, got object, which has no 'info'; see docs/how-to/own-metric.md
+    """
+    if isinstance(metric, type):
+        remedy = f"make one: {metric.__name__}(...)"
+        bad_type(function, "metrics", "to hold metrics", f"the class {metric.__name__}", remedy)
+    kind = type(metric).__name__
+    adapted = metric if isinstance(metric, MapMetric | ModelMetric) else _adapted(function, metric)
+    if not isinstance(adapted.info, MetricInfo):
+        bad_type(function, f"{kind}.info", "to be a MetricInfo", type(adapted.info).__name__, _PAGE)
+    if not isinstance(adapted.parameters, Mapping):
+        got = type(adapted.parameters).__name__
+        bad_type(function, f"{kind}.parameters", "to be a mapping from names to values", got, _PAGE)
+    return adapted
+
+
+def map_scores(metric: MapMetric, saliency: Tensor, truth: Tensor | None, sample_ids: Tensor | None) -> Tensor:
+    """What `metric.score` says of maps (N, H, W): (N,), held to its shape.
+
+    Raises:
+        TypeError, ValueError: the metric returns anything else.
+    """
+    values: object = metric.score(saliency, truth, sample_ids=sample_ids)
+    what = f"{_name_of(metric)}.score"
+    if not isinstance(values, Tensor):
+        bad_type("evaluate", what, f"to return a tensor (N,) = ({len(saliency)},)", type(values).__name__)
+    if values.shape != saliency.shape[:1]:
+        bad_value("evaluate", what, f"to return shape (N,) = ({len(saliency)},)", tuple(values.shape), "one value for each map")
+    return values
+
+
+def checked_range(function: str, metric: Metric, bounds: tuple[float, float] | None) -> tuple[float, float]:
+    """The bounds given, or those that the metric has for certain; a metric that prefers no direction is refused."""
+    if metric.info.sign == 0:
+        bad_value(function, "metric", "one of which higher or lower is better", repr(metric.info.name))
+    if bounds is not None:
+        low, high = (require_number(function, "bounds", bound, low=-1e300) for bound in bounds)
+        if low >= high:
+            bad_value(function, "bounds", "(low, high) with low < high", bounds)
+        return low, high
+    if metric.value_range is None:
+        bad_value(function, "bounds", f"for metric {metric.info.name!r} with these choices", "None", "pass bounds=(low, high)")
+    return metric.value_range
+
+
+def require_within(function: str, argument: str, values: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """The values, if all are within the bounds or NaN: outside them the intervals would not hold."""
+    low, high = bounds
+    outside = (values < low - _ROUNDING) | (values > high + _ROUNDING)
+    if outside.any():
+        remedy = "pass the bounds of the metric as bounds=(low, high)"
+        bad_value(function, argument, f"to score in [{low:g}, {high:g}]", float(values[outside][0]), remedy)
+    return values
+
+
+def _name_of(metric: Metric) -> str:
+    return type(metric.metric if isinstance(metric, _Adapted) else metric).__name__
+
+
+@dataclass(frozen=True)
+class _Adapted(Metric):
+    """An object with the members of a metric, as a metric. A member that it has is its own; one that it lacks is the default."""
+
+    metric: Any
+
+    @property
+    def info(self) -> MetricInfo:  # type: ignore[override]
+        """That of the object."""
+        return self.metric.info  # type: ignore[no-any-return]
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Those of the object; the fields of a dataclass without them."""
+        if "parameters" in dir(self.metric):
+            return self.metric.parameters  # type: ignore[no-any-return]
+        return {item.name: getattr(self.metric, item.name) for item in dataclasses.fields(self.metric)} if self._fields else {}
+
+    @property
+    def _fields(self) -> bool:
+        return dataclasses.is_dataclass(self.metric)
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """That of the object, else of its `info`."""
+        own: tuple[float, float] | None = getattr(self.metric, "value_range", self.info.range)
+        return own
+
+
+@dataclass(frozen=True)
+class _AdaptedMapMetric(_Adapted, MapMetric):
+    def score(self, saliency: Tensor, truth: Tensor | None = None, *, sample_ids: Tensor | None = None) -> Tensor:
+        """The object's, with as many of the arguments as it takes."""
+        arguments, options = _fitting(self.metric.score, (saliency, truth), {"sample_ids": sample_ids})
+        return self.metric.score(*arguments, **options)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class _AdaptedModelMetric(_Adapted, ModelMetric):
+    def request(self, context: MetricContext) -> Any:
+        """The object's."""
+        return self.metric.request(context)
+
+    def compute(self, outputs: Outputs, requested: Any) -> MetricResult:
+        """The object's."""
+        return self.metric.compute(outputs, requested)  # type: ignore[no-any-return]
+
+    def refine(self, outputs: Outputs, requested: Any) -> list[RequestedPoints]:
+        """The object's, else none."""
+        own = getattr(self.metric, "refine", super().refine)
+        return own(outputs, requested)
+
+    def labels_for(self, given: Tensor | None, images: int, clean_logits: Callable[[], Tensor]) -> Tensor | None:
+        """The object's, else none."""
+        own = getattr(self.metric, "labels_for", super().labels_for)
+        return own(given, images, clean_logits)
+
+    @property
+    def sampling(self) -> Schedule | StratifiedSteps | AdaptiveSteps | None:
+        """The object's `sampling`, else its `schedule`, else none."""
+        own: Schedule | StratifiedSteps | AdaptiveSteps | None = getattr(
+            self.metric, "sampling", getattr(self.metric, "schedule", None)
+        )
+        return own
+
+
+def _adapted(function: str, metric: Any) -> "_AdaptedMapMetric | _AdaptedModelMetric":
+    kind, members = type(metric).__name__, set(dir(metric))
+    of_model = bool(members & {"request", "compute"})
+    for member in ("info", *(("request", "compute") if of_model else ("score",))):
+        if member not in members:
+            bad_type(function, "metrics", "to hold metrics", f"{kind}, which has no {member!r}", _PAGE)
+        if member != "info" and not callable(getattr(metric, member)):
+            bad_type(function, "metrics", "to hold metrics", f"{kind}, whose {member!r} is no method", _PAGE)
+    return _AdaptedModelMetric(metric) if of_model else _AdaptedMapMetric(metric)
+
+
+def _fitting(
+    function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments and options that a function takes: all, or without the options, or the first argument alone."""
+    try:
+        takes = inspect.Signature.from_callable(function)
+    except (TypeError, ValueError):  # written in C
+        return arguments, options
+    for given, named in ((arguments, options), (arguments, {}), (arguments[:1], options), (arguments[:1], {})):
+        try:
+            takes.bind(*given, **named)
+        except TypeError:
+            continue
+        return given, named
+    return arguments, options
