@@ -84,6 +84,10 @@ class MetricInfo:
     horizontal: str = "share of pixels removed"
     default: bool = False
 
+    def __post_init__(self) -> None:
+        if self.range is not None:  # a list where it was read from a file
+            object.__setattr__(self, "range", tuple(self.range))
+
     @property
     def sign(self) -> int:
         """What makes larger better when values are multiplied by it: 1, -1, or 0 where no direction is."""

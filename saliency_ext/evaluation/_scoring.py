@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..checks import bad_type, bad_value
 from ..infill import Constant
-from ..metrics.base import MapMetric, Metric, ModelMetric, map_scores
+from ..metrics.base import MapMetric, Metric, ModelMetric, class_name, map_scores
 from ..metrics.context import MetricContext
 from ..metrics.result import MetricResult
 from ..models._batch_dependence import measure_drift
@@ -195,5 +195,5 @@ def _finished(metric: ModelMetric, outputs: Outputs, keys: Any, images: int) -> 
     result = metric.compute(outputs, keys)
     if not isinstance(result, MetricResult) or len(result.values) != images:
         got = f"one of {len(result.values)} values" if isinstance(result, MetricResult) else type(result).__name__
-        bad_type("evaluate", f"{metric.info.name}.compute", f"to return a MetricResult of {images} values, one per image", got)
+        bad_type("evaluate", f"{class_name(metric)}.compute", f"to return a MetricResult of {images} values, one per image", got)
     return result

@@ -25,7 +25,7 @@ class Evaluator:
     Args:
         model: callable (B, C, H, W) -> logits (B, K). Kept by reference: no copy of it is made when a metric is cloned. Where a
             deep copy takes the model along, as that of a module that holds both, the copy's evaluator runs the copied model.
-        engine: options of `probing.Engine`, such as {"max_batch": 32}.
+        engine: options of `perturbation.Engine`, such as {"max_batch": 32}.
         channels, resample, on_bad: as in `evaluate`.
         chunk: images handled together; None: as many as a forward takes.
 
@@ -134,7 +134,7 @@ class Evaluator:
             **self._options,  # type: ignore[arg-type]  # checked there
         )
         self.passes += 1
-        return _Pass(batch, sample_ids, {id(metric): results["map", name] for name, metric in named.items()})
+        return _Pass(batch, sample_ids, {id(metric): results["map", name] for name, metric in zip(named, metrics, strict=True)})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """On the copy of the model if it is copied in the same go, else on the same model; metrics add themselves to it."""

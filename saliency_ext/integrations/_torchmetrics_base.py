@@ -12,6 +12,7 @@ from torch import Tensor
 from .._digests import digest
 from ..checks import bad_type, bad_value
 from ..fingerprinting import Fingerprinter
+from ..metrics.base import as_metric
 from ..metrics.result import MetricResult
 from ..models.targets import Target
 from ..protocols import MetricInfo
@@ -66,9 +67,8 @@ class SaliencyMetric(_partner.Metric):  # type: ignore[misc, name-defined]  # th
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        info = getattr(cls.judge_class, "info", None)
-        if isinstance(info, MetricInfo):
-            cls.higher_is_better = _BETTER[info.direction]
+        if cls.judge_class is not None and isinstance(cls.judge_class.info, MetricInfo):
+            cls.higher_is_better = _BETTER[cls.judge_class.info.direction]
 
     def __init__(self, evaluator: Evaluator, *arguments: Any, torchmetrics: dict[str, Any] | None = None, **options: Any) -> None:
         super().__init__(**(torchmetrics or {}))
@@ -78,7 +78,7 @@ class SaliencyMetric(_partner.Metric):  # type: ignore[misc, name-defined]  # th
         if self.judge_class is None:
             bad_type(name, "the class", "to be one of the metrics", name, "use Deletion, Insertion, ...")
         self.evaluator = evaluator
-        self.judge = self.judge_class(*arguments, **options)
+        self.judge = as_metric(name, self.judge_class(*arguments, **options))
         evaluator.add(self.judge)
         described = Fingerprinter(None, deep=False).describe(self.judge)
         self._state = f"sums_{digest(json.dumps(described, sort_keys=True))[:12]}"

@@ -13,203 +13,35 @@ Example:
     {'Deletion': 1.75, 'Insertion': 4.25}
 """
 
-from .. import metrics
-from ..metrics import target_minus_distractor
-from ._batched_evaluation import Evaluator
-from ._torchmetrics_base import SaliencyMetric
+import typing as _typing
 
-
-class AverageDrop(SaliencyMetric):
-    """Mean of `metrics.AverageDrop`."""
-
-    judge_class = metrics.AverageDrop
-
-
-class AverageGain(SaliencyMetric):
-    """Mean of `metrics.AverageGain`."""
-
-    judge_class = metrics.AverageGain
-
-
-class AverageIncrease(SaliencyMetric):
-    """Mean of `metrics.AverageIncrease`."""
-
-    judge_class = metrics.AverageIncrease
-
-
-class Completeness(SaliencyMetric):
-    """Mean of `metrics.Completeness`."""
-
-    judge_class = metrics.Completeness
-
-
-class Complexity(SaliencyMetric):
-    """Mean of `metrics.Complexity`."""
-
-    judge_class = metrics.Complexity
-
-
-class Deletion(SaliencyMetric):
-    """Mean of `metrics.Deletion`."""
-
-    judge_class = metrics.Deletion
-
-
-class Fidelity(SaliencyMetric):
-    """Mean of `metrics.Fidelity`."""
-
-    judge_class = metrics.Fidelity
-
-
-class GeometryGap(SaliencyMetric):
-    """Mean of `metrics.GeometryGap`."""
-
-    judge_class = metrics.GeometryGap
-
-
-class Infidelity(SaliencyMetric):
-    """Mean of `metrics.Infidelity`."""
-
-    judge_class = metrics.Infidelity
-
-
-class Insertion(SaliencyMetric):
-    """Mean of `metrics.Insertion`."""
-
-    judge_class = metrics.Insertion
-
-
-class LeRF(SaliencyMetric):
-    """Mean of `metrics.LeRF`."""
-
-    judge_class = metrics.LeRF
-
-
-class MaskAgreement(SaliencyMetric):
-    """Mean of `metrics.MaskAgreement`."""
-
-    judge_class = metrics.MaskAgreement
-
-
-class MaskDetectability(SaliencyMetric):
-    """Mean of `metrics.MaskDetectability`."""
-
-    judge_class = metrics.MaskDetectability
-
-
-class MaxSensitivity(SaliencyMetric):
-    """Mean of `metrics.MaxSensitivity`."""
-
-    judge_class = metrics.MaxSensitivity
-
-
-class ModelRandomisation(SaliencyMetric):
-    """Mean of `metrics.ModelRandomisation`."""
-
-    judge_class = metrics.ModelRandomisation
-
-
-class MoRF(SaliencyMetric):
-    """Mean of `metrics.MoRF`."""
-
-    judge_class = metrics.MoRF
+from ..metrics.registry import METRICS as _METRICS
+from ..metrics.target_minus_distractor import TargetMinusDistractor as _TargetMinusDistractor
+from ._batched_evaluation import Evaluator as Evaluator
+from ._torchmetrics_base import SaliencyMetric as SaliencyMetric
 
 
 class TargetMinusDistractor(SaliencyMetric):
     """Mean of `metrics.target_minus_distractor.TargetMinusDistractor`."""
 
-    judge_class = target_minus_distractor.TargetMinusDistractor
+    judge_class = _TargetMinusDistractor
     higher_is_better = True  # so are all metrics that compare with a truth
 
 
-class PercentileGap(SaliencyMetric):
-    """Mean of `metrics.PercentileGap`."""
-
-    judge_class = metrics.PercentileGap
-
-
-class PointingGame(SaliencyMetric):
-    """Mean of `metrics.PointingGame`."""
-
-    judge_class = metrics.PointingGame
-
-
-class ROAD(SaliencyMetric):
-    """Mean of `metrics.ROAD`."""
-
-    judge_class = metrics.ROAD
+def __getattr__(name: str) -> _typing.Any:
+    """The class of a registered metric, by the name of the metric's class; `__all__`, which names them all."""
+    if name == "__all__":
+        own = ("Evaluator", "SaliencyMetric", "TargetMinusDistractor")
+        return sorted({*own, *(metric.__name__ for metric in _METRICS.values())})
+    if not name.startswith("_"):
+        for metric in _METRICS.values():
+            if metric.__name__ == name:
+                about = {"__module__": __name__, "__doc__": f"Mean of `{metric.__module__}.{name}`: {metric.info.measures}."}
+                globals()[name] = type(name, (SaliencyMetric,), {**about, "judge_class": metric})
+                return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-class ROADCombined(SaliencyMetric):
-    """Mean of `metrics.ROADCombined`."""
-
-    judge_class = metrics.ROADCombined
-
-
-class RelevanceMass(SaliencyMetric):
-    """Mean of `metrics.RelevanceMass`."""
-
-    judge_class = metrics.RelevanceMass
-
-
-class RelevanceRank(SaliencyMetric):
-    """Mean of `metrics.RelevanceRank`."""
-
-    judge_class = metrics.RelevanceRank
-
-
-class SensitivityN(SaliencyMetric):
-    """Mean of `metrics.SensitivityN`."""
-
-    judge_class = metrics.SensitivityN
-
-
-class Soundness(SaliencyMetric):
-    """Mean of `metrics.Soundness`."""
-
-    judge_class = metrics.Soundness
-
-
-class Sparseness(SaliencyMetric):
-    """Mean of `metrics.Sparseness`."""
-
-    judge_class = metrics.Sparseness
-
-
-class SymmetricRelevanceGain(SaliencyMetric):
-    """Mean of `metrics.SymmetricRelevanceGain`."""
-
-    judge_class = metrics.SymmetricRelevanceGain
-
-
-__all__ = [
-    "ROAD",
-    "AverageDrop",
-    "AverageGain",
-    "AverageIncrease",
-    "Completeness",
-    "Complexity",
-    "Deletion",
-    "Evaluator",
-    "Fidelity",
-    "GeometryGap",
-    "Infidelity",
-    "Insertion",
-    "LeRF",
-    "MaskAgreement",
-    "MaskDetectability",
-    "MaxSensitivity",
-    "MoRF",
-    "ModelRandomisation",
-    "PercentileGap",
-    "PointingGame",
-    "ROADCombined",
-    "RelevanceMass",
-    "RelevanceRank",
-    "SaliencyMetric",
-    "SensitivityN",
-    "Soundness",
-    "Sparseness",
-    "SymmetricRelevanceGain",
-    "TargetMinusDistractor",
-]
+def __dir__() -> list[str]:
+    """The public names, made or not."""
+    return sorted({*globals(), *__getattr__("__all__")})

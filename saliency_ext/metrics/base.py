@@ -129,8 +129,9 @@ class ModelMetric(Metric):
 def as_metric(function: str, metric: Any) -> "MapMetric | ModelMetric":
     """The metric as one of the two kinds: itself if it is one, else adapted from an object with the same members.
 
-    An object needs `info` and `score(saliency, truth, *, sample_ids)`, or `info`, `request(context)` and
-    `compute(outputs, requested)`. All else may be left out.
+    An object needs `info`, `parameters` (a dataclass may leave them out: they are its fields) and
+    `score(saliency, truth, *, sample_ids)`; or instead of `score`, `request(context)` and `compute(outputs, requested)`. All
+    else may be left out.
 
     Raises:
         TypeError: what is no metric, with the name of the member that is missing or of another type.
@@ -161,7 +162,7 @@ def map_scores(metric: MapMetric, saliency: Tensor, truth: Tensor | None, sample
         TypeError, ValueError: the metric returns anything else.
     """
     values: object = metric.score(saliency, truth, sample_ids=sample_ids)
-    what = f"{_name_of(metric)}.score"
+    what = f"{class_name(metric)}.score"
     if not isinstance(values, Tensor):
         bad_type("evaluate", what, f"to return a tensor (N,) = ({len(saliency)},)", type(values).__name__)
     if values.shape != saliency.shape[:1]:
@@ -193,7 +194,8 @@ def require_within(function: str, argument: str, values: Tensor, bounds: tuple[f
     return values
 
 
-def _name_of(metric: Metric) -> str:
+def class_name(metric: Metric) -> str:
+    """The name of the metric's class, for messages: of an adapted object its own."""
     return type(metric.metric if isinstance(metric, _Adapted) else metric).__name__
 
 
@@ -213,11 +215,7 @@ class _Adapted(Metric):
         """Those of the object; the fields of a dataclass without them."""
         if "parameters" in dir(self.metric):
             return self.metric.parameters  # type: ignore[no-any-return]
-        return {item.name: getattr(self.metric, item.name) for item in dataclasses.fields(self.metric)} if self._fields else {}
-
-    @property
-    def _fields(self) -> bool:
-        return dataclasses.is_dataclass(self.metric)
+        return {item.name: getattr(self.metric, item.name) for item in dataclasses.fields(self.metric)}
 
     @property
     def value_range(self) -> tuple[float, float] | None:
@@ -266,10 +264,12 @@ class _AdaptedModelMetric(_Adapted, ModelMetric):
 def _adapted(function: str, metric: Any) -> "_AdaptedMapMetric | _AdaptedModelMetric":
     kind, members = type(metric).__name__, set(dir(metric))
     of_model = bool(members & {"request", "compute"})
-    for member in ("info", *(("request", "compute") if of_model else ("score",))):
+    for member in ("info", "parameters", *(("request", "compute") if of_model else ("score",))):
+        if member == "parameters" and dataclasses.is_dataclass(metric):
+            continue  # its fields
         if member not in members:
             bad_type(function, "metrics", "to hold metrics", f"{kind}, which has no {member!r}", _PAGE)
-        if member != "info" and not callable(getattr(metric, member)):
+        if member not in ("info", "parameters") and not callable(getattr(metric, member)):
             bad_type(function, "metrics", "to hold metrics", f"{kind}, whose {member!r} is no method", _PAGE)
     return _AdaptedModelMetric(metric) if of_model else _AdaptedMapMetric(metric)
 

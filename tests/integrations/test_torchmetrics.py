@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from saliency_ext.evaluation import evaluate
+from saliency_ext.metrics.registry import METRICS
 from tests.integrations.torchmetrics_cases import CASES, GREY, IMAGES, STEPS, Net, batch, make, method, states_of_rank
 from tests.study.studies import children
 from tests.study.test_distributed import ended, start
@@ -36,12 +37,12 @@ def functional(metrics, model, images, target, maps, truth):
     return evaluate(model, images, target, maps, metrics, truth=truth)
 
 
-def test_every_metric_of_the_package_has_a_class():
-    from saliency_ext import metrics
-
-    own = {"MetricContext", "Metric", "CurveMetric", "MetricResult", "PRESETS", "preset"}
-    assert set(classes.__all__) - {"Evaluator", "SaliencyMetric", "TargetMinusDistractor"} == set(metrics.__all__) - own
-    assert set(CASES) == set(classes.__all__) - {"Evaluator", "SaliencyMetric"}
+def test_every_registered_metric_has_a_class():
+    names = {kind.__name__ for kind in METRICS.values()} | {"TargetMinusDistractor"}
+    assert set(CASES) == set(classes.__all__) - {"Evaluator", "SaliencyMetric"} == names <= set(dir(classes))
+    assert classes.Deletion is pickle.loads(pickle.dumps(classes.Deletion))
+    with pytest.raises(AttributeError, match="no attribute 'Delition'"):
+        classes.Delition  # noqa: B018
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -1,5 +1,7 @@
 """Metrics of users, as docs/how-to/own-metric.md describes them: an object with info, parameters and score."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from saliency_ext.protocols import MetricInfo
 from saliency_ext.study import Study
 
 INFO = MetricInfo("peak", "none", "share", "how much one pixel holds", "a test")
+WITH_TRUTH = dataclasses.replace(INFO, needs="truth")
 IMAGES, MAPS, TRUTH = torch.rand(3, 1, 4, 4), torch.rand(3, 4, 4), torch.rand(3, 4, 4) > 0.5
 
 
@@ -54,6 +57,8 @@ class Keyed(Peak):
 
 
 class NeedsRegion(Peak):
+    info = WITH_TRUTH
+
     def score(self, saliency, region):
         return (saliency * region).flatten(1).amax(1)
 
@@ -104,13 +109,13 @@ def without(member, **others):
         (without("parameters"), "got Mine, which has no 'parameters'"),
         (without("score"), "got Mine, which has no 'score'"),
         (without("", score=0.5), "got Mine, whose 'score' is no method"),
-        (without("score", request=lambda self, case: None), "got Mine, which has no 'finish'"),
+        (without("score", request=lambda self, context: None), "got Mine, which has no 'compute'"),
         (without("", info="peak"), "expected Mine.info to be a MetricInfo, got str"),
         (without("", parameters=3), "expected Mine.parameters to be a mapping from names to values, got int"),
         (without("", score=lambda self, saliency: 0.5), r"Mine.score to return a tensor \(N,\) = \(3,\), got float"),
         (
-            without("score", request=lambda self, case: 0, compute=lambda self, a, b: 1),
-            "Mine.finish to return a MetricResult of 3",
+            without("score", request=lambda self, context: 0, compute=lambda self, a, b: 1),
+            "Mine.compute to return a MetricResult of 3",
         ),
     ],
 )

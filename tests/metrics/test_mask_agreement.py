@@ -152,7 +152,7 @@ def test_average_precision_reads_no_seed_and_no_ids() -> None:
     saliency, truth = maps((3, 5, 7), "tied"), truths((3, 5, 7))
     ids = torch.tensor([9, 4, 1])
     score = MaskAgreement(summary="average_precision").score(saliency, truth)
-    same_bits(MaskAgreement(summary="average_precision", seed=8).score(saliency, truth, ids), score)
+    same_bits(MaskAgreement(summary="average_precision", seed=8).score(saliency, truth, sample_ids=ids), score)
     assert not torch.equal(MaskAgreement(seed=8).score(saliency, truth), MaskAgreement().score(saliency, truth))
 
 

@@ -72,10 +72,10 @@ def test_target_minus_distractor(kind: str, tolerance: int) -> None:
     saliency, own = maps((6, 7, 8), kind), truths((6, 7, 8))
     other = own.flip(2) & ~own
     metric = PointingGame(tolerance)
-    difference = metric.score(saliency, own, other)
+    difference = metric.score(saliency, own, other=other)
     same_bits(difference, metric.score(saliency, own) - metric.score(saliency, other))
-    same_bits(metric.score(saliency, other, own) + 0.0, -difference + 0.0)  # one zero has a sign
-    assert (metric.score(saliency, own, own) == 0).all()
+    same_bits(metric.score(saliency, other, other=own) + 0.0, -difference + 0.0)  # one zero has a sign
+    assert (metric.score(saliency, own, other=own) == 0).all()
 
 
 def test_target_minus_distractor_by_hand() -> None:
@@ -83,11 +83,11 @@ def test_target_minus_distractor_by_hand() -> None:
     saliency = torch.tensor([[[9.0, 1.0, 2.0]], [[1.0, 9.0, 2.0]], [[1.0, 2.0, 9.0]], [[9.0, 9.0, 2.0]]])
     own = torch.tensor([[[True, False, False]]]).expand(4, 1, 3)
     other = torch.tensor([[[False, True, False]]]).expand(4, 1, 3)
-    assert PointingGame().score(saliency, own, other).tolist() == [1, -1, 0, 0]
+    assert PointingGame().score(saliency, own, other=other).tolist() == [1, -1, 0, 0]
     # Without the second object there is nothing to compare with.
     empty = other.clone()
     empty[1] = False
-    assert PointingGame().score(saliency, own, empty).isnan().tolist() == [False, True, False, False]
+    assert PointingGame().score(saliency, own, other=empty).isnan().tolist() == [False, True, False, False]
 
 
 def test_perfect_and_opposite_maps() -> None:
@@ -95,8 +95,8 @@ def test_perfect_and_opposite_maps() -> None:
     perfect = truth.float() * 2 - 1
     assert PointingGame().score(perfect, truth).tolist() == [1.0] * 4
     assert PointingGame().score(-perfect, truth).tolist() == [0.0] * 4
-    assert PointingGame().score(perfect, truth, ~truth).tolist() == [1.0] * 4
-    assert PointingGame().score(-perfect, truth, ~truth).tolist() == [-1.0] * 4
+    assert PointingGame().score(perfect, truth, other=~truth).tolist() == [1.0] * 4
+    assert PointingGame().score(-perfect, truth, other=~truth).tolist() == [-1.0] * 4
 
 
 def test_a_random_point_hits_by_the_area_share() -> None:
@@ -136,5 +136,5 @@ def test_refuses_tolerances(tolerance: Any, error: type[Exception], text: str) -
 )
 def test_refuses_others(other: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error) as caught:
-        PointingGame().score(maps((2, 4, 5), "untied"), truths((2, 4, 5)), other)
+        PointingGame().score(maps((2, 4, 5), "untied"), truths((2, 4, 5)), other=other)
     assert str(caught.value).startswith(text)

@@ -1,28 +1,24 @@
 """Every metric by name: complete, named as its info, made with the choices it was given, with words for the report."""
 
-import inspect
+import dataclasses
 
 import pytest
 import torch
 
 from saliency_ext import metrics
 from saliency_ext.infill import Constant
-from saliency_ext.metrics.base import ROLES, MetricOptions
+from saliency_ext.metrics.base import ROLES, MapMetric, MetricOptions
 from saliency_ext.metrics.registry import METRICS, make_metrics, meaning_of, role_of
 from saliency_ext.metrics.target_minus_distractor import TargetMinusDistractor
-
-NOT_LISTED = {"MetricContext", "CurveMetric", "Metric", "MetricResult", "TargetMinusDistractor"}
+from saliency_ext.protocols import MetricInfo
 
 
 def test_names_roles_and_words():
-    for name, entry in METRICS.items():
+    for name, kind in METRICS.items():
         metric = make_metrics([name], MetricOptions())[0]
-        assert name == entry.name == metric.info.name and entry.role in ROLES and entry.meaning.endswith((".", "?"))
-        needs_truth = hasattr(metric, "score") and not hasattr(metric, "request")
-        needs_truth &= "truth" in inspect.signature(metric.score).parameters if needs_truth else False
-        required = needs_truth and inspect.signature(metric.score).parameters["truth"].default is inspect.Parameter.empty
-        needs = "truth" if required else "method" if getattr(metric, "needs_explainer", False) else ""
-        assert entry.needs == needs, name
+        assert name == kind.info.name == metric.info.name and kind.info.role in ROLES and kind.info.meaning.endswith((".", "?"))
+        assert kind.info.needs in ("", "truth", "method")
+        assert kind.info.needs != "method" or not isinstance(metric, MapMetric)
 
 
 HIGHER = (
@@ -41,10 +37,36 @@ def test_which_way_is_better():
     assert {name: make_metrics([name], MetricOptions())[0].info.direction for name in METRICS} == expected
 
 
-def test_every_public_metric_is_listed():
-    public = {name for name in metrics.__all__ if inspect.isclass(getattr(metrics, name)) and name not in NOT_LISTED}
-    names = {getattr(metrics, name).info.name for name in public}
-    assert names <= set(METRICS), names - set(METRICS)
+def test_a_metric_is_imported_by_the_name_of_its_class():
+    assert {kind.__name__ for kind in METRICS.values()} <= set(metrics.__all__) <= set(dir(metrics))
+    assert metrics.Deletion is METRICS["deletion"]
+    with pytest.raises(AttributeError, match="no attribute 'Delition'"):
+        metrics.Delition  # noqa: B018
+
+
+def test_classes_are_found_by_import_path():
+    assert METRICS.find("f", "names", "saliency_ext.metrics.deletion:Deletion") is metrics.Deletion
+    for name, text in {
+        "saliency_ext.metrics.deletion:Delition": "has no attribute 'Delition'",
+        "saliency_ext.nothing:Deletion": "No module named",
+        "json:loads": "it is a class with an `info` of type MetricInfo",
+    }.items():
+        with pytest.raises(ValueError, match=text):
+            make_metrics([name], MetricOptions())
+
+
+def test_one_name_belongs_to_one_class():
+    taken = type("Other", (), {"info": METRICS["deletion"].info})
+    with pytest.raises(ValueError, match="got 'deletion' of saliency_ext.metrics.deletion:Deletion and of .*Other"):
+        METRICS.add(taken)
+    METRICS.add(METRICS["deletion"])
+
+
+def test_a_metric_has_the_range_that_its_parameters_allow():
+    assert metrics.Deletion(Constant(0.0)).value_range == (0.0, 1.0)
+    assert metrics.Deletion(Constant(0.0), score="logit").value_range is None
+    assert metrics.Fidelity(Constant(0.0)).value_range == (-1.0, 1.0)
+    assert metrics.Fidelity(Constant(0.0), relative=True).value_range is None
 
 
 def test_choices_arrive():
@@ -62,18 +84,18 @@ def test_target_minus_distractor_by_name():
         ValueError, match="expected others masks of the other object, for 'relevance_mass_target_minus_distractor'"
     ):
         make_metrics(["relevance_mass_target_minus_distractor"], MetricOptions())
-    with pytest.raises(ValueError, match="'fidelity_target_minus_distractor'.* to be one of 'pointing_game'"):
+    with pytest.raises(ValueError, match="'fidelity_target_minus_distractor'.* to be one of .*'pointing_game'"):
         make_metrics(["fidelity_target_minus_distractor"], MetricOptions(), others=others)
-    with pytest.raises(ValueError, match="expected names to be one of 'fidelity', .*, got 'fidelty'"):
+    with pytest.raises(ValueError, match="expected names to be one of .*'fidelity', .*, got 'fidelty'"):
         make_metrics(["fidelty"], MetricOptions())
 
 
-def test_roles_and_words_by_the_name_of_a_result():
-    assert (
-        role_of("pointing_game_target_minus_distractor") == "truth"
-        and role_of("soundness") == "pair"
-        and role_of("mine") == "order"
-    )
-    assert "the most relevant pixel on the object" in meaning_of("pointing_game_target_minus_distractor")
-    assert meaning_of("mine") == "" and meaning_of("fidelity") == METRICS["fidelity"].meaning
-    assert "minus that on the other one" in meaning_of("mine_target_minus_distractor")
+def test_roles_and_words_of_a_result():
+    difference = TargetMinusDistractor(metrics.PointingGame(), torch.ones(1, 2, 2, dtype=torch.bool)).info
+    mine = MetricInfo("mine", "higher", "share", "something", "a test")
+    assert role_of(difference) == "truth" and role_of(METRICS["soundness"].info) == "pair" and role_of(mine) == "order"
+    assert "the most relevant pixel on the object" in meaning_of(difference)
+    assert meaning_of(mine) == "" and meaning_of(dataclasses.replace(mine, meaning="Much.")) == "Much."
+    old = MetricInfo("fidelity", "higher", "share", "something", "a study without words")
+    assert meaning_of(old) == METRICS["fidelity"].info.meaning
+    assert "minus that on the other one" in meaning_of(dataclasses.replace(mine, name="mine_target_minus_distractor"))

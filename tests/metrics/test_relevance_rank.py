@@ -28,7 +28,7 @@ class KeyedContract(MapMetricContract):
     )
     def test_refuses_ids_that_are_none(self, ids: Tensor, error: type[Exception], text: str) -> None:
         with pytest.raises(error) as caught:
-            self.metric.score(maps((2, 4, 5), "untied"), truths((2, 4, 5)), ids)
+            self.metric.score(maps((2, 4, 5), "untied"), truths((2, 4, 5)), sample_ids=ids)
         assert str(caught.value).startswith(f"{type(self.metric).__name__}.score: ") and text in str(caught.value)
 
 
@@ -77,10 +77,10 @@ def test_ties_are_at_random_by_seed_and_id() -> None:
     saliency, truth = torch.zeros(200, 8, 8, dtype=torch.float64), torch.zeros(200, 8, 8, dtype=torch.bool)
     saliency[:, 0, 0], truth[:, :4] = 1.0, True
     ids = torch.arange(200) + 1000
-    score = RelevanceRank().score(saliency, truth, ids)
-    same_bits(RelevanceRank().score(saliency[5:6], truth[5:6], ids[5:6]), score[5:6])
-    same_bits(RelevanceRank().score(saliency, truth), RelevanceRank().score(saliency, truth, torch.arange(200)))
-    assert not torch.equal(RelevanceRank(seed=1).score(saliency, truth, ids), score)
+    score = RelevanceRank().score(saliency, truth, sample_ids=ids)
+    same_bits(RelevanceRank().score(saliency[5:6], truth[5:6], sample_ids=ids[5:6]), score[5:6])
+    same_bits(RelevanceRank().score(saliency, truth), RelevanceRank().score(saliency, truth, sample_ids=torch.arange(200)))
+    assert not torch.equal(RelevanceRank(seed=1).score(saliency, truth, sample_ids=ids), score)
     assert len(set(score.tolist())) > 5
     # Expectation (1 + 31 * 31 / 63) / 32 = 0.508; hypergeometric deviation sqrt(31 * (31/63) * (32/63) * (32/62)) / 32 = 0.0625.
     assert abs(score.mean().item() - (1 + 31 * 31 / 63) / 32) < 4.5 * 0.0625 / 200**0.5
