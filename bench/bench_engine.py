@@ -49,7 +49,7 @@ def _judged(model: Callable[[Tensor], Tensor], images: Tensor, saliency: Tensor)
     """Both curves (2, N, 65) of an evaluation."""
 
     def run() -> Tensor:
-        results = evaluate(model, images, 0, saliency, _metrics(), engine=Engine(model, max_batch=_BATCH), check_forward=False)
+        results = evaluate(model, images, 0, saliency, _metrics(), engine=Engine(model, max_batch=_BATCH), check_model=False)
         return torch.stack([results["map", name].curves[name] for name in ("deletion", "insertion")])
 
     return run

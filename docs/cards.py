@@ -75,7 +75,7 @@ def rules_of_metric(name: str) -> ConformanceTable | None:
         truth[:, rows, columns] = True
         metric = make_metrics([name], MetricOptions(infill=Constant(0.0)))
         given = truth if entry.info.needs == "truth" else None
-        return evaluate(model, inputs, target, maps, metric, truth=given, check_forward=False)["map", name].values
+        return evaluate(model, inputs, target, maps, metric, truth=given, check_model=False)["map", name].values
 
     return check_metric(call, KINDS.get(name, "other"), name)
 

@@ -49,7 +49,7 @@ def _images(count: int) -> torch.Tensor:
 def study(out: Path) -> Any:
     """All numbers of a small study, read from its folder if it is finished, and then of one that goes on there."""
     metrics = [Deletion(Constant(0.5), EqualFractions(3)), Fidelity(Constant(0.5), EqualFractions(3), references=1)]
-    own = Study(_model(), _images(6), [Gradient], metrics, out=out, chunk=2, target=0, controls=False, engine={"max_batch": 8})
+    own = Study(_model(), _images(6), 0, [Gradient], metrics, out=out, chunk=2, controls=False, engine={"max_batch": 8})
     if (out / "results.parquet").exists():
         with contextlib.suppress(ValueError):  # refused: the study must find it, too
             read_results(out)

@@ -71,7 +71,7 @@ def models() -> list[dict[str, Any]]:
     maps = {"grad_cam": GradCAM(net)(scenes.inputs, scenes.labels)}
     half = copy.deepcopy(net).bfloat16()
     metric = Fidelity(DatasetMean(), EqualFractions(MODEL_STEPS))
-    proxies = {"half the side": Proxy(shrink=2), "bfloat16": Proxy(forward=half, dtype=torch.bfloat16)}
+    proxies = {"half the side": Proxy(shrink=2), "bfloat16": Proxy(model=half, dtype=torch.bfloat16)}
     rows = []
     for name, proxy in proxies.items():
         result = controlled_means(net, scenes.inputs, scenes.labels, maps, metric, proxy, images=MODEL_IMAGES)["grad_cam"]

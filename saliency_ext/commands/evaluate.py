@@ -71,10 +71,10 @@ def _studied(
         study = Study(
             model.forward,
             data.samples,
+            data.target,
             methods,
             metrics,
             out=options.out,
-            target=data.target,
             seed=options.seed,
             engine=engine,
             names=data.names,

@@ -116,7 +116,7 @@ def _ranked(options: argparse.Namespace, model: CommandModel, data: Data, method
     place = model.device
     engine = {} if options.max_batch is None else {"max_batch": options.max_batch}
     try:
-        batch = SampleReader(data.samples).read(0, len(data.samples))
+        batch = SampleReader("--data", data.samples).read(0, len(data.samples))
         target = data.targets(batch)
         further: dict[str, Any] = {}
         if METRICS[options.metric].info.needs == "truth" and batch.truth is not None:

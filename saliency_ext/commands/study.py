@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> CommandResult:
     data = load_data(options.data, model, limit=options.limit, target=options.target, seed=options.seed)
     out = folder_place("--out", options.out)
     try:
-        batch = SampleReader(data.samples).read(0, len(data.samples))
+        batch = SampleReader("--data", data.samples).read(0, len(data.samples))
         findings = QUESTIONS[options.question](options, model, batch, data.targets(batch))
     except (TypeError, ValueError, ModuleNotFoundError) as error:
         refuse(f"study: {str(error).replace('run(force_new_run=True)', 'another --out')}")

@@ -59,10 +59,10 @@ def gathered(results: Results, record: dict[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {
         "library": made["library"],
         "model": made["model"],
-        "images": made["data"]["samples"],
-        "data": made["data"]["content"] if isinstance(made["data"]["content"], str) else "pictures",
+        "images": made["inputs"]["samples"],
+        "data": made["inputs"]["content"] if isinstance(made["inputs"]["content"], str) else "pictures",
         "steps": {name: made["metrics"][name].get("schedule", {}).get("steps") for name in orders},
-        "draws": {name: count for name in methods if (count := _draws(made["methods"][name]))},
+        "draws": {name: count for name in methods if (count := _draws(made["maps"][name]))},
         "metrics": orders + truths,
         "target_minus_distractor": [name for name in truths if metrics[name].name.endswith(TARGET_MINUS_DISTRACTOR)],
         "maps": {

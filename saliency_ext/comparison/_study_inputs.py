@@ -76,10 +76,10 @@ class StudyInputs:
             study = Study(
                 self.model,
                 self.inputs,
+                self.target,
                 named,
                 requested,
                 out=out,
-                target=self.target,
                 engine=options,
                 controls=False,
                 chunk=_CHUNK,

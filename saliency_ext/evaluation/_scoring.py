@@ -39,7 +39,7 @@ class Scoring:
     sources: list[MapSource]
     metrics: Mapping[str, MapMetric | ModelMetric]
     on_bad: str
-    check_forward: bool
+    check_model: bool
     _classes: int | None = field(default=None, init=False)
 
     def chunk(self, chunk: Chunk) -> dict[Pair, MetricResult]:
@@ -112,7 +112,7 @@ class Scoring:
 
     def _look_at_the_model(self, inputs: Tensor) -> None:
         """Once, at the first images: is it coupled or stochastic, and are its logits probabilities?"""
-        if self._classes is not None or not self.check_forward or len(inputs) == 0:
+        if self._classes is not None or not self.check_model or len(inputs) == 0:
             return
         drift, logits = measure_drift(self.engine.forward, self.engine.cast(inputs[:2]))
         self._classes = logits.shape[1]

@@ -1,7 +1,6 @@
-"""Some of the images, with all that belongs to them, and the random order in which they are taken."""
+"""Subsamples of the images with what belongs to them, and random draws of images."""
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,22 +9,23 @@ from torch import Tensor
 from ..models.targets import Target
 from ..ops import philox_uniform
 from ..rng_streams import IMAGE_DRAWS
+from .evaluate import EvaluateOptions
 from .maps import TargetMaps
 
 
 def random_draws(sample_ids: Tensor, seed: int) -> Tensor:
-    """(N,) int64, places drawn with replacement: N looks at N images, the t-th keyed by (seed, t)."""
+    """(N,) int64, places of images drawn with replacement: N observations of N images, the t-th keyed by (seed, t)."""
     count = len(sample_ids)
     observations = torch.arange(count, device=sample_ids.device)
     places = philox_uniform((1, 1, 1), observations, seed=seed, stream=IMAGE_DRAWS).flatten().double()
     return (places * count).long().clamp(max=max(count - 1, 0))
 
 
-def earlier_looks(order: Tensor) -> Tensor:
-    """(N,) int64 on the host, how often the image of each look was looked at before.
+def repetitions(order: Tensor) -> Tensor:
+    """(N,) int64 on the host, how often the image of each observation was observed before.
 
     Example:
-        >>> earlier_looks(torch.tensor([4, 0, 4, 4])).tolist()
+        >>> repetitions(torch.tensor([4, 0, 4, 4])).tolist()
         [0, 0, 1, 2]
     """
     seen: Counter[int] = Counter()
@@ -41,10 +41,10 @@ def picked_target(target: Target, picks: Tensor) -> Target:
     return target[picks.to(target.device)] if isinstance(target, Tensor) else target
 
 
-def picked_options(evaluation: Mapping[str, Any], picks: Tensor) -> dict[str, Any]:
+def picked_options(options: EvaluateOptions, picks: Tensor) -> EvaluateOptions:
     """The options of `evaluate`, of which the truth is per image."""
-    truth = evaluation.get("truth")
-    return {**evaluation, **({"truth": truth[picks.to(truth.device)]} if isinstance(truth, Tensor) else {})}
+    truth = options.get("truth")
+    return options if truth is None else {**options, "truth": truth[picks.to(truth.device)]}
 
 
 def picked_map(given: Any, picks: Tensor) -> Any:

@@ -1,7 +1,7 @@
 """`evaluate`: several maps, several metrics, one deduplicated pass over the model per chunk of images."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypedDict
 
 from torch import Tensor
 
@@ -12,42 +12,54 @@ from ..models.targets import Target
 from ..nonfinite import finite_rows
 from ..perturbation import Engine
 from ..protocols import Forward
+from ._engine import engine_for
 from ._input_chunks import check_images, chunks
 from ._scoring import Scoring
-from .maps import MapOptions, MapSource, TargetMaps, sources
+from .maps import MapOptions, MapSource, TargetMaps, made_maps, named_maps, sources
 from .results import Results
 
 _FUNCTION = "evaluate"
 
 
+class EvaluateOptions(TypedDict, total=False):
+    """The options of `evaluate` that what is built on it hands on."""
+
+    truth: Tensor | None
+    channels: str | None
+    resample: str | None
+    on_bad: str
+    check_model: bool
+
+
 def evaluate(
-    forward: Forward,
+    model: Forward,
     inputs: Tensor | Iterable[Any],
     target: Target,
     maps: Any,
     metrics: Sequence[Any],
     *,
-    engine: Engine | None = None,
+    engine: Engine | Mapping[str, Any] | None = None,
     truth: Tensor | None = None,
     channels: str | None = None,
     resample: str | None = None,
     chunk: int | None = None,
     sample_ids: Tensor | None = None,
     on_bad: str = "mark",
-    check_forward: bool = True,
+    check_model: bool = True,
 ) -> Results:
-    """Scores saliency maps under metrics; every distinct masked input is run through the model once.
+    """Scores saliency maps under metrics; perturbed inputs are deduplicated across maps and metrics and forwarded once.
 
     Args:
-        forward: callable (B, C, H, W) -> logits (B, K); an nn.Module is run in eval mode and restored.
+        model: callable (B, C, H, W) -> logits (B, K); an nn.Module is run in eval mode and restored.
         inputs: (N, C, H, W) float32 or float64, in model input space; or an iterable of batches, such as a DataLoader, each a
             tensor, (inputs, target) or a mapping with these names, of which one chunk is held at a time.
         target: (N,) class indices, one class, "predicted" (on the clean image), or "given" (a loader's own targets).
-        maps: one map, or a name -> map mapping; larger = more relevant. A map is (N, H, W); (N, 1, H, W) is read so too; a
-            `TargetMaps` with one map per class; or a method: of `attribution`, captum's, or a callable
-            (inputs, target) -> map, asked chunk by chunk.
+        maps: name -> map, a sequence of methods (named by their `info`), or one map; larger = more relevant. A map is a tensor
+            (N, H, W), or (N, 1, H, W); a `TargetMaps` with one map per class; or a method, called chunk by chunk: of
+            `attribution` (an object, or a class or functools.partial of one, which is called with the model), captum's, or a
+            callable (inputs, target) -> map.
         metrics: for example `metrics.Deletion(infill)`. Their names must differ, or get a number appended.
-        engine: an `Engine` on this forward, for its memory budget, layout, counters and progress; a default one if not given.
+        engine: an `Engine` on this model, or options of one, such as {"memory_budget": 2**30}; None: a default one.
         truth: (N, H, W) bool, for metrics that compare the map with it.
         channels: how maps (N, C, H, W) are reduced: "sum", "abs_sum", "max" or "max_abs". None: they are refused.
         resample: how maps of another resolution are resampled: "nearest", "bilinear" or "area". None: they are refused.
@@ -55,7 +67,8 @@ def evaluate(
         sample_ids: (N,) int64 identities, which key ties and random infills; 0 .. N-1 if not given.
         on_bad: "mark" gives samples with NaN or Inf in image, map or score, and those a method fails for, the value NaN and a
             status; "raise" refuses them.
-        check_forward: forward two images a few times first, and warn if the model is stochastic or couples its batch.
+        check_model: forward two images a few times first, and warn if the model is stochastic, or if the logits of an image
+            depend on the other images in its batch.
 
     Returns:
         `Results`, indexed by map and metric name.
@@ -82,15 +95,13 @@ def evaluate(
     require_choice(_FUNCTION, "on_bad", on_bad, ("mark", "raise"))
     if chunk is not None:
         require_integer(_FUNCTION, "chunk", chunk, 1, 2**31 - 1)
-    found = sources(maps, MapOptions(channels, resample), forward)
+    found = sources(made_maps(named_maps(_FUNCTION, maps), model), MapOptions(channels, resample), model)
     named = named_metrics(metrics)
     check_metrics(named, found, truth)
     if isinstance(inputs, Tensor):
         _check_sizes(check_images(inputs), found, on_bad)
-    runner = Engine(forward) if engine is None else engine
-    if runner.forward is not forward:
-        bad_value(_FUNCTION, "engine", "to run the given forward", "an engine on another callable", "pass Engine(forward, ...)")
-    scoring = Scoring(runner, found, named, on_bad, check_forward)
+    runner = engine_for(_FUNCTION, model, engine)
+    scoring = Scoring(runner, found, named, on_bad, check_model)
     parts: dict[tuple[str, str], list[MetricResult]] = {}
     for part in chunks(inputs, target, sample_ids, truth, chunk or runner.batch_for, _lengths(found)):
         if on_bad == "raise":
@@ -158,13 +169,13 @@ def lacks(metric: Metric, given: Any, truth: Tensor | None) -> str:
     return "method" if metric.info.needs == "method" and isinstance(given, Tensor | TargetMaps) else ""
 
 
-def named_metrics(metrics: Sequence[Any]) -> dict[str, MapMetric | ModelMetric]:
+def named_metrics(metrics: Sequence[Any], function: str = _FUNCTION) -> dict[str, MapMetric | ModelMetric]:
     """The metrics by name, with a number where a name comes again; own ones of users are adapted."""
     if not isinstance(metrics, Sequence) or not metrics:
-        bad_value(_FUNCTION, "metrics", "a sequence of at least one metric", repr(metrics))
+        bad_value(function, "metrics", "a sequence of at least one metric", repr(metrics))
     named: dict[str, MapMetric | ModelMetric] = {}
     for given in metrics:
-        metric = as_metric(_FUNCTION, given)
+        metric = as_metric(function, given)
         name, number = metric.info.name, 2
         while name in named:
             name, number = f"{metric.info.name}_{number}", number + 1

@@ -1,7 +1,8 @@
 """The maps to be judged: tensors, one map per class, or the methods that make them."""
 
+import functools
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,18 +164,54 @@ class MapSource:
         return self.given(inputs, target, sample_ids=sample_ids)
 
 
-def sources(maps: Any, options: MapOptions, forward: Forward | None = None) -> list[MapSource]:
-    """The maps by name, refused by name where they are neither tensors nor callable; plain functions preserve this forward."""
-    named = dict(maps) if isinstance(maps, Mapping) else {"map": maps}
+def named_maps(function: str, maps: Any) -> dict[str, Any]:
+    """Name -> map, as given: of a mapping, of a sequence of methods, which are named by their `info`, or of one map, "map".
+
+    Raises:
+        TypeError, ValueError: no map; a sequence with something without an `info`, or with one name twice.
+    """
+    if isinstance(maps, str):
+        bad_type(function, "maps", "to be name -> map, a sequence of methods, or a map", "str")
+    if not isinstance(maps, Mapping | Sequence):
+        return {"map": maps}
+    named: dict[str, Any] = dict(maps) if isinstance(maps, Mapping) else {}
+    for method in () if isinstance(maps, Mapping) else maps:
+        info = getattr(method.func if isinstance(method, functools.partial) else method, "info", None)
+        if info is None:
+            bad_type(function, "maps", "to hold methods with an info", type(method).__name__, "name them: {'mine': method}")
+        if info.name in named:
+            bad_value(function, "maps", "with different names", f"{info.name!r} twice", "name them: {'a': ..., 'b': ...}")
+        named[info.name] = method
     if not named:
-        bad_value(_FUNCTION, "maps", "at least one map", "none")
+        bad_value(function, "maps", "at least one map", "none")
+    return named
+
+
+def is_factory(given: Any) -> bool:
+    """Whether a method is given as a class, or a functools.partial of one, to be called with the model."""
+    kind = given.func if isinstance(given, functools.partial) else given
+    return isinstance(kind, type) and issubclass(kind, Method)
+
+
+def made_maps(named: Mapping[str, Any], model: Forward) -> dict[str, Any]:
+    """The maps, with methods that are given as classes made on the model."""
+    return {name: given(model) if is_factory(given) else given for name, given in named.items()}
+
+
+def sources(named: Mapping[str, Any], options: MapOptions, model: Forward | None = None) -> list[MapSource]:
+    """Where the maps of each name come from; what is neither a tensor nor callable is refused by its name.
+
+    Args:
+        model: whose state plain functions preserve.
+    """
+    named = dict(named)
     for name, given in named.items():
         if isinstance(given, TargetMaps):
             check_target_maps(name, given)
         elif not isinstance(given, Tensor):
             if isinstance(given, type) or not (callable(given) or callable(getattr(given, "attribute", None))):
                 bad_type(_FUNCTION, f"maps[{name!r}]", "to be a tensor, TargetMaps, or a method", type(given).__name__)
-            named[name] = given if isinstance(given, Method) else as_method(given, name=name, model=forward)
+            named[name] = given if isinstance(given, Method) else as_method(given, name=name, model=model)
     return [MapSource(name, given, options) for name, given in named.items()]
 
 

@@ -1,8 +1,8 @@
-"""Control variates for a metric: a cheap stand-in on every image, the metric itself on a random few."""
+"""Control variates for a metric: an inexpensive proxy on every image, the metric itself on a random sample of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -13,34 +13,38 @@ from ..models.targets import Target, plain_target
 from ..perturbation import Engine
 from ..protocols import Forward
 from ..stats.control_variates import ControlledMean, controlled_mean
+from ._engine import engine_for
 from ._input_chunks import random_order
 from ._subsampling import picked_map, picked_options, picked_target
-from .evaluate import evaluate
+from .evaluate import EvaluateOptions, evaluate
+from .maps import made_maps, named_maps
 
 _FUNCTION = "controlled_means"
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """A cheap stand-in for a metric. What it gets wrong costs precision, never correctness.
+    """An inexpensive proxy of a metric. Its error costs precision: it introduces no bias.
 
     Args:
         metric: with a coarser schedule, say; None: the metric itself.
-        forward: a cheaper model, such as one in half precision; None: the model itself.
+        model: a less expensive model, such as one in half precision; None: the model itself.
         dtype: of what it is given, torch.bfloat16 or torch.float16; None: as the inputs.
         shrink: images and maps are averaged over squares of so many pixels first. The model must take the smaller images, and
             maps must be tensors.
     """
 
     metric: Any = None
-    forward: Forward | None = None
+    model: Forward | None = None
     dtype: torch.dtype | None = None
     shrink: int = 1
 
     def __post_init__(self) -> None:
         require_integer("Proxy", "shrink", self.shrink, 1, 2**15)
-        if self.metric is None and self.forward is None and self.dtype is None and self.shrink == 1:
-            bad_value("Proxy", "metric", "something cheaper than the metric", "None", "give metric, forward, dtype or shrink")
+        if self.metric is None and self.model is None and self.dtype is None and self.shrink == 1:
+            bad_value(
+                "Proxy", "metric", "something less expensive than the metric", "None", "give metric, model, dtype or shrink"
+            )
 
     def shrunk(self, images: Tensor) -> Tensor:
         """(N, ..., H / shrink, W / shrink) means over squares; what is left at the edges is dropped."""
@@ -54,34 +58,37 @@ class Proxy:
 
 
 def controlled_means(
-    forward: Forward,
+    model: Forward,
     inputs: Tensor,
     target: Target,
-    maps: Mapping[str, Any],
+    maps: Mapping[str, Any] | Sequence[Any],
     metric: Any,
     proxy: Proxy,
     *,
     images: int,
+    engine: Engine | Mapping[str, Any] | None = None,
     least: float = 0.5,
     seed: int = 0,
-    engine: Engine | None = None,
     sample_ids: Tensor | None = None,
-    **evaluation: Any,
+    chunk: int | None = None,
+    **options: Unpack[EvaluateOptions],
 ) -> dict[str, ControlledMean]:
-    """Means over all images, by map: the proxy on every image, the metric on a random few; see `controlled_mean`.
+    """Means over all images, by map, with the proxy as control variate: the proxy is evaluated on every image, the metric on a
+    random sample of them; see `controlled_mean`.
 
     Args:
-        forward, inputs, target, maps, metric, engine, sample_ids: as in `evaluate`; inputs a tensor.
+        model, inputs, target, maps, engine, sample_ids, chunk: as in `evaluate`; inputs a tensor.
+        metric: one, as in `evaluate`.
         proxy: see `Proxy`.
         images: how many are evaluated with the metric, in [2, N].
         least: see `controlled_mean`.
         seed: of their choice, keyed by (seed, sample id).
-        evaluation: further arguments of `evaluate`, such as channels.
+        options: further options of `evaluate`: truth, channels, resample, on_bad, check_model.
 
     Note:
-        Cost: masked inputs of the metric for `images` images, and of the proxy for all; worth it where the proxy is much cheaper
-        than the metric. The alternative at the same cost is `StratifiedSteps` on more images. Deterministic as far as the model
-        is.
+        Cost: perturbed inputs of the metric for `images` images, and of the proxy for all; worth it where the proxy is much less
+        expensive than the metric. The alternative at the same cost is `StratifiedSteps` on more images. Deterministic as far as
+        the model is.
 
     Example:
         >>> from saliency_ext.infill import Constant
@@ -96,8 +103,6 @@ def controlled_means(
         (True, True)
     """
     require_ndim(_FUNCTION, "inputs", require_tensor(_FUNCTION, "inputs", inputs), "(N, C, H, W)")
-    if not isinstance(maps, Mapping):
-        bad_type(_FUNCTION, "maps", "to be a name -> map mapping", type(maps).__name__)
     if not isinstance(proxy, Proxy):
         bad_type(_FUNCTION, "proxy", "to be a Proxy", type(proxy).__name__)
     if len(inputs) < 2:
@@ -105,17 +110,30 @@ def controlled_means(
     require_integer(_FUNCTION, "images", images, 2, len(inputs))
     ids = torch.arange(len(inputs), device=inputs.device) if sample_ids is None else sample_ids
     require_shape(_FUNCTION, "sample_ids", ids, "(N,)", (len(inputs),))
+    named = made_maps(named_maps(_FUNCTION, maps), model)
+    runner = engine_for(_FUNCTION, model, engine)
     picks = random_order(ids, seed)[:images].to(inputs.device)
-    few = {name: picked_map(given, picks) for name, given in maps.items()}
-    options = {"engine": engine, "sample_ids": ids[picks.to(ids.device)], **picked_options(evaluation, picks)}
-    dear = evaluate(forward, inputs[picks], picked_target(plain_target(target), picks), few, [metric], **options)
-    own = proxy.forward or forward
-    same = own is forward and proxy.dtype is None and proxy.shrink == 1
-    runner = engine if same else Engine(own, dtype=proxy.dtype)
-    small = {name: _shrunk(name, given, proxy) for name, given in maps.items()}
-    stand_in = proxy.metric or metric
-    cheap = evaluate(own, proxy.shrunk(inputs), target, small, [stand_in], engine=runner, sample_ids=ids, **evaluation)
-    pairs = {name: (dear[name, metric.info.name].values, cheap[name, stand_in.info.name].values) for name in maps}
+    picked = {name: picked_map(given, picks) for name, given in named.items()}
+    expensive = evaluate(
+        model,
+        inputs[picks],
+        picked_target(plain_target(target), picks),
+        picked,
+        [metric],
+        engine=runner,
+        sample_ids=ids[picks.to(ids.device)],
+        chunk=chunk,
+        **picked_options(options, picks),
+    )
+    other = proxy.model or model
+    if other is not model or proxy.dtype is not None or proxy.shrink != 1:
+        runner = Engine(other, dtype=proxy.dtype)
+    shrunk = {name: _shrunk(name, given, proxy) for name, given in named.items()}
+    proxy_metric = proxy.metric or metric
+    approximate = evaluate(
+        other, proxy.shrunk(inputs), target, shrunk, [proxy_metric], engine=runner, sample_ids=ids, chunk=chunk, **options
+    )
+    pairs = {name: (expensive[name, metric.info.name].values, approximate[name, proxy_metric.info.name].values) for name in named}
     return {name: controlled_mean(values, picks, proxies, least=least) for name, (values, proxies) in pairs.items()}
 
 

@@ -130,7 +130,7 @@ class Evaluator:
             engine=self.engine,
             truth=truth,
             sample_ids=sample_ids,
-            check_forward=self.passes == 0,
+            check_model=self.passes == 0,
             **self._options,  # type: ignore[arg-type]  # checked there
         )
         self.passes += 1

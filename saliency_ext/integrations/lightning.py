@@ -135,7 +135,7 @@ class SaliencyCallback(_Base):  # type: ignore[misc]  # the partner is untyped h
                 {name: make(forward) for name, make in self.methods.items()},
                 self.metrics,
                 truth=None if self._truth is None else self._truth.to(place),
-                check_forward=False,
+                check_model=False,
                 **(halved | self._options),
             )
         return {f"{self.prefix}/{name}/{metric}": self.results.summary(name, metric).mean for name, metric in self.results}

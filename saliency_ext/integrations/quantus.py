@@ -118,7 +118,7 @@ class QuantusMetric:
             engine=self._engine_for(forward),
             truth=None if s_batch is None else _map("s_batch", s_batch, inputs, False) != 0,
             chunk=batch_size,
-            check_forward=False,
+            check_model=False,
         )
         self.result = results["map", metric.info.name]
         if self.curve is None:

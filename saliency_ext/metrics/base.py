@@ -125,6 +125,10 @@ class ModelMetric(Metric):
         """The schedule of its curve; None, the default, for a metric without one."""
         return None
 
+    def with_sampling(self, sampling: Schedule | StratifiedSteps | AdaptiveSteps) -> Self:
+        """The metric with another schedule, for a metric that has one: by default its dataclass field `schedule` is replaced."""
+        return dataclasses.replace(self, schedule=sampling)  # type: ignore[type-var,no-any-return]  # dataclasses with a schedule
+
 
 def as_metric(function: str, metric: Any) -> "MapMetric | ModelMetric":
     """The metric as one of the two kinds: itself if it is one, else adapted from an object with the same members.
@@ -259,6 +263,10 @@ class _AdaptedModelMetric(_Adapted, ModelMetric):
             self.metric, "sampling", getattr(self.metric, "schedule", None)
         )
         return own
+
+    def with_sampling(self, sampling: Schedule | StratifiedSteps | AdaptiveSteps) -> Self:
+        """With another `schedule` in the object, a dataclass."""
+        return dataclasses.replace(self, metric=dataclasses.replace(self.metric, schedule=sampling))
 
 
 def _adapted(function: str, metric: Any) -> "_AdaptedMapMetric | _AdaptedModelMetric":

@@ -99,6 +99,11 @@ class Engine:
         return self._runner.counters
 
     @property
+    def options(self) -> dict[str, object]:
+        """The options it was made with, except progress."""
+        return {**vars(self._runner.settings), "device": self.device}
+
+    @property
     def max_batch(self) -> int | None:
         """Images per forward, for images like the last ones; None until it is measured."""
         return self._runner.max_batch

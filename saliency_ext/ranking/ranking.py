@@ -1,20 +1,22 @@
-"""Which method is better, from as few images as it takes: pairs are compared until they are told apart, and then left alone."""
+"""Sequential pairwise comparison: pairs of methods are tested until they are distinguishable, and then no longer evaluated."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from ..checks import bad_type, bad_value, require_integer, require_ndim, require_number, require_shape, require_tensor
+from ..checks import bad_value, require_integer, require_ndim, require_number, require_shape, require_tensor
+from ..evaluation._engine import engine_for
 from ..evaluation._input_chunks import check_images, random_order
-from ..evaluation._subsampling import earlier_looks, picked_map, picked_options, picked_target, random_draws
-from ..evaluation.evaluate import evaluate
+from ..evaluation._subsampling import picked_map, picked_options, picked_target, random_draws, repetitions
+from ..evaluation.evaluate import EvaluateOptions, evaluate, named_metrics
+from ..evaluation.maps import made_maps, named_maps
 from ..fingerprinting import tensor_digest
-from ..metrics.base import ModelMetric, checked_range, require_within
+from ..metrics.base import MapMetric, ModelMetric, checked_range, require_within
 from ..models.targets import Target, plain_target
 from ..perturbation import AdaptiveSteps, Engine, StratifiedSteps
 from ..protocols import Forward
@@ -29,23 +31,23 @@ _PIECE = 8  # images handled together: two processes share a round of 16
 
 
 def rank_methods(
-    forward: Forward,
+    model: Forward,
     inputs: Tensor,
     target: Target,
-    maps: Mapping[str, Any],
+    maps: Mapping[str, Any] | Sequence[Any],
     metric: Any,
     *,
+    engine: Engine | Mapping[str, Any] | None = None,
     alpha: float = 0.05,
     margin: float = 0.0,
     budget: int | None = None,
     round_size: int = 16,
     bounds: tuple[float, float] | None = None,
     seed: int = 0,
-    engine: Engine | None = None,
     sample_ids: Tensor | None = None,
     chunk: int | None = None,
     out: str | Path | None = None,
-    **evaluation: Any,
+    **options: Unpack[EvaluateOptions],
 ) -> Ranking:
     """Orders saliency methods by their mean under a metric, and stops as soon as it is sure.
 
@@ -58,7 +60,8 @@ def rank_methods(
     no difference between them.
 
     Args:
-        forward, inputs, target, maps, metric, engine, sample_ids: as in `evaluate`; inputs a tensor, at least two maps.
+        model, inputs, target, maps, engine, sample_ids: as in `evaluate`; inputs a tensor, at least two maps.
+        metric: one, as in `evaluate`.
         alpha: in (0, 1).
         margin: >= 0, differences of the metric that do not matter; 0: pairs are never called alike before all images are seen.
         budget: masked inputs to forward at most, or None; at least both ends of a curve for the images of a round. A round is
@@ -69,7 +72,7 @@ def rank_methods(
         chunk: images handled together, and given to one process. None: as many as the engine forwards, but at most 8.
         out: a folder in which finished rounds are kept: after a kill the same call goes on behind them, and returns what it would
             have returned. With another budget, too. None: nothing is kept.
-        evaluation: further arguments of `evaluate`, such as channels.
+        options: further options of `evaluate`: truth, channels, resample, on_bad, check_model.
 
     Raises:
         TypeError, ValueError: fewer than two maps, no images, wrong alpha or margin, a metric that prefers no
@@ -97,7 +100,9 @@ def rank_methods(
         >>> result.better("good"), result.images < 200
         (['bad'], True)
     """
-    pairs = _pairs(inputs, maps, alpha)
+    named = made_maps(named_maps(_FUNCTION, maps), model)
+    pairs = _pairs(inputs, named, alpha)
+    (metric,) = named_metrics([metric], _FUNCTION).values()
     require_number(_FUNCTION, "margin", margin)
     require_integer(_FUNCTION, "round_size", round_size, 1, 2**31 - 1)
     require_integer(_FUNCTION, "seed", seed, 0, 2**63 - 1)
@@ -121,11 +126,9 @@ def rank_methods(
     drawn = isinstance(schedule, StratifiedSteps)
     order = (random_draws if drawn else random_order)(ids, seed).to(inputs.device)
     comparisons = PairwiseComparisons(pairs, span[1] - span[0], margin, None if drawn else len(inputs), alpha)
-    runner = Engine(forward) if engine is None else engine
+    runner = engine_for(_FUNCTION, model, engine)
     piece = min(_PIECE, runner.batch_for(check_images(inputs))) if chunk is None else chunk
-    scorer = _Scorer(
-        forward, inputs, plain_target(target), maps, metric, span, ids, order, runner, {**evaluation, "chunk": piece}
-    )
+    scorer = _Scorer(model, inputs, plain_target(target), named, metric, span, ids, order, runner, piece, options)
     process_group, store = ProcessGroup(_FUNCTION), None
     if process_group.world > 1 or out is not None:
         shown = observe(runner, inputs)
@@ -139,7 +142,7 @@ def rank_methods(
             stopped = "budget"
             break
         observations = torch.arange(seen, min(seen + round_size, len(inputs)))
-        values, masked = rounds.take(observations, [name for name in maps if name in comparisons.undecided])
+        values, masked = rounds.take(observations, [name for name in named if name in comparisons.undecided])
         per_image = per_image if seen else masked / len(observations)
         left_out += int(torch.stack(list(values.values())).isnan().any(0).sum())
         comparisons.see(values)
@@ -148,77 +151,84 @@ def rank_methods(
     if comparisons.decided:
         stopped = "decided"
     verdicts = comparisons.verdicts(metric.info.direction == "lower")
-    return Ranking(tuple(maps), verdicts, seen, len(inputs), left_out, spent, round(per_image * len(inputs)), alpha, stopped)
+    return Ranking(tuple(named), verdicts, seen, len(inputs), left_out, spent, round(per_image * len(inputs)), alpha, stopped)
 
 
 class _Scorer:
-    """Scores some of the images under some of the maps; refuses values outside the bounds."""
+    """Scores subsets of the images under subsets of the maps; refuses values outside the bounds."""
 
     def __init__(
         self,
-        forward: Forward,
+        model: Forward,
         inputs: Tensor,
         target: Target,
         maps: Mapping[str, Any],
-        metric: Any,
-        span: tuple[float, float],
+        metric: MapMetric | ModelMetric,
+        bounds: tuple[float, float],
         ids: Tensor,
         order: Tensor,
         engine: Engine,
-        options: Mapping[str, Any],
+        chunk: int,
+        options: EvaluateOptions,
     ) -> None:
-        self._forward, self._inputs, self._target, self._maps, self._metric = forward, inputs, target, maps, metric
-        self._span, self._ids, self._engine, self._options = span, ids, engine, dict(options)
-        self._order, self._earlier = order, earlier_looks(order)
+        self._model, self._inputs, self._target, self._maps, self._metric = model, inputs, target, maps, metric
+        self._bounds, self._ids, self._engine, self._chunk, self._options = bounds, ids, engine, chunk, options
+        self._order, self._repetition = order, repetitions(order)
 
     def __call__(self, observations: Tensor, names: Sequence[str]) -> tuple[Values, int]:
-        """(n,) float64 of each map at these looks, NaN where there is none, and how many masked inputs were forwarded."""
+        """(n,) float64 of each map at these observations, NaN without a value, and the number of perturbed inputs forwarded."""
         before = self._forwarded()
-        result = {name: torch.full((len(observations),), torch.nan, dtype=torch.float64) for name in names}
-        for number in sorted(set(self._earlier[observations].tolist())):
-            places = self._earlier[observations] == number
-            for name, values in self._scored(observations[places], names, number).items():
-                result[name][places] = values
-        return result, self._forwarded() - before
+        values = {name: torch.full((len(observations),), torch.nan, dtype=torch.float64) for name in names}
+        for repetition in sorted(set(self._repetition[observations].tolist())):
+            places = self._repetition[observations] == repetition
+            for name, scores in self._scored(observations[places], names, repetition).items():
+                values[name][places] = scores
+        return values, self._forwarded() - before
 
-    def _scored(self, observations: Tensor, names: Sequence[str], number: int) -> Values:
-        """Values at looks each of which is the image's look of this number; steps that are drawn are drawn for each number."""
+    def _scored(self, observations: Tensor, names: Sequence[str], repetition: int) -> Values:
+        """Values at observations that are all the image's n-th; drawn steps are drawn anew for each repetition."""
         picks, metric = self._order[observations.to(self._order.device)], self._metric
-        if number:
-            schedule = metric.schedule
-            metric = replace(metric, schedule=replace(schedule, seed=(schedule.seed + number) % 2**63))
-        active = {name: picked_map(self._maps[name], picks) for name in names}
-        options: dict[str, Any] = {"engine": self._engine, "sample_ids": self._ids[picks.to(self._ids.device)]}
-        options |= picked_options(self._options, picks)
-        target = picked_target(self._target, picks)
-        results = evaluate(self._forward, self._inputs[picks], target, active, [metric], **options)
-        self._options["check_forward"] = False  # once is enough
-        found = {}
-        for name, metric in results:
-            result = results[name, metric]
-            values = torch.where(result.valid, result.values.double(), torch.nan)
-            found[name] = require_within(_FUNCTION, f"maps[{name!r}]", values, self._span)
-        return found
+        if repetition and isinstance(metric, ModelMetric) and isinstance(metric.sampling, StratifiedSteps):
+            seed = (metric.sampling.seed + repetition) % 2**63
+            metric = metric.with_sampling(replace(metric.sampling, seed=seed))
+        results = evaluate(
+            self._model,
+            self._inputs[picks],
+            picked_target(self._target, picks),
+            {name: picked_map(self._maps[name], picks) for name in names},
+            [metric],
+            engine=self._engine,
+            sample_ids=self._ids[picks.to(self._ids.device)],
+            chunk=self._chunk,
+            **picked_options(self._options, picks),
+        )
+        self._options = {**self._options, "check_model": False}  # once is enough
+        values = {}
+        for name, metric_name in results:
+            result = results[name, metric_name]
+            scores = torch.where(result.valid, result.values.double(), torch.nan)
+            values[name] = require_within(_FUNCTION, f"maps[{name!r}]", scores, self._bounds)
+        return values
 
     def fingerprint(self, observed: ModelObservation, choices: Mapping[str, Any]) -> Fingerprint:
-        """All that decides the values."""
-        truth = self._options.get("truth")
+        """Everything that determines the values."""
         device = self._engine.placed(self._inputs[:1])
         engine = {
             "batch": self._engine.batch_for(self._inputs),
             "dtype": self._engine.cast(device[:0]).dtype,
             "device": device.device.type,
         }
-        options = {name: value for name, value in self._options.items() if name not in ("truth", "check_forward")}
+        options = {name: value for name, value in self._options.items() if name not in ("truth", "check_model")}
+        options["chunk"] = self._chunk
         return fingerprint(
-            model=self._forward,
+            model=self._model,
             observed=observed,
-            data={"samples": len(self._inputs), "content": tensor_digest(self._inputs), "sample_ids": tensor_digest(self._ids)},
+            inputs={"samples": len(self._inputs), "content": tensor_digest(self._inputs), "sample_ids": tensor_digest(self._ids)},
             target=self._target,
-            truth=truth,
-            methods=self._maps,
+            truth=self._options.get("truth"),
+            maps=self._maps,
             metrics={self._metric.info.name: self._metric},
-            options={**choices, **options, "bounds": self._span, "engine": engine},
+            options={**choices, **options, "bounds": self._bounds, "engine": engine},
         )
 
     def _forwarded(self) -> int:
@@ -230,8 +240,6 @@ def _pairs(inputs: Tensor, maps: Mapping[str, Any], alpha: float) -> list[tuple[
     require_ndim(_FUNCTION, "inputs", require_tensor(_FUNCTION, "inputs", inputs), "(N, C, H, W)")
     if len(inputs) == 0:
         bad_value(_FUNCTION, "inputs", "at least one image", "none")
-    if not isinstance(maps, Mapping):
-        bad_type(_FUNCTION, "maps", "to be a name -> map mapping", type(maps).__name__)
     if len(maps) < 2:
         bad_value(_FUNCTION, "maps", "at least two to compare", len(maps))
     if not 0 < require_number(_FUNCTION, "alpha", alpha) < 1:

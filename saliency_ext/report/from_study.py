@@ -67,7 +67,7 @@ def _facts(run: dict[str, Any], summary: dict[str, Any]) -> dict[str, str]:
         "run": str(run["run"]),
         "library": ", ".join(f"{name} {version}" for name, version in made["library"].items()),
         "model fingerprint": _line(made["model"]),
-        "data fingerprint": _line({name: value for name, value in made["data"].items() if name != "content"}),
+        "data fingerprint": _line({name: value for name, value in made["inputs"].items() if name != "content"}),
         "options": _line(made["options"]),
         "chunks": f"{summary['chunks']} of at most {run['layout']['chunk']} samples, by {len(summary['ranks'])} process(es)",
         "time": f"{summary['seconds']:.0f} s of work",

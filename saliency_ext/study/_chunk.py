@@ -89,7 +89,7 @@ class ChunkJob:
             return requested_classes(self.target, len(inputs), lambda: self.engine.logits(safe)).to(inputs.device)
         for index, label, problem in zip(samples, batch.labels, batch.problems, strict=True):
             if label is None and not problem:
-                bad_value("Study", f"data[{index}]", "with a label where target='given'", "none")
+                bad_value("Study", f"inputs[{index}]", "with a label where target='given'", "none")
         some = next((label for label in batch.labels if label is not None), 0)
         labels = [some if label is None else label for label in batch.labels]
         return torch.tensor(labels, device=inputs.device)

@@ -1,4 +1,4 @@
-"""The fingerprint of a study: everything that decides its numbers, so that results of two studies are never mixed."""
+"""The fingerprint of a run: everything that determines its values, so that results of two runs are never mixed."""
 
 import json
 import warnings
@@ -26,30 +26,30 @@ def fingerprint(
     *,
     model: Any,
     observed: ModelObservation,
-    data: Mapping[str, Any],
+    inputs: Mapping[str, Any],
     target: Any,
     truth: Tensor | None,
-    methods: Mapping[str, Any],
+    maps: Mapping[str, Any],
     metrics: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> Fingerprint:
-    """Plain values that are equal if and only if two studies ask the same of the same.
+    """Plain values that are equal if and only if two studies compute the same from the same.
 
     Args:
         model: the model itself; what methods and metrics hold of it is named.
         observed: what it is, from `observe`.
-        data: what the samples are.
+        inputs: what the samples are.
         target, truth: as given to the study; tensors by digest.
-        methods, metrics: by name, in their order; see `Fingerprinter` for what is seen of an object.
+        maps, metrics: by name, in their order; see `Fingerprinter` for what is seen of an object.
         options: further choices, such as seed, engine and reading of maps.
 
     Example:
         >>> from saliency_ext.study._model_observation import observe
         >>> from saliency_ext.perturbation import Engine
         >>> def of(seed):
-        ...     model, choices = torch.nn.Flatten(), {"target": 0, "truth": None, "methods": {}, "metrics": {}}
+        ...     model, choices = torch.nn.Flatten(), {"target": 0, "truth": None, "maps": {}, "metrics": {}}
         ...     seen = observe(Engine(model), torch.ones(1, 1, 2, 2))
-        ...     return fingerprint(model=model, observed=seen, data={"samples": 1}, options={"seed": seed}, **choices)
+        ...     return fingerprint(model=model, observed=seen, inputs={"samples": 1}, options={"seed": seed}, **choices)
         >>> differences(of(0), of(0)), differences(of(0), of(1))
         ([], ['options.seed: was 0, now 1'])
     """
@@ -57,12 +57,12 @@ def fingerprint(
     return {
         "library": {"saliency_ext": _version(), "torch": torch.__version__},
         "model": observed.model,
-        "data": dict(data),
+        "inputs": dict(inputs),
         "target": tensor_digest(target) if isinstance(target, Tensor) else target,
         "truth": None if truth is None else tensor_digest(truth),
-        "methods": {name: about.describe(method) for name, method in methods.items()},
+        "maps": {name: about.describe(given) for name, given in maps.items()},
         "metrics": {name: about.describe(metric) for name, metric in metrics.items()},
-        "order": {"methods": list(methods), "metrics": list(metrics)},
+        "order": {"maps": list(maps), "metrics": list(metrics)},
         "options": about.describe(options),
     }
 

@@ -12,7 +12,6 @@ from ..checks import bad_type, bad_value, dtype_name, require_dtype, require_ndi
 from ..evaluation._input_chunks import IMAGE_KEYS, LABEL_KEYS, first_of
 from ..fingerprinting import tensor_digest, without_addresses
 
-_STUDY = "Study"
 _DTYPES = (torch.float32, torch.float64)
 _TRUTH = ("truth", "mask")
 _UNREADABLE = "unreadable"  # in place of a digest
@@ -72,18 +71,20 @@ class SampleReader:
     """Reads samples, and knows their one shape and dtype from the first that can be read.
 
     Args:
+        function: named in errors.
         samples: the data.
-        most_unreadable: share of unreadable samples, in [0, 1], above which reading is given up, once 20 were looked at.
+        max_unreadable: share of unreadable samples, in [0, 1], above which reading is given up, once 20 were looked at.
     """
 
-    def __init__(self, samples: Any, most_unreadable: float = 0.5) -> None:
+    def __init__(self, function: str, samples: Any, max_unreadable: float = 0.5) -> None:
+        self._function = function
         if isinstance(samples, str | bytes) or not (hasattr(samples, "__len__") and hasattr(samples, "__getitem__")):
             remedy = "pass a tensor, a list or a map-style dataset; a loader's own is loader.dataset"
-            bad_type(_STUDY, "data", "to have a length and items by number", type(samples).__name__, remedy)
+            bad_type(self._function, "inputs", "to have a length and items by number", type(samples).__name__, remedy)
         if isinstance(samples, Tensor):
-            require_ndim(_STUDY, "data", samples, "(N, C, H, W)")
+            require_ndim(self._function, "inputs", samples, "(N, C, H, W)")
         self._samples = samples
-        self._most_unreadable = most_unreadable
+        self._max_unreadable = max_unreadable
         self._looked: dict[int, str] = {}  # number of a sample -> why it could not be read, or ""
         self._digests: list[str] | None = None
         self._like: Sample | None = None
@@ -93,7 +94,7 @@ class SampleReader:
                 break
         else:
             if len(samples):
-                bad_value(_STUDY, "data", "with a sample that can be read", f"none; of the first: {self._looked[0]}")
+                bad_value(self._function, "inputs", "with a sample that can be read", f"none; of the first: {self._looked[0]}")
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -123,13 +124,13 @@ class SampleReader:
         """The samples of these numbers."""
         like = self._like
         if like is None:
-            bad_value(_STUDY, "data", "with samples", "none")
+            bad_value(self._function, "inputs", "with samples", "none")
         known = self._digests or []
         result = [self._get(index) if known[index : index + 1] != [_UNREADABLE] else None for index in places]
         for index, sample in zip(places, result, strict=True):
             if sample is not None and known and sample.digest() != known[index]:
                 remedy = "switch random augmentation off, and leave the data alone while a study runs"
-                bad_value(_STUDY, f"data[{index}]", "to be the same each time it is read", "other content", remedy)
+                bad_value(self._function, f"inputs[{index}]", "to be the same each time it is read", "other content", remedy)
         empty = torch.full_like(like.image, torch.nan)
         unknown = None if like.truth is None else torch.zeros_like(like.truth)
         truths = [unknown if sample is None else sample.truth for sample in result]
@@ -151,9 +152,9 @@ class SampleReader:
             self._unreadable(index, error)
             return None
         try:
-            sample = _taken_apart(item, index)
+            sample = _taken_apart(self._function, item, index)
             if self._like is not None:
-                _check_alike(sample, self._like, index)
+                _check_same_layout(self._function, sample, self._like, index)
         except (TypeError, ValueError) as error:
             if self._like is None:  # the first one says what the data look like: if that is wrong, all are
                 raise
@@ -166,42 +167,42 @@ class SampleReader:
         reason = without_addresses(" ".join(f"{type(error).__name__}: {error}".split()))[:_LONGEST]
         self._looked[index] = reason
         bad = sum(reason != "" for reason in self._looked.values())
-        if len(self._looked) >= _PATIENCE and bad > self._most_unreadable * len(self._looked):
-            expected = f"with at most {self._most_unreadable:.0%} unreadable samples"
+        if len(self._looked) >= _PATIENCE and bad > self._max_unreadable * len(self._looked):
+            expected = f"with at most {self._max_unreadable:.0%} unreadable samples"
             got = f"{bad} of the {len(self._looked)} looked at, the last (sample {index}): {reason}"
-            bad_value(_STUDY, "data", expected, got, "repair the data, or allow more with max_unreadable")
+            bad_value(self._function, "inputs", expected, got, "repair the data, or allow more with max_unreadable")
 
 
-def _taken_apart(item: Any, index: int) -> Sample:
+def _taken_apart(function: str, item: Any, index: int) -> Sample:
     """Image, label, truth and name of an item."""
-    what = f"data[{index}]"
+    what = f"inputs[{index}]"
     label = truth = None
     image, name = item, ""
     if isinstance(item, Mapping):
         image, label, truth = (first_of(item, keys) for keys in (IMAGE_KEYS, LABEL_KEYS, _TRUTH))
         name = str(item.get("name", ""))
         if image is None:
-            bad_type(_STUDY, what, f"with one of the keys {IMAGE_KEYS}", f"a mapping with {sorted(map(str, item))}")
+            bad_type(function, what, f"with one of the keys {IMAGE_KEYS}", f"a mapping with {sorted(map(str, item))}")
     elif isinstance(item, Sequence) and not isinstance(item, str | bytes) and item:
         image, label = item[0], item[1] if len(item) > 1 else None
     if not isinstance(image, Tensor):
         expected = "to be an image tensor (C, H, W), (image, label), or a mapping with 'image'"
         remedy = "turn pictures into tensors in the dataset: scaled, sized and normalised as the model wants them"
-        bad_type(_STUDY, what, expected, type(image).__name__, remedy)
-    require_tensor(_STUDY, what, image)
-    require_dtype(_STUDY, what, image, _DTYPES, "convert with .float() / 255 and normalise")
-    require_ndim(_STUDY, what, image, "(C, H, W)")
+        bad_type(function, what, expected, type(image).__name__, remedy)
+    require_tensor(function, what, image)
+    require_dtype(function, what, image, _DTYPES, "convert with .float() / 255 and normalise")
+    require_ndim(function, what, image, "(C, H, W)")
     if truth is not None:
         name_of_truth = f"truth of {what}"
-        require_dtype(_STUDY, name_of_truth, require_tensor(_STUDY, name_of_truth, truth), (torch.bool,))
-        require_shape(_STUDY, name_of_truth, truth, "(H, W)", image.shape[1:])
+        require_dtype(function, name_of_truth, require_tensor(function, name_of_truth, truth), (torch.bool,))
+        require_shape(function, name_of_truth, truth, "(H, W)", image.shape[1:])
     return Sample(image.detach(), None if label is None else int(label), truth, name)
 
 
-def _check_alike(sample: Sample, like: Sample, index: int) -> None:
+def _check_same_layout(function: str, sample: Sample, like: Sample, index: int) -> None:
     """Refuses an image of another shape or dtype than the first, and a truth that is missing."""
-    wanted, got = ((tuple(each.image.shape), dtype_name(each.image.dtype)) for each in (like, sample))
-    if got != wanted:
-        bad_value(_STUDY, f"data[{index}]", f"of shape {wanted[0]} and dtype {wanted[1]}", f"{got[0]} and {got[1]}")
+    expected, got = ((tuple(item.image.shape), dtype_name(item.image.dtype)) for item in (like, sample))
+    if got != expected:
+        bad_value(function, f"inputs[{index}]", f"of shape {expected[0]} and dtype {expected[1]}", f"{got[0]} and {got[1]}")
     if (sample.truth is None) != (like.truth is None):
-        bad_value(_STUDY, f"data[{index}]", "with a truth, as the first has", "none")
+        bad_value(function, f"inputs[{index}]", "with a truth, as the first has", "none")

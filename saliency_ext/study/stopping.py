@@ -129,7 +129,7 @@ class StopMonitor:
             ValueError: a value is outside the bounds.
         """
         for name, own in values.items():
-            require_within(_RULE, f"methods[{name!r}]", own, self._bounds)
+            require_within(_RULE, f"maps[{name!r}]", own, self._bounds)
         if self._comparisons is not None:
             self._left_out += int(torch.stack(list(values.values())).isnan().any(0).sum())
             self._comparisons.see(values)

@@ -36,8 +36,8 @@ def folders(tmp_path_factory):
         ("bad", turned, images),
         ("fewer", good, images[:5]),
     ):
-        Study(model, data, {"mine": method}, metrics, out=home / name, target=0, controls=False).run()
-    Study(model, images, {"other": Gradient(model)}, metrics, out=home / "other", target=0, controls=False).run()
+        Study(model, data, 0, {"mine": method}, metrics, out=home / name, controls=False).run()
+    Study(model, images, 0, {"other": Gradient(model)}, metrics, out=home / "other", controls=False).run()
     return home
 
 
@@ -54,7 +54,7 @@ def test_a_run_against_itself_changes_nothing(folders):
 
 def test_worse_is_worse_in_the_direction_of_the_metric(folders):
     command_result = compared(folders, "good", "bad", "worse")
-    assert command_result.status == CONDITION and "What differs: methods.mine" in command_result.text
+    assert command_result.status == CONDITION and "What differs: maps.mine" in command_result.text
     lines = {line.split()[1]: line for line in command_result.text.splitlines() if line.startswith("mine")}
     assert lines["fidelity"].endswith("worse") and lines["deletion"].endswith("worse"), "lower and higher are not confused"
     assert "worse: mine under fidelity, worse" in command_result.text
@@ -142,9 +142,7 @@ def test_controls_of_a_run_are_known(tmp_path):
     turned = InputXGradient(model)
     for name, method in (("a", turned), ("b", RandomControl(1))):
         maps = {"mine": turned, "control": method if name == "b" else turned}
-        Study(
-            model, images, maps, [Fidelity(Constant(0.0), EqualFractions(4))], out=tmp_path / name, target=0, controls=False
-        ).run()
+        Study(model, images, 0, maps, [Fidelity(Constant(0.0), EqualFractions(4))], out=tmp_path / name, controls=False).run()
     command_result = run(argparse.Namespace(first=str(tmp_path / "a"), second=str(tmp_path / "b"), fail_if=["worse"]))
     line = next(line for line in command_result.text.splitlines() if line.startswith("control"))
     assert line.endswith("worse") and command_result.status == DONE
@@ -185,7 +183,7 @@ def test_a_run_whose_values_are_missing_fails_the_gate(tmp_path, old, new, statu
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3)).eval()
     for name, count in (("old", old), ("new", new)):
         method, metrics = Broken(net, count), [Fidelity(Constant(0.0), EqualFractions(4))]
-        Study(net, images, {"mine": method}, metrics, out=tmp_path / name, target=0, controls=False).run()
+        Study(net, images, 0, {"mine": method}, metrics, out=tmp_path / name, controls=False).run()
     command_result = compared(tmp_path, "old", "new", "worse")
     assert command_result.status == status and ("Values are missing, so this cannot be judged" in command_result.text) is (
         status == MISSING

@@ -118,7 +118,7 @@ def test_what_cannot_be_ranked(more: list[str], words: str, capsys) -> None:
 def test_pictures_that_cannot_be_read_are_a_refusal(tmp_path, capsys) -> None:
     (tmp_path / "cut.png").write_bytes(b"no picture")
     assert cli.main(["rank", "--data", str(tmp_path), "--methods", "gradient,random"]) == 2
-    assert "saliency-ext: rank: Study: expected data with a sample that can be read" in capsys.readouterr().err
+    assert "saliency-ext: rank: --data: expected inputs with a sample that can be read" in capsys.readouterr().err
 
 
 def test_the_folder_of_the_verdicts_is_made_before_the_work(tmp_path, monkeypatch, capsys) -> None:

@@ -32,7 +32,7 @@ def record(*controls, methods=("good", "weak", "flat", "random")):
     metrics = {name: {} for name in ("pointing_game", "pointing_game_target_minus_distractor")} | {
         "deletion": {"schedule": {"steps": 5}}
     }
-    prints = {"library": {"a": "1"}, "model": {}, "data": data, "methods": made, "metrics": metrics}
+    prints = {"library": {"a": "1"}, "model": {}, "inputs": data, "maps": made, "metrics": metrics}
     return {"about": {"methods": about}, "fingerprint": prints}
 
 

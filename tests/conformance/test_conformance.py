@@ -52,7 +52,7 @@ def words(function):
 
 def ours(metric):
     def call(model, inputs, target, maps):
-        return evaluate(model, inputs, target, maps, [metric], check_forward=False)["map", metric.info.name].values
+        return evaluate(model, inputs, target, maps, [metric], check_model=False)["map", metric.info.name].values
 
     return call
 

@@ -34,7 +34,7 @@ class Net(SmallNet):
 
 def run(metrics, images=IMAGES, maps=MAPS, model=None, **options):
     model = (options["engine"].forward if "engine" in options else Net()) if model is None else model
-    return evaluate(model, images, 1, maps, metrics, check_forward=False, **options)
+    return evaluate(model, images, 1, maps, metrics, check_model=False, **options)
 
 
 def same(result: MetricResult, other: MetricResult, rows=slice(None)):
@@ -279,13 +279,13 @@ def test_results_study_and_report_need_to_know_nothing(tmp_path):
     pytest.importorskip("pyarrow")
     metrics = [Deletion(GREY, FINE), Fidelity(GREY, FINE)]
     model = Net()
-    result = evaluate(model, IMAGES, 1, {"map": MAPS, "opposite": -MAPS}, metrics, check_forward=False)
+    result = evaluate(model, IMAGES, 1, {"map": MAPS, "opposite": -MAPS}, metrics, check_model=False)
     assert {row["schedule"] for row in result.rows()} == {repr(FINE)} and len(result.rows()) == 28
     assert len(result.to_dict()["map"]["fidelity"]["curves"]["mif"][0]) == 31
     write_report(result, tmp_path / "page")
-    study = Study(model, IMAGES, {"map": lambda x, t: x.mean(1)}, metrics, out=tmp_path / "study", target=1, controls=False)
+    study = Study(model, IMAGES, 1, {"map": lambda x, t: x.mean(1)}, metrics, out=tmp_path / "study", controls=False)
     saved = study.run()["map", "fidelity"]
-    expected = evaluate(model, IMAGES, 1, IMAGES.mean(1), metrics, check_forward=False)["map", "fidelity"]
+    expected = evaluate(model, IMAGES, 1, IMAGES.mean(1), metrics, check_model=False)["map", "fidelity"]
     torch.testing.assert_close(saved.values, expected.values)
     assert torch.equal(saved.extras["evaluated"], expected.extras["evaluated"]) and saved.curves["mif"].shape == (7, 31)
     took = read_summary(tmp_path / "study")

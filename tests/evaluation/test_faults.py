@@ -85,7 +85,7 @@ def test_a_model_that_couples_its_batch_is_named():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(model)
-        run(lambda x: model(x - x.mean(0)), check_forward=False)
+        run(lambda x: model(x - x.mean(0)), check_model=False)
 
 
 def test_a_stochastic_model_is_named():
@@ -264,7 +264,7 @@ def test_nothing_grows_in_ten_thousand_small_calls_of_the_engine():
 
     def call(count):
         for _ in range(count):
-            run(model, IMAGES[:1], maps=SALIENCY[:1], metrics=metrics, engine=engine, check_forward=False)
+            run(model, IMAGES[:1], maps=SALIENCY[:1], metrics=metrics, engine=engine, check_model=False)
         gc.collect()
         return len(gc.get_objects())
 

@@ -28,7 +28,7 @@ def make_model():
 def scored(model, images, maps, *, target="predicted", infill=GREY, schedule=GRID, area="mean", **options):
     """(completeness, soundness) of one map."""
     metrics = [metric(infill, schedule, area=area, **options) for metric in (Completeness, Soundness)]
-    results = evaluate(model, images, target, maps, metrics, engine=Engine(model, max_batch=32), check_forward=False)
+    results = evaluate(model, images, target, maps, metrics, engine=Engine(model, max_batch=32), check_model=False)
     return results["map", "completeness"], results["map", "soundness"]
 
 

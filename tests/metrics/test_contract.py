@@ -71,7 +71,7 @@ def test_an_object_with_info_parameters_and_score_is_a_metric(metric, tmp_path):
     result = evaluate(model, IMAGES, 0, MAPS, [metric, Deletion(Constant(0.0))])["map", "peak"]
     assert torch.equal(result.values, peak(MAPS).double()) and result.parameters == {"power": 2}
     methods = {"mine": lambda inputs, target: inputs[:, 0]}
-    study = Study(model, IMAGES, methods, [metric], out=tmp_path / type(metric).__name__, controls=False)
+    study = Study(model, IMAGES, "predicted", methods, [metric], out=tmp_path / type(metric).__name__, controls=False)
     torch.testing.assert_close(study.run()["mine", "peak"].values, peak(IMAGES[:, 0]).double())
 
 

@@ -37,7 +37,7 @@ def linear(weights):
 
 def fidelity(forward, images, saliency, *, target=0, infill=GREY, schedule=None, **options):
     metric = Fidelity(infill, EqualFractions(20) if schedule is None else schedule, **options)
-    options = {"engine": Engine(forward, max_batch=64), "chunk": 256, "check_forward": False}
+    options = {"engine": Engine(forward, max_batch=64), "chunk": 256, "check_model": False}
     return evaluate(forward, images, target, saliency, [metric], **options)["map", "fidelity"]
 
 
@@ -140,7 +140,7 @@ def test_two_infills_rank_methods_alike_by_fidelity_but_not_by_one_curve():
     found = {}
     for infill in (Constant(7), Constant(9)):
         metric = Fidelity(infill, GivenCounts(range(37)), score="logit")
-        results = evaluate(geometry_model(terms), images, 0, maps, [metric], check_forward=False)
+        results = evaluate(geometry_model(terms), images, 0, maps, [metric], check_model=False)
         found[infill.value] = [results[name, "fidelity"] for name in maps]
     gaps = [torch.cat([result.values for result in found[value]]) for value in (7, 9)]
     single = [torch.cat([result.extras["auc_mif"] for result in found[value]]) for value in (7, 9)]
@@ -201,7 +201,7 @@ def test_references_cost_once_for_all_maps():
     maps = {f"map{i}": tensors(3, *SIZE, seed=i + 1) for i in range(3)}
     engine = Engine(model, max_batch=4)
     metrics = [Fidelity(GREY, EqualFractions(5), references=4), GeometryGap(GREY, EqualFractions(5), draws=2)]
-    results = evaluate(model, images, 0, maps, metrics, engine=engine, check_forward=False)
+    results = evaluate(model, images, 0, maps, metrics, engine=engine, check_model=False)
     inner = 5 - 1
     blocks = 2 * inner  # the gap's scattered masks are the references' first two
     requested = 2 + len(maps) * 2 * inner + 4 * 2 * inner + blocks
@@ -276,7 +276,7 @@ def test_refusals():
 def gap(forward, images, **options):
     metric = GeometryGap(GREY, EqualFractions(8), score="logit", **options)
     saliency = tensors(len(images), *images.shape[2:], seed=1)
-    return evaluate(forward, images, 0, saliency, [metric], check_forward=False)["map", "geometry_gap"]
+    return evaluate(forward, images, 0, saliency, [metric], check_model=False)["map", "geometry_gap"]
 
 
 def test_no_gap_where_only_the_count_matters():

@@ -43,7 +43,7 @@ def judged(name, maps):
         return torch.einsum("nchw,chwk->nk", inputs, weights)
 
     given = truth() if METRICS[name].info.needs == "truth" else None
-    result = evaluate(model, images, 1, maps, [metric], truth=given, check_forward=False)["map", name]
+    result = evaluate(model, images, 1, maps, [metric], truth=given, check_model=False)["map", name]
     return result
 
 

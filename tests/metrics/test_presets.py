@@ -29,7 +29,7 @@ def line(*values):
 
 def score(forward, image, saliency, metrics, target=0):
     """Values and curves of each metric on one image."""
-    results = evaluate(forward, image, target, saliency, metrics, check_forward=False, engine=Engine(forward, max_batch=12))
+    results = evaluate(forward, image, target, saliency, metrics, check_model=False, engine=Engine(forward, max_batch=12))
     return [results[pair] for pair in results]
 
 

@@ -47,7 +47,7 @@ def test_the_order_of_labels_and_the_chunks_do_not_matter():
     model, images, maps = make_model(), tensors(5, 3, *SIZE), per_class(tensors(5, CLASSES, *SIZE, seed=1))
     one, other = scored(model, images, maps, labels=(0, 3, 1)), scored(model, images, maps, labels=(1, 0, 3))
     metrics = [Completeness(GREY, GRID, area="mean", labels=(0, 3, 1)), Soundness(GREY, GRID, area="mean", labels=(0, 3, 1))]
-    chunks = evaluate(model, images, "predicted", maps, metrics, engine=Engine(model, max_batch=32), chunk=2, check_forward=False)
+    chunks = evaluate(model, images, "predicted", maps, metrics, engine=Engine(model, max_batch=32), chunk=2, check_model=False)
     for result, same in zip(one, other, strict=True):
         torch.testing.assert_close(result.values, same.values, rtol=1e-12, atol=1e-12)
         assert torch.equal(result.values, chunks["map", result.info.name].values)
@@ -58,7 +58,7 @@ def test_mass_levels_do_not_know_the_chunk():
     model, images, maps = make_model(), tensors(5, 3, *SIZE), per_class(tensors(5, CLASSES, *SIZE, seed=1) ** 3)
     metrics = [Completeness(GREY, GRID, area="mean", levels="mass")]
     result = [
-        evaluate(model, images, 0, maps, metrics, engine=Engine(model, max_batch=7), chunk=chunk, check_forward=False)
+        evaluate(model, images, 0, maps, metrics, engine=Engine(model, max_batch=7), chunk=chunk, check_model=False)
         for chunk in (1, 2, 5)
     ]
     values = [results["map", "completeness"].values for results in result]
@@ -84,7 +84,7 @@ def test_a_method_is_asked_for_a_map_of_each_label():
 def test_both_share_their_masked_inputs():
     model, images, maps = make_model(), tensors(3, 3, *SIZE), per_class(tensors(3, CLASSES, *SIZE, seed=1))
     engine = Engine(model, max_batch=4)
-    evaluate(model, images, 0, maps, [Completeness(GREY, GRID), Soundness(GREY, GRID)], engine=engine, check_forward=False)
+    evaluate(model, images, 0, maps, [Completeness(GREY, GRID), Soundness(GREY, GRID)], engine=engine, check_model=False)
     assert engine.counters.images_forwarded - engine.counters.images_padded == 3 * (
         1 + CLASSES * 6
     )  # the full image is the clean one
@@ -213,6 +213,6 @@ def test_other_metrics_read_the_map_of_the_target():
     model, images, maps = make_model(), tensors(2, 3, *SIZE), tensors(2, CLASSES, *SIZE, seed=1)
     target = torch.tensor([3, 1])
     both = {"many": per_class(maps), "one": maps[torch.arange(2), target]}
-    results = evaluate(model, images, target, both, [Deletion(GREY), Soundness(GREY, GRID)], check_forward=False)
+    results = evaluate(model, images, target, both, [Deletion(GREY), Soundness(GREY, GRID)], check_model=False)
     assert torch.equal(results["many", "deletion"].values, results["one", "deletion"].values)
     assert not torch.equal(results["many", "soundness"].values, results["one", "soundness"].values)

@@ -99,7 +99,7 @@ def test_negated_constant_and_flat():
     value, negated = scored(gain(), images, saliency).values, scored(gain(), images, -saliency).values
     torch.testing.assert_close(negated, -value, equal_nan=True)
     assert value[0].abs() > 1e-4
-    flat = evaluate(lambda x: torch.ones(len(x), 2), images, 0, saliency, [gain()], check_forward=False)["map", NAME]
+    flat = evaluate(lambda x: torch.ones(len(x), 2), images, 0, saliency, [gain()], check_model=False)["map", NAME]
     assert flat.values[[0, 3, 4]].abs().max() == 0 and flat.status[0] == "flat_curve"
 
 

@@ -27,7 +27,7 @@ def evaluated(metrics, images=12, ids=None, **kwargs):
     inputs, saliency, model = scene(images)
     if "engine" in kwargs:
         model = kwargs["engine"].forward
-    return evaluate(model, inputs, 0, saliency, metrics, sample_ids=ids, check_forward=False, **kwargs)
+    return evaluate(model, inputs, 0, saliency, metrics, sample_ids=ids, check_model=False, **kwargs)
 
 
 @pytest.mark.parametrize(("pixels", "grid"), [(100, 10), (97, 10), (50176, 100), (10, 10)])

@@ -3,7 +3,7 @@
 import torch
 
 from saliency_ext import evaluate
-from saliency_ext.evaluation._subsampling import earlier_looks, random_draws
+from saliency_ext.evaluation._subsampling import random_draws, repetitions
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion
 from saliency_ext.perturbation import Engine, EqualFractions, StratifiedSteps
@@ -57,7 +57,7 @@ def test_every_look_draws_steps_of_its_own():
 
     result = rank_methods(model, inputs, 0, maps, deletion(Watched(2, 16, seed=5)), seed=3, round_size=4, alpha=1e-6)
     order = random_draws(torch.arange(4), 3)
-    wanted = sorted(zip((5 + earlier_looks(order)).tolist(), order.tolist(), strict=True))
+    wanted = sorted(zip((5 + repetitions(order)).tolist(), order.tolist(), strict=True))
     observations = {(seed, tuple(ids)) for seed, ids in requested}
     assert sorted((seed, each) for seed, ids in observations for each in ids) == wanted
     assert len(set(order.tolist())) < 4 == result.images

@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(108, 4)).eval()
     metrics = [metric(Constant(0.0), EqualFractions(4)) for metric in (Fidelity, Deletion)]
     names = [f"picture {index}" for index in range(7)]
-    Study(model, Images(), [Gradient], metrics, out=place, chunk=3, names=names).run()
+    Study(model, Images(), "predicted", [Gradient], metrics, out=place, chunk=3, names=names).run()
     return place
 
 

@@ -134,7 +134,7 @@ def test_the_proxy_runs_on_every_image_and_the_metric_on_a_few():
 
 @pytest.mark.parametrize(
     "proxy",
-    [Proxy(shrink=2), Proxy(forward=lambda x: scene()[1](x.float()), dtype=torch.bfloat16), Proxy(PointingGame())],
+    [Proxy(shrink=2), Proxy(model=lambda x: scene()[1](x.float()), dtype=torch.bfloat16), Proxy(PointingGame())],
     ids=["lower resolution", "half precision", "another metric"],
 )
 def test_stand_ins(proxy):
@@ -151,7 +151,7 @@ def test_stand_ins(proxy):
 def test_proxies_that_cannot_be_are_refused():
     inputs, model = scene()
     metric, maps = Deletion(Constant(0.0)), {"itself": inputs[:, 0]}
-    with pytest.raises(ValueError, match="Proxy: expected metric something cheaper"):
+    with pytest.raises(ValueError, match="Proxy: expected metric something less expensive"):
         Proxy()
     with pytest.raises(ValueError, match="shrink"):
         Proxy(shrink=0)

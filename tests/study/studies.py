@@ -52,8 +52,9 @@ class SmallNet(torch.nn.Module):
 
 def make_study(out: Path, model: Any = None, **changed: Any) -> Study:
     options: dict[str, Any] = {
-        "data": tensors(11, 3, 6, 5, seed=1),
-        "methods": {"gradient": partial(Gradient, channels="abs_sum"), "signed": Gradient},
+        "inputs": tensors(11, 3, 6, 5, seed=1),
+        "target": "predicted",
+        "maps": {"gradient": partial(Gradient, channels="abs_sum"), "signed": Gradient},
         "metrics": [Deletion(GREY, EqualFractions(3)), Fidelity(GREY, EqualFractions(3), references=1)],
         "engine": {"max_batch": 8},
         "chunk": 2,

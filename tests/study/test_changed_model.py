@@ -16,7 +16,7 @@ from saliency_ext.ranking import rank_methods
 from saliency_ext.study._model_observation import observe, outputs_differ
 from tests.study.studies import PROBED, SmallNet, make_study, result_bytes, tensors
 
-FEW = {"data": tensors(6, 3, 6, 5, seed=1), "chunk": 2}
+FEW = {"inputs": tensors(6, 3, 6, 5, seed=1), "chunk": 2}
 
 
 class Tempered(SmallNet):
@@ -117,10 +117,10 @@ class Mine:
 
 
 def test_a_private_field_of_a_method_is_seen(tmp_path):
-    make_study(tmp_path, methods={"mine": Mine(1)}, **FEW).run()
-    make_study(tmp_path, methods={"mine": Mine(1)}, **FEW).run()
+    make_study(tmp_path, maps={"mine": Mine(1)}, **FEW).run()
+    make_study(tmp_path, maps={"mine": Mine(1)}, **FEW).run()
     with pytest.raises(ValueError, match="methods.mine._power: was 1, now 2"):
-        make_study(tmp_path, methods={"mine": Mine(2)}, **FEW).run()
+        make_study(tmp_path, maps={"mine": Mine(2)}, **FEW).run()
 
 
 class Restless(SmallNet):
@@ -155,7 +155,7 @@ def test_a_model_with_dropout_is_known_by_its_description(tmp_path):
         make_study(tmp_path, Noisy(), **FEW).run()
     make_study(tmp_path, Noisy(), **FEW).run()
     engine, state = Engine(Noisy(), max_batch=4), torch.random.get_rng_state()
-    assert observe(engine, FEW["data"]).outputs["logits"] == "not the same twice"
+    assert observe(engine, FEW["inputs"]).outputs["logits"] == "not the same twice"
     assert torch.equal(state, torch.random.get_rng_state()), "no number of the caller's is drawn"
 
 
@@ -186,7 +186,7 @@ net = torch.nn.Sequential(*parts, torch.nn.Flatten(), torch.nn.Linear(480, 7))
 for own in net.parameters():
     own.data = (torch.arange(own.numel()) * 37 % 101).view(own.shape) / 202 - 0.25
 methods = {"red": lambda inputs, target: inputs[:, 0]}
-study = make_study(sys.argv[1], net.eval(), data=tensors(4, 3, 6, 5), controls=False, methods=methods)
+study = make_study(sys.argv[1], net.eval(), inputs=tensors(4, 3, 6, 5), controls=False, maps=methods)
 print(study.run()["red", "deletion"].values.tolist())
 """
 

@@ -63,7 +63,7 @@ def test_more_processes_than_chunks(tmp_path, alone):
     everything = {"chunk": 11, "world": 3}
     assert ended([start(context, run, tmp_path / "out", rank=rank, **everything) for rank in range(3)]) == [0] * 3
     assert result_bytes(tmp_path / "out") == alone and len(list((tmp_path / "out" / "shards").glob("*.parquet"))) == 1
-    nothing = {"data": torch.zeros(0, 3, 6, 5), "world": 2}
+    nothing = {"inputs": torch.zeros(0, 3, 6, 5), "world": 2}
     assert ended([start(context, run, tmp_path / "none", rank=rank, **nothing) for rank in range(2)]) == [0] * 2
 
 

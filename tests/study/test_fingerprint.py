@@ -47,21 +47,21 @@ CHANGES = {
         {"model": torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(90, 5)).eval()},
         r"model\.class: was tests",
     ),
-    "a pixel": ({"data": changed_image()}, r"data\.content\[7\]: was \w{16}, now \w{16}"),
-    "fewer images": ({"data": IMAGES[:10]}, "number of fingerprint.data.content: was 11, now 10"),
-    "order of images": ({"data": IMAGES.flip(0)}, r"data\.content\[0\]: was"),
-    "sample ids": ({"sample_ids": torch.arange(1, 12)}, r"data\.sample_ids: was"),
-    "names": ({"names": list("abcdefghijk")}, r"data\.names: was None, now \w{16}"),
-    "identity": ({"identity": "version 2"}, r"data\.content: was 11 items, now version 2"),
+    "a pixel": ({"inputs": changed_image()}, r"inputs\.content\[7\]: was \w{16}, now \w{16}"),
+    "fewer images": ({"inputs": IMAGES[:10]}, "number of fingerprint.inputs.content: was 11, now 10"),
+    "order of images": ({"inputs": IMAGES.flip(0)}, r"inputs\.content\[0\]: was"),
+    "sample ids": ({"sample_ids": torch.arange(1, 12)}, r"inputs\.sample_ids: was"),
+    "names": ({"names": list("abcdefghijk")}, r"inputs\.names: was None, now \w{16}"),
+    "identity": ({"identity": "version 2"}, r"inputs\.content: was 11 items, now version 2"),
     "target": ({"target": 3}, "target: was predicted, now 3"),
     "truth": ({"truth": IMAGES[:, 0] > 0.5}, r"truth: was None, now \w{16}"),
     "an option of a method": (
-        {"methods": {"gradient": functools.partial(Gradient, channels="max"), "signed": Gradient}},
+        {"maps": {"gradient": functools.partial(Gradient, channels="max"), "signed": Gradient}},
         "abs_sum",
     ),
     "order of methods": (
-        {"methods": {"signed": Gradient, "gradient": Gradient}},
-        r"order\.methods\[0\]: was gradient, now signed",
+        {"maps": {"signed": Gradient, "gradient": Gradient}},
+        r"order\.maps\[0\]: was gradient, now signed",
     ),
     "a metric": (
         {"metrics": [Deletion(GREY, FEW)]},
@@ -76,7 +76,7 @@ CHANGES = {
         r"metrics\.deletion\.infill\.value: was 0\.5, now 0\.25",
     ),
     "seed": ({"seed": 2}, r"options\.seed: was 0, now 2"),
-    "controls": ({"controls": False}, r"methods\.random: was a saliency_ext\.attribution\.controls\.RandomControl, now absent"),
+    "controls": ({"controls": False}, r"maps\.random: was a saliency_ext\.attribution\.controls\.RandomControl, now absent"),
     "batch": ({"engine": {"max_batch": 4}}, r"options\.batch: was 8, now 4"),
     "resample": ({"resample": "area"}, r"options\.resample: was None, now area"),
     "chunk": ({"chunk": 3}, r"layout\.chunk: was 2, now 3"),
@@ -110,7 +110,7 @@ def test_another_version_is_refused(finished, monkeypatch):
 def test_what_decides_no_number_may_change(finished):
     model = SmallNet()
     options = {"class_names": ["a"] * 5, "max_unreadable": 1.0, "progress": lambda *_: None, "rank": 1, "world": 3}
-    make_study(finished, model, data=list(IMAGES), **options).resume()
+    make_study(finished, model, inputs=list(IMAGES), **options).resume()
     assert model.calls == PROBED
 
 

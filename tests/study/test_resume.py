@@ -21,7 +21,7 @@ from tests.study.studies import (
     tensors,
 )
 
-MANY = {"data": tensors(40, 3, 6, 5, seed=1), "chunk": 1}
+MANY = {"inputs": tensors(40, 3, 6, 5, seed=1), "chunk": 1}
 
 
 @pytest.fixture(scope="module")
@@ -164,5 +164,5 @@ def test_finished_chunks_are_never_evaluated_again(tmp_path, unbroken):
             read.append(index)
             return super().__getitem__(index)
 
-    make_study(tmp_path, data=Watched(tensors(11, 3, 6, 5, seed=1))).resume()
+    make_study(tmp_path, inputs=Watched(tensors(11, 3, 6, 5, seed=1))).resume()
     assert result_bytes(tmp_path) == unbroken and sorted(read[12:]) == [0, 1, 4, 5, 8, 9]  # after the first and the digests

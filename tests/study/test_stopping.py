@@ -21,7 +21,7 @@ CURVE = EqualFractions(3)
 METRIC = Fidelity(GREY, CURVE)
 MAPS = {"steep": steep(DATA), "red": DATA[:, 0]}
 RULE = StopRule("fidelity", bounds=(-0.4, 0.4))
-SMALL = {"data": DATA, "methods": MAPS, "metrics": [METRIC], "target": 0, "controls": False, "chunk": 4, "stop": RULE}
+SMALL = {"inputs": DATA, "maps": MAPS, "metrics": [METRIC], "target": 0, "controls": False, "chunk": 4, "stop": RULE}
 ORDER = random_order(torch.arange(IMAGES), 0).tolist()
 
 
@@ -237,21 +237,21 @@ def test_faults_name_their_images(tmp_path):
             raise ArithmeticError("not this one")
         return images[:, 0]
 
-    study = make_study(tmp_path, **SMALL | {"data": broken, "methods": {**MAPS, "method": method}, "stop": StopRule(budget=8)})
+    study = make_study(tmp_path, **SMALL | {"inputs": broken, "maps": {**MAPS, "method": method}, "stop": StopRule(budget=8)})
     with pytest.warns(RuntimeWarning, match=rf"failed for sample\(s\) \[{third}\]"):
         results = study.run()
     assert results["method", "fidelity"].status[:3] == ["ok", "unreadable_sample", "method_failed"]
-    assert read_table(tmp_path)["message"].to_pylist()[3].startswith(f"TypeError: Study: expected data[{second}]")
+    assert read_table(tmp_path)["message"].to_pylist()[3].startswith(f"TypeError: Study: expected inputs[{second}]")
 
 
 def test_without_a_value_is_no_difference_and_counted(tmp_path):
     maps = {"steep": MAPS["steep"], "none": torch.full_like(MAPS["red"], torch.nan)}
-    result = run(tmp_path, **SMALL | {"methods": maps}).stopped
+    result = run(tmp_path, **SMALL | {"maps": maps}).stopped
     assert result.left_out == IMAGES and not result.early and result.pairs[0].better is None
 
 
 def test_no_images(tmp_path):
-    empty = {"data": DATA[:0], "methods": {"a": DATA[:0, 0], "b": DATA[:0, 1]}}
+    empty = {"inputs": DATA[:0], "maps": {"a": DATA[:0, 0], "b": DATA[:0, 1]}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         result = make_study(tmp_path, **SMALL | empty).run().stopped
@@ -262,7 +262,7 @@ def test_another_rule_is_another_run(tmp_path):
     run(tmp_path, **SMALL | {"stop": StopRule(budget=8)})
     with pytest.raises(ValueError, match=r"Study: expected out a folder with this run .*options.stop.budget: was 8, now 9"):
         run(tmp_path, **SMALL | {"stop": StopRule(budget=9)})
-    with pytest.raises(ValueError, match=r"options.stop: was a saliency_ext.study.stopping.StopRule, now absent"):
+    with pytest.raises(ValueError, match=r"options.stop: was a saliency_ext.study.stopping.StopRule, now None"):
         run(tmp_path, **SMALL | {"stop": None})
 
 
@@ -293,7 +293,7 @@ def test_rules_that_cannot_be(arguments, error, text):
     [
         ({"stop": StopRule("deletion")}, ValueError, "StopRule: expected separated to be one of fidelity, got 'deletion'"),
         (
-            {"methods": {"one": DATA[:, 0]}, "controls": True},
+            {"maps": {"one": DATA[:, 0]}, "controls": True},
             ValueError,
             "expected separated at least two methods to tell apart, got 1",
         ),
@@ -329,7 +329,7 @@ def test_rules_that_cannot_be(arguments, error, text):
         (
             {"stop": StopRule("fidelity", bounds=(0.0, 0.001))},
             ValueError,
-            r"StopRule: expected methods\['steep'\] to score in \[0, 0.001\], got .*pass the bounds of the metric as",
+            r"StopRule: expected maps\['steep'\] to score in \[0, 0.001\], got .*pass the bounds of the metric as",
         ),
     ],
 )

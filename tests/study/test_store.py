@@ -23,7 +23,7 @@ RUN = "0123456789abcdef"
 def table(count=3, start=0, run=RUN, problems=None):
     """Rows of a fidelity of two maps."""
     images, maps = tensors(count, 3, 6, 5, seed=start), {"a": tensors(count, 6, 5), "b": tensors(count, 6, 5, seed=9)}
-    results = evaluate(SmallNet(), images, 0, maps, [Fidelity(GREY, EqualFractions(3), references=1)], check_forward=False)
+    results = evaluate(SmallNet(), images, 0, maps, [Fidelity(GREY, EqualFractions(3), references=1)], check_model=False)
     named = {pair: results[pair] for pair in results}
     about = Identity(list(range(start, start + count)), [""] * count, [0] * count, problems or [""] * count)
     return table_of(run, about, {"a": "given", "b": "given"}, named)
@@ -103,7 +103,7 @@ def test_bytes_depend_on_the_rows_alone(tmp_path, monkeypatch):
 def test_every_nan_has_the_same_bits(tmp_path):
     odd = torch.tensor([-torch.nan, torch.nan, 1.0]).double()
     odd[0] = torch.tensor([0xFFF8000000000123 - 2**64]).view(torch.float64)[0]
-    results = evaluate(SmallNet(), tensors(3, 3, 6, 5), 0, tensors(3, 6, 5), [Fidelity(GREY)], check_forward=False)
+    results = evaluate(SmallNet(), tensors(3, 3, 6, 5), 0, tensors(3, 6, 5), [Fidelity(GREY)], check_model=False)
     result = results["map", "fidelity"]
     result.values.copy_(odd)
     about = Identity([0, 1, 2], [""] * 3, [0] * 3, [""] * 3)

@@ -1,5 +1,7 @@
 """The study runner: it says what `evaluate` says, on any kind of data, and a sample that cannot be read is a row."""
 
+import functools
+import inspect
 import json
 import math
 
@@ -8,9 +10,10 @@ import pytest
 import torch
 
 from saliency_ext.attribution import Centre, Gradient, InputXGradient, RandomControl, RandomWeights
-from saliency_ext.evaluation import TargetMaps, evaluate
+from saliency_ext.evaluation import Proxy, TargetMaps, controlled_means, evaluate
 from saliency_ext.metrics import Deletion, Fidelity, PointingGame, Soundness
 from saliency_ext.perturbation import Engine, EqualFractions
+from saliency_ext.ranking import rank_methods
 from saliency_ext.study.reader import read_run, read_summary, read_table
 from saliency_ext.study.study import Study
 from tests.study.studies import GREY, SmallNet, make_study, result_bytes, tensors
@@ -48,7 +51,7 @@ def test_a_study_says_what_evaluate_says(tmp_path):
     model = SmallNet()
     methods = {"gradient": Gradient(model, channels="abs_sum"), "brightness": lambda inputs, target: inputs.mean(1)}
     metrics = [Deletion(GREY, FEW), Fidelity(GREY, FEW, references=1)]
-    results = make_study(tmp_path, model, methods=methods, metrics=metrics, chunk=8, seed=4).run()
+    results = make_study(tmp_path, model, maps=methods, metrics=metrics, chunk=8, seed=4).run()
     maps = {**methods, "random": RandomControl(4), "centre": Centre()}
     expected = evaluate(model, IMAGES, "predicted", maps, metrics, engine=Engine(model, max_batch=8), chunk=8)
     for pair in expected:
@@ -73,13 +76,13 @@ def test_controls_are_ordinary_methods(tmp_path):
     assert "gradient_random_weights" not in [method for method, _ in chosen]
     bare = make_study(tmp_path / "bare", model, controls=False).run()
     assert [method for method, _ in bare] == ["gradient", "gradient", "signed", "signed"]
-    own = make_study(tmp_path / "own", model, methods={"random": RandomControl(9)}).run()
+    own = make_study(tmp_path / "own", model, maps={"random": RandomControl(9)}).run()
     assert [method for method, metric in own if metric == "fidelity"] == CONTROLS
     assert not same(own["random", "deletion"], results["random", "deletion"])
 
 
 def test_a_sequence_of_methods_is_named_by_them(tmp_path):
-    results = make_study(tmp_path, methods=[Gradient, InputXGradient(SmallNet())], controls=False).run()
+    results = make_study(tmp_path, maps=[Gradient, InputXGradient(SmallNet())], controls=False).run()
     assert [method for method, metric in results if metric == "deletion"] == ["gradient", "input_x_gradient"]
 
 
@@ -101,7 +104,7 @@ def test_data_of_every_kind_is_the_same_data(tmp_path):
     }
     result = {}
     for kind, (data, options) in kinds.items():
-        result[kind] = make_study(tmp_path / kind, data=data, metrics=metrics, **options).run()
+        result[kind] = make_study(tmp_path / kind, inputs=data, metrics=metrics, **options).run()
     for kind, results in result.items():
         assert all(same(results[pair], result["tensor"][pair]) for pair in results), kind
     rows = read_table(tmp_path / "mappings").to_pylist()
@@ -118,7 +121,7 @@ def test_targets(tmp_path):
     assert same(
         three["signed", "deletion"], make_study(tmp_path / "t", model, target=torch.full((11,), 3)).run()["signed", "deletion"]
     )
-    with pytest.raises(ValueError, match=r"Study: expected data\[0\] with a label where target='given', got none"):
+    with pytest.raises(ValueError, match=r"Study: expected inputs\[0\] with a label where target='given', got none"):
         make_study(tmp_path / "g", model, target="given").run()
 
 
@@ -127,21 +130,21 @@ def test_given_maps_take_part(tmp_path):
     methods = {"given": maps[:, 0], "each": TargetMaps(maps, labels)}
     metrics = [Deletion(GREY, FEW), Soundness(GREY, FEW)]
     model, data = SmallNet(), Items([*IMAGES[:5], OSError("lost"), *IMAGES[6:]])
-    results = make_study(tmp_path, model, data=data, methods=methods, metrics=metrics, target=0, controls=False).run()
+    results = make_study(tmp_path, model, inputs=data, maps=methods, metrics=metrics, target=0, controls=False).run()
     expected = evaluate(model, IMAGES, 0, methods, metrics, engine=Engine(model, max_batch=8), chunk=2)
     kept = [index for index in range(11) if index != 5]
     for pair in expected:
         assert torch.equal(results[pair].values[kept], expected[pair].values[kept])
     assert {row["family"] for row in read_table(tmp_path).to_pylist()} == {"given"}
     with pytest.raises(ValueError, match="one map for each image"):
-        make_study(tmp_path / "short", methods={"given": maps[:10, 0]}).run()
+        make_study(tmp_path / "short", maps={"given": maps[:10, 0]}).run()
 
 
 def test_a_sample_that_cannot_be_read_is_a_row(tmp_path):
-    clean = make_study(tmp_path / "clean", data=list(IMAGES)).run()
+    clean = make_study(tmp_path / "clean", inputs=list(IMAGES)).run()
     wrong = {3: OSError("truncated <file at 0x7f31ab>\n in byte 17"), 4: ValueError("bad"), 5: IMAGES[5, :1], 8: "text"}
     items = [wrong.get(index, image) for index, image in enumerate(IMAGES)]
-    results = make_study(tmp_path / "holes", data=Items(items)).run()
+    results = make_study(tmp_path / "holes", inputs=Items(items)).run()
     for pair in results:
         result, whole = results[pair], clean[pair]
         assert [i for i, status in enumerate(result.status) if status == "unreadable_sample"] == sorted(wrong)
@@ -163,44 +166,48 @@ def test_too_many_unreadable_samples_stop_the_study(tmp_path):
         r"at most 50% unreadable samples, got 16 of the 20 looked at, the last \(sample 19\): OSError: no 19; .*max_unreadable"
     )
     with pytest.raises(ValueError, match=expected):
-        make_study(tmp_path / "a", data=Items(items)).run()
+        make_study(tmp_path / "a", inputs=Items(items)).run()
     with pytest.raises(ValueError, match=expected) as caught:  # found while it works, not before
-        make_study(tmp_path / "b", data=Items(items), identity="v1").run()
+        make_study(tmp_path / "b", inputs=Items(items), identity="v1").run()
     assert "9 of 20 chunks are finished and kept" in caught.value.__notes__[0] and "resume()" in caught.value.__notes__[0]
     again = Items(items)
-    results = make_study(tmp_path / "b", data=again, identity="v1", max_unreadable=0.9).resume()
+    results = make_study(tmp_path / "b", inputs=again, identity="v1", max_unreadable=0.9).resume()
     assert sorted(again.read) == [0, *range(18, 40)]
     assert results["random", "deletion"].valid.sum() == 8
-    assert make_study(tmp_path / "c", data=Items(items[:19])).run()["random", "deletion"].valid.sum() == 4  # too few to tell
+    assert make_study(tmp_path / "c", inputs=Items(items[:19])).run()["random", "deletion"].valid.sum() == 4  # too few to tell
 
 
 def test_data_that_is_wrong_from_the_start_is_refused(tmp_path):
     cases = [
-        (IMAGES.mul(255).byte(), TypeError, r"expected data\[0\] of dtype float32 or float64, got uint8; convert"),
-        (IMAGES[0], ValueError, r"expected data of shape \(N, C, H, W\), got \(3, 6, 5\); add the batch dimension"),
-        (list(IMAGES[:, 0]), ValueError, r"expected data\[0\] of shape \(C, H, W\), got \(6, 5\)"),
-        (["a.png"], TypeError, r"expected data\[0\] to be an image tensor \(C, H, W\), .*got str; turn pictures into tensors"),
-        ([{"file": 1}], TypeError, r"expected data\[0\] with one of the keys .*'pixel_values'.*, got a mapping with \['file'\]"),
-        (iter(IMAGES), TypeError, "expected data to have a length and items by number, got .*; pass a tensor"),
-        ("folder", TypeError, "expected data to have a length and items by number, got str"),
+        (IMAGES.mul(255).byte(), TypeError, r"expected inputs\[0\] of dtype float32 or float64, got uint8; convert"),
+        (IMAGES[0], ValueError, r"expected inputs of shape \(N, C, H, W\), got \(3, 6, 5\); add the batch dimension"),
+        (list(IMAGES[:, 0]), ValueError, r"expected inputs\[0\] of shape \(C, H, W\), got \(6, 5\)"),
+        (["a.png"], TypeError, r"expected inputs\[0\] to be an image tensor \(C, H, W\), .*got str; turn pictures into tensors"),
+        (
+            [{"file": 1}],
+            TypeError,
+            r"expected inputs\[0\] with one of the keys .*'pixel_values'.*, got a mapping with",
+        ),
+        (iter(IMAGES), TypeError, "expected inputs to have a length and items by number, got .*; pass a tensor"),
+        ("folder", TypeError, "expected inputs to have a length and items by number, got str"),
         (
             Items([OSError("lost")] * 3),
             ValueError,
-            "expected data with a sample that can be read, got none; .*first: OSError: lost",
+            "expected inputs with a sample that can be read, got none; .*first: OSError: lost",
         ),
-        ([{"image": IMAGES[0], "truth": IMAGES[0, 0]}], TypeError, r"expected truth of data\[0\] of dtype bool"),
+        ([{"image": IMAGES[0], "truth": IMAGES[0, 0]}], TypeError, r"expected truth of inputs\[0\] of dtype bool"),
     ]
     for data, error, text in cases:
         with pytest.raises(error, match=f"Study: {text}"):
-            make_study(tmp_path, data=data).run()
+            make_study(tmp_path, inputs=data).run()
     assert not list(tmp_path.iterdir())
 
 
 def test_data_that_changes_while_it_is_read_is_refused(tmp_path):
     drawn = torch.Generator().manual_seed(0)
     items = Items([*IMAGES[:4], lambda: torch.rand(3, 6, 5, generator=drawn)])
-    with pytest.raises(ValueError, match=r"expected data\[4\] to be the same each time it is read, .*random augmentation off"):
-        make_study(tmp_path, data=items).run()
+    with pytest.raises(ValueError, match=r"expected inputs\[4\] to be the same each time it is read, .*random augmentation off"):
+        make_study(tmp_path, inputs=items).run()
 
 
 def test_a_sample_that_is_unreadable_once_stays_so(tmp_path):
@@ -212,14 +219,14 @@ def test_a_sample_that_is_unreadable_once_stays_so(tmp_path):
             raise OSError("busy")
         return IMAGES[4]
 
-    results = make_study(tmp_path, data=Items([*IMAGES[:4], flaky, *IMAGES[5:]])).run()
+    results = make_study(tmp_path, inputs=Items([*IMAGES[:4], flaky, *IMAGES[5:]])).run()
     assert results["edge", "deletion"].status == ["ok"] * 4 + ["unreadable_sample"] + ["ok"] * 6
 
 
 def test_one_chunk_of_images_is_read_at_a_time(tmp_path):
     data, seen = Items(IMAGES), []
     study = make_study(
-        tmp_path, data=data, identity="v1", progress=lambda done, *_: seen.append((done, max(data.read, default=0)))
+        tmp_path, inputs=data, identity="v1", progress=lambda done, *_: seen.append((done, max(data.read, default=0)))
     )
     study.run()
     assert seen[-1] == (11, 10) and all(read <= done + 1 for done, read in seen)
@@ -240,7 +247,7 @@ def test_the_summary_counts_what_was_asked_run_and_saved(tmp_path):
     engine, maps = Engine(model, max_batch=8), {"a": Gradient(model), "random": RandomControl(0)}
     evaluate(model, IMAGES, 1, maps, [Deletion(GREY, FEW), Fidelity(GREY, FEW)], engine=engine, chunk=11)
     metrics = [Deletion(GREY, FEW), Fidelity(GREY, FEW)]
-    make_study(tmp_path, model, methods={**maps}, metrics=metrics, target=1, controls=False, chunk=11).run()
+    make_study(tmp_path, model, maps={**maps}, metrics=metrics, target=1, controls=False, chunk=11).run()
     counted = read_summary(tmp_path)
     assert (
         counted["counters"]["requested"] == engine.counters.requested and counted["counters"]["unique"] == engine.counters.unique
@@ -257,7 +264,7 @@ def test_text_from_outside_is_kept_as_text_and_names_no_file(tmp_path):
     names = ["<script>alert(1)</script>", "../../../etc/passwd", *[f"n{index}" for index in range(9)]]
     methods = {"../../evil": RandomControl(1), "</table>": Centre()}
     out = tmp_path / "deep" / "out"
-    make_study(out, names=names, methods=methods, class_names=["<b>cat</b>"] * 5).run()
+    make_study(out, names=names, maps=methods, class_names=["<b>cat</b>"] * 5).run()
     rows = read_table(out).to_pylist()
     assert rows[0]["name"] == names[0] and {row["method"] for row in rows} > set(methods)
     assert read_run(out)["about"]["class_names"][0] == "<b>cat</b>"
@@ -270,9 +277,9 @@ def test_nothing_of_the_callers_changes(tmp_path):
     model, images = SmallNet().train(), IMAGES.clone().requires_grad_()
     before, state = {name: value.clone() for name, value in model.state_dict().items()}, torch.get_rng_state()
     with pytest.warns(RuntimeWarning, match="training mode"):
-        make_study(tmp_path / "a", model, data=images).run()
+        make_study(tmp_path / "a", model, inputs=images).run()
     with pytest.warns(RuntimeWarning, match="training mode"), pytest.raises(ZeroDivisionError):
-        make_study(tmp_path / "b", model, data=images, progress=lambda done, *_: 1 // (done < 4)).run()
+        make_study(tmp_path / "b", model, inputs=images, progress=lambda done, *_: 1 // (done < 4)).run()
     assert all(module.training for module in model.modules()) and torch.equal(torch.get_rng_state(), state)
     assert images.grad is None and torch.is_grad_enabled() and torch.equal(images.detach(), IMAGES)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -282,14 +289,15 @@ def test_nothing_of_the_callers_changes(tmp_path):
 
 
 def test_no_samples_are_no_rows(tmp_path):
-    assert len(make_study(tmp_path / "a", data=IMAGES[:0]).run()) == 0
-    assert len(make_study(tmp_path / "b", data=[]).run()) == 0 and read_table(tmp_path / "b").num_rows == 0
+    assert len(make_study(tmp_path / "a", inputs=IMAGES[:0]).run()) == 0
+    assert len(make_study(tmp_path / "b", inputs=[]).run()) == 0 and read_table(tmp_path / "b").num_rows == 0
 
 
 def test_arguments_are_refused_by_name(tmp_path):
     cases = [
         ({"chunk": 0}, ValueError, r"expected chunk in \[1, "),
-        ({"engine": Engine(SmallNet())}, TypeError, "expected engine to be a mapping of options of Engine, got Engine"),
+        ({"engine": Engine(SmallNet())}, ValueError, "expected engine to run the given model, got an engine on another callable"),
+        ({"engine": 32}, TypeError, "expected engine to be an Engine or a mapping of options of one, got int"),
         ({"engine": {"progress": print}}, ValueError, "expected engine without 'progress'"),
         ({"max_unreadable": 1.5}, ValueError, r"expected max_unreadable in \[0, 1\], got 1.5"),
         ({"rank": 1}, ValueError, "expected rank and world both, or neither, got 1 and None"),
@@ -300,9 +308,9 @@ def test_arguments_are_refused_by_name(tmp_path):
         ({"sample_ids": torch.zeros(11, dtype=torch.int64)}, ValueError, "expected sample_ids to be distinct"),
         ({"truth": numpy.zeros((11, 6, 5), dtype=bool)}, TypeError, "expected truth to be a torch.Tensor, got ndarray; "),
         ({"truth": torch.zeros(11, 5, 6, dtype=torch.bool)}, ValueError, r"expected truth of shape \(N, H, W\) = \(11, 6, 5\)"),
-        ({"methods": "gradient"}, TypeError, "expected methods to be name -> method, or a sequence"),
-        ({"methods": [Gradient, Gradient]}, ValueError, "expected methods with different names, got 'gradient' twice"),
-        ({"methods": [len]}, TypeError, "expected methods to hold methods with an info"),
+        ({"maps": "gradient"}, TypeError, "expected maps to be name -> map, a sequence"),
+        ({"maps": [Gradient, Gradient]}, ValueError, "expected maps with different names, got 'gradient' twice"),
+        ({"maps": [len]}, TypeError, "expected maps to hold methods with an info"),
         ({"random_weights": ["edge"]}, ValueError, r"expected random_weights to be among \['gradient', 'signed'\], got 'edge'"),
     ]
     for options, error, text in cases:
@@ -318,10 +326,37 @@ def test_a_missing_pyarrow_is_named_before_any_work(tmp_path, monkeypatch):
     with pytest.raises(
         ModuleNotFoundError, match=r"Study: .*pyarrow.*; its results are Parquet: pip install 'saliency_ext\[study\]'"
     ):
-        Study(SmallNet(), IMAGES, [Gradient], [Deletion(GREY)], out=tmp_path)
+        Study(SmallNet(), IMAGES, "predicted", [Gradient], [Deletion(GREY)], out=tmp_path)
 
 
 def test_parameters_are_json(tmp_path):
     make_study(tmp_path).run()
     row = read_table(tmp_path).to_pylist()[0]
     assert json.loads(row["parameters"])["infill_value"] == 0.5 and row["unit"] and row["direction"] == "lower"
+
+
+@pytest.mark.parametrize("engine", [None, {"max_batch": 8}, "an engine"])
+def test_an_engine_or_its_options_are_taken_alike_everywhere(tmp_path, engine):
+    model, maps, metric = SmallNet(), {"red": IMAGES[:, 0], "green": IMAGES[:, 1]}, Deletion(GREY, FEW)
+    engine = Engine(model, max_batch=8) if engine == "an engine" else engine
+    arguments = (model, IMAGES, "predicted", maps)
+    study = Study(*arguments, [metric], out=tmp_path, engine=engine, controls=False).run()
+    expected = evaluate(*arguments, [metric], engine=engine)
+    for pair in expected:
+        assert same(study[pair], expected[pair])
+    assert rank_methods(*arguments, metric, engine=engine).names == ("red", "green")
+    means = controlled_means(*arguments, metric, Proxy(shrink=1, dtype=torch.float32), engine=engine, images=4)
+    assert means.keys() == maps.keys()
+
+
+def test_evaluate_study_rank_methods_and_controlled_means_share_their_arguments():
+    signatures = [inspect.signature(function).parameters for function in (evaluate, Study, rank_methods, controlled_means)]
+    for parameters in signatures:
+        assert list(parameters)[:4] == ["model", "inputs", "target", "maps"] and list(parameters)[4] in ("metrics", "metric")
+        assert {"engine", "sample_ids", "chunk"} <= parameters.keys()
+    methods = [Gradient, functools.partial(InputXGradient, channels="sum")]
+    arguments = (SmallNet(), IMAGES, 0, methods)
+    names = {"gradient", "input_x_gradient"}
+    assert {name for name, _ in evaluate(*arguments, [Deletion(GREY, FEW)])} == names
+    assert set(rank_methods(*arguments, Deletion(GREY, FEW)).names) == names
+    assert controlled_means(*arguments, Deletion(GREY, FEW), Proxy(Deletion(GREY)), images=4).keys() == names
