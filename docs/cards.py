@@ -20,7 +20,8 @@ from torch import Tensor
 
 from saliency_ext import evaluate
 from saliency_ext.attribution import Centre, GradCAM, Method, RandomControl
-from saliency_ext.attribution.registry import METHODS, MethodChoices, make_methods
+from saliency_ext.attribution.base import MethodOptions
+from saliency_ext.attribution.registry import METHODS, make_methods
 from saliency_ext.conformance import ConformanceTable, check_explainer, check_metric
 from saliency_ext.infill import Constant
 from saliency_ext.metrics.base import MetricOptions
@@ -86,7 +87,7 @@ def rules_of_method(name: str) -> ConformanceTable:
     def make(model: Any) -> Callable[..., Tensor]:
         def method(inputs: Tensor, target: Tensor) -> Tensor:
             reference_images = philox_normal(tuple(inputs.shape[1:]), torch.arange(4), seed=1)  # as large as the images of a rule
-            choices = MethodChoices(segmenter=partial(grid, cells=3), reference_images=reference_images)
+            choices = MethodOptions(segmenter=partial(grid, cells=3), reference_images=reference_images)
             return make_methods([name], model, choices)[name](inputs, target)
 
         return method

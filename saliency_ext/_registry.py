@@ -10,13 +10,29 @@ import pkgutil
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .checks import bad_value, require_choice
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A second name of a registered class, for the command line: the class with other options.
+
+    Attributes:
+        name: snake case, unique among names and variants.
+        summary: what it does, in a few words.
+        options: further keyword arguments of the class's `from_options`.
+    """
+
+    name: str
+    summary: str
+    options: Mapping[str, object] = field(default_factory=dict)
 
 
 class Registry(Mapping[str, type[T]], Generic[T]):
@@ -76,6 +92,48 @@ class Registry(Mapping[str, type[T]], Generic[T]):
             bad_value(function, argument, expected, repr(name), f"it is a class with an `info` of type {self.base.__name__}")
         result: type[T] = thing
         return result
+
+    def variants(self) -> dict[str, tuple[type[T], Variant]]:
+        """Further names, of classes with other options."""
+        return {each.name: (kind, each) for kind in self.values() for each in kind.variants}  # type: ignore[attr-defined]
+
+    def made_by(self, function: str, argument: str, name: str) -> tuple[type[T], Mapping[str, object]]:
+        """The class of a name, a variant or an import path, and the further options that it is made with.
+
+        Raises:
+            ValueError: as `find`.
+        """
+        variants = self.variants()
+        if name in variants:
+            kind, variant = variants[name]
+            return kind, variant.options
+        if ":" not in name:
+            require_choice(function, argument, name, (*self, *variants))
+        return self.find(function, argument, name), {}
+
+    def defaults(self) -> tuple[str, ...]:
+        """Names of the classes that are used where none are named, in their order."""
+        places = {name: kind.info.default for name, kind in self.items()}  # type: ignore[attr-defined]
+        return tuple(sorted((name for name, place in places.items() if place), key=places.__getitem__))
+
+    def summaries(self) -> dict[str, str]:
+        """What each name and variant does, in a few words."""
+        own: dict[str, str] = {name: kind.info.summary for name, kind in self.items()}  # type: ignore[attr-defined]
+        return own | {name: variant.summary for name, (_, variant) in self.variants().items()}
+
+    def attribute(self, module: str, name: str, shared: tuple[str, ...]) -> Any:
+        """What `__getattr__` of a package returns: a class by its own name, or `__all__` with the shared names and all classes.
+
+        Raises:
+            AttributeError: no class has this name.
+        """
+        if name == "__all__":
+            return sorted({*shared, *(kind.__name__ for kind in self.values())})
+        if not name.startswith("_"):
+            for kind in self.values():
+                if kind.__name__ == name:
+                    return kind
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     def add(self, registered: type[T]) -> None:
         """Registers a class under `info.name`; the same class twice is one.

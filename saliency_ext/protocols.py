@@ -68,7 +68,7 @@ class MetricInfo:
         range: smallest and largest value, where they are certain with the default parameters.
         meaning: what the number says, in plain words, with what a reader must not conclude from it.
         horizontal: what the horizontal axis of its curves shows.
-        default: whether the command line uses it if no metrics are named.
+        default: its place among the metrics that the command line uses if none are named; 0: it is not among them.
     """
 
     name: str
@@ -82,7 +82,7 @@ class MetricInfo:
     meaning: str = ""
     citation: str = ""
     horizontal: str = "share of pixels removed"
-    default: bool = False
+    default: int = 0
 
     def __post_init__(self) -> None:
         if self.range is not None:  # a list where it was read from a file
@@ -96,10 +96,42 @@ class MetricInfo:
 
 @dataclass(frozen=True)
 class MethodInfo:
-    """What an attribution method is: printed beside its maps in every report."""
+    """Everything that is said of an attribution method; printed beside its maps in every report.
+
+    Attributes:
+        name: snake case, unique; the command line and results know the method by it.
+        family: "gradient", "cam", "perturbation", "relevance", "control" or "foreign".
+        signed: negative values are evidence against the target.
+        cost: forwards (F) and backwards (B) per image, T targets.
+        reference: the paper, short; citation: in full, where the library does not know it by its short form.
+        summary: what it does, in a few words.
+        default: its place among the methods that the command line uses if none are named; 0: it is not among them.
+        needs: "reference_images" for images that stand for the data, or "".
+    """
 
     name: str
-    family: str  # "gradient", "cam", "perturbation", "relevance", "control" or "foreign"
-    signed: bool  # negative values are evidence against the target
-    cost: str  # forwards (F) and backwards (B) per image and target
+    family: str
+    signed: bool
+    cost: str
     reference: str
+    summary: str = ""
+    citation: str = ""
+    default: int = 0
+    needs: str = ""
+
+
+@dataclass(frozen=True)
+class InfillInfo:
+    """What is said of an infill.
+
+    Attributes:
+        name: snake case, unique; recorded with every result.
+        summary: what a removed pixel becomes, in a few words.
+        reference: the paper or code, short.
+        by_name: whether the common options of the command line are enough to make it.
+    """
+
+    name: str
+    summary: str
+    reference: str = ""
+    by_name: bool = True

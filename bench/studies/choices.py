@@ -17,7 +17,7 @@ from ..machine import metadata
 from ..report import write_json
 
 _OUT = Path(__file__).parents[1] / "results" / "choices.json"
-_INFILLS = "mean,black,white,blur,noise,learned"
+_INFILLS = "dataset_mean,black,white,blur,gaussian_noise,learned"
 
 
 def main(words: list[str] | None = None) -> int:

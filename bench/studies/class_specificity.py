@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from saliency_ext.attribution import LIME, RISE, XRAI, ExpectedGradients, IntegratedGradients, KernelSHAP
-from saliency_ext.attribution.base import Method
-from saliency_ext.attribution.registry import METHODS, MethodChoices, make_methods
+from saliency_ext.attribution.base import Method, MethodOptions
+from saliency_ext.attribution.registry import METHODS, make_methods
 from saliency_ext.attribution.smooth_grad import SmoothGrad, SmoothGradSquared, VarGrad
 from saliency_ext.infill import DatasetMean
 from saliency_ext.metrics import PointingGame
@@ -40,14 +40,14 @@ _SEGMENTER = partial(slic, segments=25)
 
 # Methods of many forwards: fewer of them than by default, and fewer scenes. What is changed is in the JSON.
 DEAR: dict[str, tuple[dict[str, Any], Callable[..., Method]]] = {
-    "score_cam": ({}, lambda model, reference_images: make_methods(["score_cam"], model, MethodChoices())["score_cam"]),
+    "score_cam": ({}, lambda model, reference_images: make_methods(["score_cam"], model, MethodOptions())["score_cam"]),
     "integrated_gradients": ({"steps": 16}, lambda model, reference_images, **o: IntegratedGradients(model, DatasetMean(), **o)),
     "smooth_grad": ({"samples": 16}, lambda model, reference_images, **o: SmoothGrad(model, **o)),
     "smooth_grad_squared": ({"samples": 16}, lambda model, reference_images, **o: SmoothGradSquared(model, **o)),
     "var_grad": ({"samples": 16}, lambda model, reference_images, **o: VarGrad(model, **o)),
     "expected_gradients": ({"samples": 32}, lambda model, reference_images, **o: ExpectedGradients(model, reference_images, **o)),
     "xrai": ({"min_size": 40, "min_gain": 10, "dilation": 2.0}, lambda model, reference_images, **o: XRAI(model, **o)),
-    "occlusion": ({}, lambda model, reference_images: make_methods(["occlusion"], model, MethodChoices())["occlusion"]),
+    "occlusion": ({}, lambda model, reference_images: make_methods(["occlusion"], model, MethodOptions())["occlusion"]),
     "rise": ({"masks": 300, "weighting": "regressed"}, lambda model, reference_images, **o: RISE(model, DatasetMean(), **o)),
     "lime": ({"samples": 256}, lambda model, reference_images, **o: LIME(model, DatasetMean(), _SEGMENTER, **o)),
     "kernel_shap": ({"samples": 256}, lambda model, reference_images, **o: KernelSHAP(model, DatasetMean(), _SEGMENTER, **o)),
@@ -58,7 +58,7 @@ def methods(model: nn.Module) -> dict[str, tuple[Method, dict[str, Any]]]:
     """Name -> method, and what differs from its defaults; the cheap ones first."""
     reference_images = make_scenes("train", _REFERENCE_IMAGES).inputs
     cheap = [name for name in METHODS if name not in DEAR]
-    made = make_methods([*cheap, "grad_cam_random_weights"], model, MethodChoices())
+    made = make_methods([*cheap, "grad_cam_random_weights"], model, MethodOptions())
     result: dict[str, tuple[Method, dict[str, Any]]] = {name: (method, {}) for name, method in made.items()}
     return result | {name: (make(model, reference_images, **options), options) for name, (options, make) in DEAR.items()}
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from saliency_ext import TargetMaps, evaluate
 from saliency_ext.attribution import GreyLevel, IntrinsicMask, RandomControl
-from saliency_ext.attribution.registry import MethodChoices, make_methods
+from saliency_ext.attribution.base import MethodOptions
+from saliency_ext.attribution.registry import make_methods
 from saliency_ext.metrics.presets import PRESETS
 from saliency_ext.stats.intervals import summarise
 from saliency_ext.testbed.load import load_net
@@ -55,7 +56,7 @@ def contestants(model: Any, seed: int, steps: int, infills: int) -> dict[str, Ma
                 options = {"steps": steps, "infills": infills, "labels": LABELS, "seed": seed, "max_batch": 32}
                 method = IntrinsicMask(model, reference_images, loss=loss, scale=scale, variation=variation, **options)
                 made[f"intrinsic {loss} scale {scale} variation {name}"] = method
-    made |= make_methods(OTHERS, model, MethodChoices())
+    made |= make_methods(OTHERS, model, MethodOptions())
     made |= {"control: random": RandomControl(seed), "control: grey level": GreyLevel()}
     targets = torch.tensor(LABELS)
     return {name: lambda images, m=method: m(images, targets.expand(len(images), -1)) for name, method in made.items()}

@@ -1,11 +1,13 @@
 """What all attribution methods share: one call shape, checked arguments, the reduction of channels."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from .._registry import Variant
 from ..checks import (
     bad_type,
     bad_value,
@@ -17,13 +19,15 @@ from ..checks import (
     require_shape,
     require_tensor,
 )
+from ..infill.constant import DatasetMean
 from ..models.eval_mode import without_autocast
 from ..models.precision import full_dtype
 from ..models.targets import Target, requested_classes
 from ..nonfinite import finite_rows, with_zeros
 from ..ops.rank import checked_sample_ids
 from ..perturbation import Engine
-from ..protocols import Forward, MethodInfo
+from ..protocols import Forward, Infill, MethodInfo
+from ..segmentation import Segmenter, slic
 
 CHANNELS = ("sum", "abs_sum", "max", "max_abs")
 
@@ -41,6 +45,40 @@ def reduce_channels(function: str, attribution: Tensor, channels: str) -> Tensor
     return attribution.amax(-3) if channels == "max" else attribution.abs().amax(-3)
 
 
+@dataclass(frozen=True)
+class MethodOptions:
+    """The options that all methods of a run share, as the command line knows them.
+
+    Attributes:
+        infill: what a removed pixel becomes, in methods that remove pixels (but for meaningful and extremal perturbation, which
+            blur); also the baseline of integrated gradients.
+        segmenter: of LIME and KernelSHAP.
+        reference_images: (M, C, H, W) images that stand for the data, for expected gradients and intrinsic masks.
+        seed: of all random draws.
+        max_batch: images per forward.
+        samples: at most so many draws (masks, coalitions, noisy copies) per image in the methods whose cost they are; None: as
+            many as each takes by itself.
+    """
+
+    infill: Infill = field(default_factory=DatasetMean)
+    segmenter: Segmenter = slic
+    reference_images: Tensor | None = None
+    seed: int = 0
+    max_batch: int = 64
+    samples: int | None = None
+
+    def limited(self, usual: int) -> int:
+        """A method's own number of draws, or fewer where fewer are wanted."""
+        return usual if self.samples is None else min(self.samples, usual)
+
+    def images_for(self, method: str) -> Tensor:
+        """The reference images; refused where there are none."""
+        if self.reference_images is None:
+            remedy = "pass images, in model input space, that stand for the data"
+            bad_value("make_methods", "options.reference_images", f"images (M, C, H, W) for {method}", None, remedy)
+        return self.reference_images
+
+
 class Method(ABC):
     """An attribution method: made once for a model, called on images and targets.
 
@@ -54,6 +92,12 @@ class Method(ABC):
     """
 
     info: ClassVar[MethodInfo]
+    variants: ClassVar[tuple[Variant, ...]] = ()
+
+    @classmethod
+    def from_options(cls, model: Any, options: MethodOptions, **further: Any) -> Self:
+        """The method as the command line makes it, with further arguments of its own; by default with `max_batch` alone."""
+        return cls(model, max_batch=options.max_batch, **further)
 
     def __init__(self, model: Forward, *, max_batch: int = 64) -> None:
         name = type(self).__name__

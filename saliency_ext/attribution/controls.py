@@ -1,7 +1,7 @@
 """Controls: maps that know nothing of the model. A method that does not beat them says nothing about it."""
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from ..checks import require_integer, require_ndim, require_tensor
 from ..models.targets import Target, requested_classes
 from ..ops import philox_uniform
 from ..protocols import MethodInfo
-from .base import Method
+from .base import Method, MethodOptions
 
 
 class Control(Method):
@@ -20,6 +20,11 @@ class Control(Method):
     Subclasses set `info` and implement `_map`. Cost: no forward. Named targets ("predicted", "top-3") work, as only their
     number counts; classes are not held against a number of classes.
     """
+
+    @classmethod
+    def from_options(cls, model: Any, options: MethodOptions, **further: Any) -> Self:
+        """With the options that concern it."""
+        return cls(**further)
 
     def __init__(self) -> None:
         pass  # a Method would ask for a model
@@ -67,7 +72,19 @@ class RandomControl(Control):
         True
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("random", "control", False, "0", "")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="random",
+        family="control",
+        signed=False,
+        cost="0",
+        reference="",
+        summary="control: drawn at random",
+    )
+
+    @classmethod
+    def from_options(cls, model: Any, options: MethodOptions, **further: Any) -> Self:
+        """With the options that concern it."""
+        return cls(options.seed, **further)
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
@@ -92,7 +109,14 @@ class Centre(Control):
         tensor([[[0.0000, 0.5000, 1.0000, 0.5000, 0.0000]]])
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("centre", "control", False, "0", "")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="centre",
+        family="control",
+        signed=False,
+        cost="0",
+        reference="",
+        summary="control: the middle of the image",
+    )
 
     def _map(self, inputs: Tensor, sample_ids: Tensor) -> Tensor:
         count, _, height, width = inputs.shape
@@ -120,7 +144,14 @@ class Edge(Control):
         Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim. Sanity Checks for Saliency Maps. NeurIPS 2018.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("edge", "control", False, "0", "Adebayo 2018")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="edge",
+        family="control",
+        signed=False,
+        cost="0",
+        reference="Adebayo 2018",
+        summary="control: an edge detector",
+    )
 
     def _map(self, inputs: Tensor, sample_ids: Tensor) -> Tensor:
         grey = inputs.mean(1)
@@ -143,7 +174,14 @@ class GreyLevel(Control):
         tensor([[[1., 3.]]])
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("grey_level", "control", False, "0", "")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="grey_level",
+        family="control",
+        signed=False,
+        cost="0",
+        reference="",
+        summary="control: the brightness of the image",
+    )
 
     def _map(self, inputs: Tensor, sample_ids: Tensor) -> Tensor:
         return inputs.mean(1)

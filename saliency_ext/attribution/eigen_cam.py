@@ -49,7 +49,14 @@ class EigenCAM(CamMethod):
         Muhammad, Yeasin. Eigen-CAM: Class Activation Map using Principal Components. IJCNN 2020, arXiv 2008.00299.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("eigen_cam", "cam", False, "1 F", "Muhammad 2020")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="eigen_cam",
+        family="cam",
+        signed=False,
+        cost="1 F",
+        reference="Muhammad 2020",
+        summary="the main direction of the activations; the same for all classes",
+    )
     evidence: ClassVar[bool] = False  # negative values speak against no class
 
     def __init__(

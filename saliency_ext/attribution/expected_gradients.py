@@ -1,17 +1,20 @@
 """Expected gradients: integrated gradients averaged over baselines of the data."""
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from .. import rng_streams
 from ..checks import require_integer
-from ..infill import OtherImage
+from ..infill.other_image import OtherImage
 from ..ops import philox_uniform
 from ..protocols import Forward, MethodInfo
+from .base import MethodOptions
 from .sampled_gradients import MOST_SAMPLES, SampledGradientMethod
+
+_SAMPLES = 200  # by itself
 
 
 class ExpectedGradients(SampledGradientMethod):
@@ -53,14 +56,33 @@ class ExpectedGradients(SampledGradientMethod):
         and expected gradients. Nature Machine Intelligence 2021.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("expected_gradients", "gradient", True, "samples (F + T B)", "Erion 2021")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="expected_gradients",
+        family="gradient",
+        signed=True,
+        cost="samples (F + T B)",
+        reference="Erion 2021",
+        summary="integrated gradients over many other images as starting points",
+        needs="reference_images",
+    )
+
+    @classmethod
+    def from_options(cls, model: Any, options: MethodOptions, **further: Any) -> Self:
+        """With the options that concern it."""
+        return cls(
+            model,
+            options.images_for(cls.info.name),
+            seed=options.seed,
+            max_batch=options.max_batch,
+            **({"samples": options.limited(_SAMPLES)} | further),
+        )
 
     def __init__(
         self,
         model: Forward,
         reference_images: Tensor,
         *,
-        samples: int = 200,
+        samples: int = _SAMPLES,
         seed: int = 0,
         channels: str | None = None,
         score: str = "logit",

@@ -73,7 +73,14 @@ class ExtremalPerturbation(MaskMethod):
         Fong, Patrick, Vedaldi. Understanding Deep Networks via Extremal Perturbations and Smooth Masks. ICCV 2019.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("extremal_perturbation", "perturbation", False, "areas steps (F + B)", "Fong 2019")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="extremal_perturbation",
+        family="perturbation",
+        signed=False,
+        cost="areas steps (F + B)",
+        reference="Fong 2019",
+        summary="the smooth part of a given area that keeps the score highest",
+    )
 
     def __init__(
         self,

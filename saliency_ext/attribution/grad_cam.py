@@ -59,7 +59,15 @@ class GradCAM(GradientCam):
         Zhou, Khosla, Lapedriza, Oliva, Torralba. Learning Deep Features for Discriminative Localization. CVPR 2016.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("grad_cam", "cam", False, "1 F + T B (1 F on pooled-linear heads)", "Selvaraju 2017")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="grad_cam",
+        family="cam",
+        signed=False,
+        cost="1 F + T B (1 F on pooled-linear heads)",
+        reference="Selvaraju 2017",
+        summary="activations of the last layer with places, weighted by their gradients",
+        default=1,
+    )
 
     def __init__(
         self,

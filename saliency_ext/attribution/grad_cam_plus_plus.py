@@ -42,7 +42,14 @@ class GradCAMPlusPlus(GradientCam):
         Chattopadhay, Sarkar, Howlader, Balasubramanian. Grad-CAM++. WACV 2018, arXiv 1710.11063.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("grad_cam_plus_plus", "cam", False, "1 F + T B", "Chattopadhay 2018")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="grad_cam_plus_plus",
+        family="cam",
+        signed=False,
+        cost="1 F + T B",
+        reference="Chattopadhay 2018",
+        summary="as grad_cam, with weights that favour several objects",
+    )
 
     def __init__(
         self, model: Forward, layer: Layer = None, *, relu: bool = True, grid: Grid | None = None, max_batch: int = 64

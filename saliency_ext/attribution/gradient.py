@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from .._registry import Variant
 from ..checks import require_choice
 from ..models.gradients import input_gradients
 from ..models.score import SCORES
@@ -73,7 +74,18 @@ class Gradient(GradientMethod):
         Simonyan, Vedaldi, Zisserman. Deep Inside Convolutional Networks. ICLR workshop 2014.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("gradient", "gradient", False, "1 F + T B", "Simonyan 2014")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="gradient",
+        family="gradient",
+        signed=False,
+        cost="1 F + T B",
+        reference="Simonyan 2014",
+        summary="how the score changes with each pixel",
+        default=3,
+    )
+    variants: ClassVar[tuple[Variant, ...]] = (
+        Variant("gradient_abs", "the size of the gradient: how much the score changes, up or down", {"channels": "abs_sum"}),
+    )
     published: ClassVar[str] = "max_abs"
 
     def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
@@ -102,7 +114,18 @@ class InputXGradient(GradientMethod):
         Shrikumar, Greenside, Shcherbina, Kundaje. Not Just a Black Box. arXiv 1605.01713.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("input_x_gradient", "gradient", True, "1 F + T B", "Shrikumar 2016")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="input_x_gradient",
+        family="gradient",
+        signed=True,
+        cost="1 F + T B",
+        reference="Shrikumar 2016",
+        summary="the gradient times the input: the terms of a linear model",
+        default=4,
+    )
+    variants: ClassVar[tuple[Variant, ...]] = (
+        Variant("input_x_gradient_abs", "the size of the gradient times the input", {"channels": "abs_sum"}),
+    )
 
     def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
         return self._reduced(inputs[:, None] * self._gradients(inputs, classes))

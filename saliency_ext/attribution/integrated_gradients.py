@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy
 import torch
@@ -12,6 +12,7 @@ from ..checks import bad_type, bad_value, require_choice, require_integer, requi
 from ..models.targets import Target
 from ..ops._arguments import rendering
 from ..protocols import Forward, Infill, MaskedInfill, MethodInfo
+from .base import MethodOptions
 from .sampled_gradients import SampledGradientMethod
 
 RULES = ("gauss_legendre", "trapezoid", "right_riemann", "midpoint")
@@ -65,8 +66,19 @@ class IntegratedGradients(SampledGradientMethod):
     """
 
     info: ClassVar[MethodInfo] = MethodInfo(
-        "integrated_gradients", "gradient", True, "steps x baselines (F + T B)", "Sundararajan 2017"
+        name="integrated_gradients",
+        family="gradient",
+        signed=True,
+        cost="steps x baselines (F + T B)",
+        reference="Sundararajan 2017",
+        summary="gradients averaged along the way from the infill to the image",
+        default=5,
     )
+
+    @classmethod
+    def from_options(cls, model: Any, options: MethodOptions, **further: Any) -> Self:
+        """With the options that concern it."""
+        return cls(model, options.infill, max_batch=options.max_batch, **further)
 
     def __init__(
         self,

@@ -1,20 +1,21 @@
 """The intrinsic mask: few pixels whose sight alone convinces the model, whatever stands in the others' place."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from .. import rng_streams
 from ..checks import bad_value, require_choice, require_integer, require_number
-from ..infill import OtherImage
+from ..infill.other_image import OtherImage
 from ..models import evaluation_mode
 from ..models.logits import model_logits
 from ..models.targets import check_classes
 from ..ops import MaskRule, Resizing
 from ..protocols import Forward, MethodInfo
 from ._mask_descent import Draws, descend
+from .base import MethodOptions
 from .mask_method import MaskMethod, Objective, OptimisedMasks, outcome
 
 LOSSES = ("prob_ce", "nll", "abs")
@@ -76,7 +77,20 @@ class IntrinsicMask(MaskMethod):
         Sound. NeurIPS 2022.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("intrinsic_mask", "perturbation", False, "steps infills (F + B)", "Gupta 2022")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="intrinsic_mask",
+        family="perturbation",
+        signed=False,
+        cost="steps infills (F + B)",
+        reference="Gupta 2022",
+        summary="few pixels that keep the class, whatever stands in the others' place",
+        needs="reference_images",
+    )
+
+    @classmethod
+    def from_options(cls, model: Any, options: MethodOptions, **further: Any) -> Self:
+        """With the options that concern it."""
+        return cls(model, options.images_for(cls.info.name), seed=options.seed, max_batch=options.max_batch, **further)
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """KernelSHAP: Shapley values of segments by constrained least squares on coalitions."""
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from ..protocols import Forward, Infill, MethodInfo
 from ..segmentation import Segmenter
 from ._least_squares import ridge_solution
 from ._segment_method import Group, SegmentMethod
+from .base import MethodOptions
+
+_SAMPLES = 1000  # by itself
 
 
 class KernelSHAP(SegmentMethod):
@@ -65,7 +68,27 @@ class KernelSHAP(SegmentMethod):
     """
 
     lead = 2  # none kept, and all
-    info: ClassVar[MethodInfo] = MethodInfo("kernel_shap", "perturbation", True, "2^K or samples F", "Lundberg 2017")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="kernel_shap",
+        family="perturbation",
+        signed=True,
+        cost="2^K or samples F",
+        reference="Lundberg 2017",
+        summary="Shapley values of superpixels, estimated",
+    )
+
+    @classmethod
+    def from_options(cls, model: Any, options: MethodOptions, **further: Any) -> Self:
+        """With the options that concern it; coalitions are drawn in pairs, so an odd number of samples is rounded up."""
+        pairs = options.limited(_SAMPLES)
+        return cls(
+            model,
+            options.infill,
+            options.segmenter,
+            seed=options.seed,
+            max_batch=options.max_batch,
+            **({"samples": pairs + pairs % 2} | further),
+        )
 
     def __init__(
         self,
@@ -73,7 +96,7 @@ class KernelSHAP(SegmentMethod):
         infill: Infill,
         segmenter: Segmenter,
         *,
-        samples: int = 1000,
+        samples: int = _SAMPLES,
         exact_up_to: int = 10,
         seed: int = 0,
         score: str = "probability",

@@ -35,7 +35,15 @@ class LayerCAM(GradientCam):
         Jiang, Zhang, Hou, Cheng, Wei. LayerCAM: Exploring Hierarchical Class Activation Maps. IEEE TIP 2021.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("layer_cam", "cam", False, "1 F + T B", "Jiang 2021")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="layer_cam",
+        family="cam",
+        signed=False,
+        cost="1 F + T B",
+        reference="Jiang 2021",
+        summary="as grad_cam, but each place of the layer has its own weight",
+        default=2,
+    )
 
     def _weighted(self, maps: Tensor, gradient: Tensor) -> Tensor:
         return (gradient.relu() * maps).sum(1)

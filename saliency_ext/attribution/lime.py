@@ -1,6 +1,6 @@
 """LIME: a linear model of the score, fitted to random coalitions of segments."""
 
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -10,8 +10,11 @@ from ..protocols import Forward, Infill, MethodInfo
 from ..segmentation import Segmenter
 from ._least_squares import ridge_solution
 from ._segment_method import Group, SegmentMethod
+from .base import MethodOptions
 
 KERNELS = ("cosine", "none")
+
+_SAMPLES = 1000  # by itself
 
 
 class LIME(SegmentMethod):
@@ -64,7 +67,26 @@ class LIME(SegmentMethod):
     """
 
     lead = 1  # the full coalition
-    info: ClassVar[MethodInfo] = MethodInfo("lime", "perturbation", True, "samples F", "Ribeiro 2016")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="lime",
+        family="perturbation",
+        signed=True,
+        cost="samples F",
+        reference="Ribeiro 2016",
+        summary="a linear model of the score, fitted to images that lack some superpixels",
+    )
+
+    @classmethod
+    def from_options(cls, model: Any, options: MethodOptions, **further: Any) -> Self:
+        """With the options that concern it."""
+        return cls(
+            model,
+            options.infill,
+            options.segmenter,
+            seed=options.seed,
+            max_batch=options.max_batch,
+            **({"samples": options.limited(_SAMPLES)} | further),
+        )
 
     def __init__(
         self,
@@ -72,7 +94,7 @@ class LIME(SegmentMethod):
         infill: Infill,
         segmenter: Segmenter,
         *,
-        samples: int = 1000,
+        samples: int = _SAMPLES,
         width: float = 0.25,
         ridge: float = 1.0,
         kernel: str = "cosine",

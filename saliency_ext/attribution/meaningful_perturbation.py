@@ -2,20 +2,21 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from .. import rng_streams
 from ..checks import bad_type, bad_value, require_choice, require_integer, require_number
-from ..infill import Blur
+from ..infill.blur import Blur
 from ..models import evaluation_mode
 from ..models.logits import model_logits
 from ..models.score import SCORES, target_scores
 from ..ops import MaskRule, Resizing, gaussian_blur, philox_normal
 from ..protocols import Forward, Infill, MethodInfo
 from ._mask_descent import Draws, descend
+from .base import MethodOptions
 from .mask_method import MaskMethod, Objective, OptimisedMasks, outcome
 
 MODES = ("deletion", "preservation")
@@ -85,7 +86,19 @@ class MeaningfulPerturbation(MaskMethod):
         Fong, Vedaldi. Interpretable Explanations of Black Boxes by Meaningful Perturbation. ICCV 2017.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("meaningful_perturbation", "perturbation", False, "steps (F + B)", "Fong 2017")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="meaningful_perturbation",
+        family="perturbation",
+        signed=False,
+        cost="steps (F + B)",
+        reference="Fong 2017",
+        summary="what a small smooth mask blurs to destroy the score",
+    )
+
+    @classmethod
+    def from_options(cls, model: Any, options: MethodOptions, **further: Any) -> Self:
+        """With the options that concern it."""
+        return cls(model, seed=options.seed, max_batch=options.max_batch, **further)
 
     def __init__(
         self,

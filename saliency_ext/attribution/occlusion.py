@@ -1,6 +1,6 @@
 """Occlusion: how much the score falls when a window is covered."""
 
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from ..checks import bad_type, bad_value, require_integer
 from ..perturbation import BoxMasks
 from ..protocols import Forward, Infill, MethodInfo
 from ._perturbation_method import PerturbationMethod, separable_sum
+from .base import MethodOptions
 
 Size = int | tuple[int, int] | None
 
@@ -46,7 +47,19 @@ class Occlusion(PerturbationMethod):
         Zeiler, Fergus. Visualizing and Understanding Convolutional Networks. ECCV 2014.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("occlusion", "perturbation", True, "1 + (H / stride) (W / stride) F", "Zeiler 2014")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="occlusion",
+        family="perturbation",
+        signed=True,
+        cost="1 + (H / stride) (W / stride) F",
+        reference="Zeiler 2014",
+        summary="how the score falls when a window of the image is covered",
+    )
+
+    @classmethod
+    def from_options(cls, model: Any, options: MethodOptions, **further: Any) -> Self:
+        """With the options that concern it."""
+        return cls(model, options.infill, max_batch=options.max_batch, **further)
 
     def __init__(
         self,

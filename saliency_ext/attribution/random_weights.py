@@ -14,6 +14,8 @@ from ..protocols import MethodInfo
 from .adapters import as_method
 from .base import Method
 
+SUFFIX = "_random_weights"
+
 
 class RandomWeights(Method):
     """Saliency by the same method, on a copy of the model with random parameters [Adebayo 2018, Sec. 3].
@@ -65,11 +67,11 @@ class RandomWeights(Method):
         self.seed = seed
         randomised = reinitialised_copy(model, seed)
         self.method = as_method(method_factory(randomised))
-        if getattr(self.method, "model", None) is model:
+        if vars(self.method).get("model") is model:
             bad_value(name, "method_factory", "to use the model that it is called with", "a method on the given model")
-        super().__init__(model, max_batch=getattr(self.method, "max_batch", 64))
+        super().__init__(model, max_batch=vars(self.method).get("max_batch", 64))
         own = self.method.info
-        self.info = MethodInfo(f"{own.name}_random_weights", "control", own.signed, own.cost, "Adebayo 2018")  # type: ignore[misc]
+        self.info = MethodInfo(f"{own.name}{SUFFIX}", "control", own.signed, own.cost, "Adebayo 2018")  # type: ignore[misc]
 
     def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
         return self.method(inputs, classes, sample_ids=sample_ids)

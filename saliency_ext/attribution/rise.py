@@ -3,13 +3,13 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer
-from ..infill import DatasetMean
+from ..infill.constant import DatasetMean
 from ..models.targets import Target
 from ..perturbation import GridMasks
 from ..protocols import Forward, Infill, MethodInfo
@@ -19,6 +19,7 @@ from ._rise_accumulate import MaskSums
 from ._rise_estimate import WEIGHTINGS, Estimator, MapEstimator
 from ._rise_masks import SAMPLINGS, MaskSampler
 from ._rise_regression import RegressionEstimator
+from .base import MethodOptions
 
 REGRESSED = "regressed"
 
@@ -46,6 +47,9 @@ class NoiseFloor:
     standard_error: Tensor
     relative: Tensor
     masks: Tensor
+
+
+_MASKS = 4000  # by itself
 
 
 class RISE(PerturbationMethod):
@@ -104,14 +108,27 @@ class RISE(PerturbationMethod):
         Techniques. Wiley 1977 ("regressed").
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("rise", "perturbation", True, "masks F", "Petsiuk 2018")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="rise",
+        family="perturbation",
+        signed=True,
+        cost="masks F",
+        reference="Petsiuk 2018",
+        summary="mean of random masks, weighted by the score of the image seen through them",
+    )
+
+    @classmethod
+    def from_options(cls, model: Any, options: MethodOptions, **further: Any) -> Self:
+        """With the options that concern it."""
+        draws = {"masks": options.limited(_MASKS)}
+        return cls(model, options.infill, seed=options.seed, max_batch=options.max_batch, **(draws | further))
 
     def __init__(
         self,
         model: Forward,
         infill: Infill,
         *,
-        masks: int = 4000,
+        masks: int = _MASKS,
         grid: int | tuple[int, int] = 7,
         keep: float = 0.5,
         seed: int = 0,

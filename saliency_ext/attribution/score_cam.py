@@ -1,7 +1,7 @@
 """Score-CAM: channels weighted by the score of the image seen through them. No gradients."""
 
 from collections.abc import Hashable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from ..perturbation.outputs import SCORES
 from ..protocols import Forward, Infill, MaskedInfill, MethodInfo
 from ._cam import CamMethod, weighted_sum
 from ._channel_masks import ChannelMasks
+from .base import MethodOptions
 
 WEIGHTS = ("softmax", "increase", "score")
 
@@ -56,7 +57,19 @@ class ScoreCAM(CamMethod):
         Wang, Wang, Du, Yang, Zhang, Ding, Mardziel, Hu. Score-CAM. CVPR workshops 2020, arXiv 1910.01279.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("score_cam", "cam", False, "1 + channels F", "Wang 2020")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="score_cam",
+        family="cam",
+        signed=False,
+        cost="1 + channels F",
+        reference="Wang 2020",
+        summary="activations weighted by what the model says of the image seen through them",
+    )
+
+    @classmethod
+    def from_options(cls, model: Any, options: MethodOptions, **further: Any) -> Self:
+        """With the options that concern it."""
+        return cls(model, options.infill, max_batch=options.max_batch, **further)
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..infill import BaseInfill
+from ..infill.base import BaseInfill
 from ..segmentation import Segmenter, painted, segment_counts, segment_sizes, segment_sums, segmenter_name, segments_of
 
 

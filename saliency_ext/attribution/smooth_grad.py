@@ -1,7 +1,7 @@
 """SmoothGrad and its relatives: mean, mean square and variance of gradients around the image."""
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -10,7 +10,10 @@ from .. import rng_streams
 from ..checks import require_integer, require_number
 from ..ops import philox_normal
 from ..protocols import Forward, MethodInfo
+from .base import MethodOptions
 from .sampled_gradients import MOST_SAMPLES, SampledGradientMethod
+
+_SAMPLES = 50  # by itself
 
 
 class NoisyGradientMethod(SampledGradientMethod):
@@ -26,11 +29,16 @@ class NoisyGradientMethod(SampledGradientMethod):
         max_batch: noisy copies per forward and backward.
     """
 
+    @classmethod
+    def from_options(cls, model: Any, options: MethodOptions, **further: Any) -> Self:
+        """With the options that concern it."""
+        return cls(model, seed=options.seed, max_batch=options.max_batch, **({"samples": options.limited(_SAMPLES)} | further))
+
     def __init__(
         self,
         model: Forward,
         *,
-        samples: int = 50,
+        samples: int = _SAMPLES,
         spread: float = 0.15,
         seed: int = 0,
         channels: str | None = None,
@@ -83,7 +91,14 @@ class SmoothGrad(NoisyGradientMethod):
         Smilkov, Thorat, Kim, Viegas, Wattenberg. SmoothGrad: removing noise by adding noise. arXiv 1706.03825.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("smooth_grad", "gradient", False, "samples (F + T B)", "Smilkov 2017")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="smooth_grad",
+        family="gradient",
+        signed=False,
+        cost="samples (F + T B)",
+        reference="Smilkov 2017",
+        summary="gradients averaged over noisy copies of the image",
+    )
     published: ClassVar[str] = "max_abs"
 
     def _attribution(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
@@ -112,7 +127,14 @@ class SmoothGradSquared(NoisyGradientMethod):
         Hooker, Erhan, Kindermans, Kim. A Benchmark for Interpretability Methods in Deep Neural Networks. NeurIPS 2019.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("smooth_grad_squared", "gradient", False, "samples (F + T B)", "Hooker 2019")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="smooth_grad_squared",
+        family="gradient",
+        signed=False,
+        cost="samples (F + T B)",
+        reference="Hooker 2019",
+        summary="mean of the squared gradients of noisy copies",
+    )
 
     def _attribution(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
         mean = inputs.new_zeros(*classes.shape, *inputs.shape[1:])
@@ -145,7 +167,14 @@ class VarGrad(NoisyGradientMethod):
         Values. ICLR workshop 2018. Welford. Note on a Method for Calculating Corrected Sums of Squares. Technometrics 1962.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("var_grad", "gradient", False, "samples (F + T B)", "Adebayo 2018")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="var_grad",
+        family="gradient",
+        signed=False,
+        cost="samples (F + T B)",
+        reference="Adebayo 2018",
+        summary="variance of the gradients of noisy copies",
+    )
 
     def _attribution(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
         mean = inputs.new_zeros(*classes.shape, *inputs.shape[1:])

@@ -64,7 +64,14 @@ class XRAI(Method):
         Kapishnikov, Bolukbasi, Viégas, Terry. XRAI: Better Attributions Through Regions. ICCV 2019.
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("xrai", "gradient", True, "100 (F + B)", "Kapishnikov 2019")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="xrai",
+        family="gradient",
+        signed=True,
+        cost="100 (F + B)",
+        reference="Kapishnikov 2019",
+        summary="regions, grown in the order of the gradients they hold",
+    )
 
     def __init__(
         self,

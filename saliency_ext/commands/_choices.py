@@ -1,10 +1,10 @@
 """Infills and metrics of a run, from their names."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-from ..infill import Blur, Constant, DatasetMean, GaussianNoise, Harmonic, ImageMean, NoisyLinear, Shuffle
+from ..infill.base import InfillOptions
+from ..infill.registry import infill_summaries, make_infill
 from ..metrics.base import MetricOptions
 from ..metrics.presets import PRESETS, preset
 from ..metrics.registry import METRICS, make_metrics
@@ -15,11 +15,11 @@ from ._command_result import known, refuse
 from ._data import Data
 from ._shared_options import SharedOptions
 
-DEFAULT_METRICS = tuple(name for name, kind in METRICS.items() if kind.info.default and not kind.info.needs)
+DEFAULT_METRICS = tuple(name for name in METRICS.defaults() if not METRICS[name].info.needs)
 TRUTH_METRICS = tuple(
     f"{name}{ending}"
-    for name, kind in METRICS.items()
-    if kind.info.default and kind.info.needs == "truth"
+    for name in METRICS.defaults()
+    if METRICS[name].info.needs == "truth"
     for ending in ("", TARGET_MINUS_DISTRACTOR)
 )
 ALL_TRUTH = tuple(
@@ -29,37 +29,15 @@ TRUTH = "truth"  # stands for all of them
 PRESET = "preset:"
 
 
-@dataclass(frozen=True)
-class InfillEntry:
-    """What a removed pixel becomes: a line that says it, and how it is made."""
-
-    summary: str
-    make: Callable[[PreprocessSpec, int], Infill]
-
-
-def _noisy_linear(prepared: PreprocessSpec, seed: int) -> Infill:
-    """With the published noise, 0.01 of a range of [0, 1]."""
-    return NoisyLinear([0.01 / s for s in prepared.unit_std], seed)
-
-
-INFILLS = {
-    "mean": InfillEntry("the mean colour of the model's training data", lambda p, seed: DatasetMean()),
-    "black": InfillEntry("black", lambda p, seed: Constant(p.colour(0.0))),
-    "grey": InfillEntry("mid-grey", lambda p, seed: Constant(p.colour(0.5))),
-    "white": InfillEntry("white", lambda p, seed: Constant(p.colour(1.0))),
-    "image_mean": InfillEntry("the mean colour of the image itself", lambda p, seed: ImageMean()),
-    "blur": InfillEntry("the image, blurred over a twentieth of its side", lambda p, seed: Blur(max(1.0, min(p.size) / 20))),
-    "noise": InfillEntry("noise with the statistics of the training data", lambda p, seed: GaussianNoise(0.0, 1.0, seed)),
-    "noisy_linear": InfillEntry("weighted means of the pixels around, with a little noise", _noisy_linear),
-    "harmonic": InfillEntry("the smoothest surface through the pixels around", lambda p, seed: Harmonic()),
-    "shuffle": InfillEntry("other pixels of the image", lambda p, seed: Shuffle(seed)),
-}
-
-
-def make_infill(name: str, preprocessing: PreprocessSpec, seed: int) -> Infill:
-    """The infill of a name."""
-    known("--infill", [name], INFILLS)
-    return INFILLS[name].make(preprocessing, seed)
+def infill_by_name(name: str, preprocessing: PreprocessSpec, seed: int) -> Infill:
+    """The infill of a name, or of an import path."""
+    if ":" not in name:
+        known("--infill", [name], infill_summaries())
+    options = InfillOptions(preprocessing.size, preprocessing.unit_mean, preprocessing.unit_std, seed)
+    try:
+        return make_infill(name, options)
+    except (TypeError, ValueError) as error:
+        refuse(f"--infill: {error}")
 
 
 def chosen_metrics(names: Sequence[str] | None, data: Data, prepared: PreprocessSpec, shared: SharedOptions) -> list[Any]:

@@ -1,35 +1,27 @@
-"""Methods of a run from their names: those of the catalogue, two variants, and the controls."""
+"""Methods of a run from their names: those of the registry, their variants, and the controls."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor
 
-from ..attribution import ExpectedGradients, Gradient, InputXGradient, IntrinsicMask, Method
-from ..attribution.registry import CONTROLS, RANDOM_WEIGHTS, MethodChoices, MethodEntry, make_method
-from ..attribution.registry import METHODS as REGISTRY
+from ..attribution.base import Method, MethodOptions
+from ..attribution.random_weights import SUFFIX as RANDOM_WEIGHTS
+from ..attribution.registry import METHODS, make_method
+from ..attribution.registry import controls as control_names
+from ..protocols import MethodInfo
 from ..segmentation import slic
 from ._command_result import known, refuse
 from ._models import CommandModel
 from ._shared_options import SharedOptions
 
 ALL = "all"
-_OF_A_BANK = (ExpectedGradients.info.name, IntrinsicMask.info.name)
-DEFAULT_METHODS = ("grad_cam", "layer_cam", "gradient", "input_x_gradient", "integrated_gradients")
 
 
-def _absolute(kind: Any, summary: str) -> MethodEntry:
-    make = lambda model, c: kind(model, channels="abs_sum", max_batch=c.max_batch)  # noqa: E731
-    return MethodEntry(f"{kind.info.name}_abs", kind.info, summary, make)
-
-
-_VARIANTS = (
-    _absolute(Gradient, "the size of the gradient: how much the score changes, up or down"),
-    _absolute(InputXGradient, "the size of the gradient times the input"),
-)
-METHODS: dict[str, MethodEntry] = {**REGISTRY, **{entry.name: entry for entry in _VARIANTS}}
+def default_methods() -> tuple[str, ...]:
+    """Names of the methods of a run that names none."""
+    return METHODS.defaults()
 
 
 @dataclass(frozen=True)
@@ -51,21 +43,18 @@ def chosen_methods(
 
     None: the usual ones. One that nobody named is left out with a warning where it cannot be used on the model.
     """
-    given = [each for name in names or DEFAULT_METHODS for each in (explaining() if name == ALL else (name,))]
-    known("--methods", [name.removesuffix(RANDOM_WEIGHTS) for name in given], METHODS)
+    given = [each for name in names or default_methods() for each in (explaining() if name == ALL else (name,))]
+    known("--methods", [plain for name in given if ":" not in (plain := name.removesuffix(RANDOM_WEIGHTS))], METHODS.summaries())
     wanted = list(dict.fromkeys(given))
     if controls:
-        wanted = list(dict.fromkeys([*wanted, *_redrawn(wanted), *CONTROLS]))
+        wanted = list(dict.fromkeys([*wanted, *_with_random_weights(wanted), *control_names()]))
     drawn = sampling or Sampling()
-    reference_images = (
-        drawn.reference_images() if any(name.removesuffix(RANDOM_WEIGHTS) in _OF_A_BANK for name in wanted) else None
-    )
-    choices = MethodChoices(shared.infill, slic, reference_images, shared.seed, shared.max_batch, drawn.samples)
+    reference_images = drawn.reference_images() if any(_info(name).needs == "reference_images" for name in wanted) else None
+    options = MethodOptions(shared.infill, slic, reference_images, shared.seed, shared.max_batch, drawn.samples)
     made: dict[str, Method] = {}
     for name in wanted:
         try:
-            plain = name.removesuffix(RANDOM_WEIGHTS)
-            made[name] = make_method(METHODS[plain], model.forward, choices, random_weights=plain != name)
+            made[name] = make_method(name, model.forward, options)
         except (TypeError, ValueError, RuntimeError, ImportError) as error:
             if name in (names or ()):
                 refuse(f"--methods: {name} cannot be used on this model: {error}")
@@ -77,19 +66,24 @@ def chosen_methods(
 
 
 def explaining() -> tuple[str, ...]:
-    """Names of all methods that are no controls."""
-    return tuple(name for name, entry in METHODS.items() if entry.info.family != "control")
+    """Names of all methods that are no controls, with their variants."""
+    return tuple(name for name in METHODS.summaries() if _info(name).family != "control")
 
 
-def _redrawn(names: Sequence[str]) -> list[str]:
+def _info(name: str) -> MethodInfo:
+    """What is said of the method of a name, a variant or an import path, or of the one that it is a control of."""
+    return METHODS.made_by("make_methods", "names", name.removesuffix(RANDOM_WEIGHTS))[0].info
+
+
+def _with_random_weights(names: Sequence[str]) -> list[str]:
     """The first method on random weights whose maps are not cut off at 0, else the first: those are often 0 everywhere there."""
     if any(name.endswith(RANDOM_WEIGHTS) for name in names):
         return []
-    methods = [name for name in names if METHODS[name].info.family != "control"]
+    methods = [name for name in names if _info(name).family != "control"]
     return [f"{name}{RANDOM_WEIGHTS}" for name in sorted(methods, key=_cut_off)[:1]]
 
 
 def _cut_off(name: str) -> bool:
     """Whether negative evidence is dropped: not where maps are signed, nor where they are sizes of gradients."""
-    info = METHODS[name].info
+    info = _info(name)
     return not info.signed and info.family != "gradient"

@@ -5,13 +5,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from .. import __version__
+from ..infill.registry import infill_summaries
 from ..perturbation.outputs import SCORES
 from . import bench, compare, evaluate, explain, listing, study, truth
 from ._arguments import count, names, positive, seed, side
-from ._choices import DEFAULT_METRICS, INFILLS, TRUTH_METRICS
+from ._choices import DEFAULT_METRICS, TRUTH_METRICS
 from ._command_result import EXIT_CODES, CommandResult
 from ._data import SCENES
-from ._methods import DEFAULT_METHODS
+from ._methods import default_methods
 from ._parser_pairs import add_pairs
 from ._shared_options import BATCH
 from ._stopping import add_stop
@@ -153,14 +154,17 @@ def _methods(command: argparse.ArgumentParser) -> None:
         "--methods",
         type=names,
         metavar="A,B,...",
-        help=f"names from `saliency-ext list`, or all; default: {','.join(DEFAULT_METHODS)}",
+        help=f"names from `saliency-ext list`, or all; default: {','.join(default_methods())}",
     )
     command.add_argument(
         "--samples", type=positive, metavar="N", help="at most N draws per image, for methods that draw (rise, lime, "
         "kernel_shap, expected_gradients, smooth_grad and kin); default: each method's own, rise 4000"
     )  # fmt: skip
     command.add_argument(
-        "--infill", default="mean", metavar="NAME", help=f"what a removed pixel becomes: {', '.join(INFILLS)}; default: mean"
+        "--infill",
+        default="dataset_mean",
+        metavar="NAME",
+        help=f"what a removed pixel becomes: {', '.join(infill_summaries())}; default: dataset_mean",
     )
     command.add_argument("--seed", type=seed, default=0, help="of all random draws; default: 0")
 

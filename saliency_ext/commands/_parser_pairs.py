@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Callable
 
 from ..disambiguation.rules import PRESETS
+from ..infill.registry import infill_summaries
 from . import disambiguate
-from ._choices import INFILLS
 from ._command_result import EXIT_CODES
 
 _DISAMBIGUATE = f"""\
@@ -40,8 +40,10 @@ def add_pairs(
         "--masks", metavar="FOLDER", help="segments from a Segment Anything model of transformers in this folder, not cells"
     )  # fmt: skip
     result.add_argument("--rules", choices=tuple(PRESETS), default="default", help="published thresholds, or ours (default)")
-    names = ", ".join(INFILLS)
-    result.add_argument("--infill", default="mean", metavar="NAME", help=f"what is removed becomes: {names}; default: mean")
+    names = ", ".join(infill_summaries())
+    result.add_argument(
+        "--infill", default="dataset_mean", metavar="NAME", help=f"what is removed becomes: {names}; default: dataset_mean"
+    )
     result.add_argument(
         "--others", nargs="*", default=["blur", "noise"], metavar="NAME", help="infills under which each proof is tried again; "
         "one that holds under any is robust; default: blur noise"

@@ -7,12 +7,13 @@ import torch
 
 from .._atomic_io import write_whole
 from ..disambiguation import PairFinder, Proof, SegmentAnything, preset, read_proof, verify, write_proof
+from ..infill.registry import infill_summaries
 from ..report import PairExample, write_pairs
 from ..report._contact_sheet import with_texts, wrapped
 from ..report._pairs import region_picture, statements, strength
 from ..report._pictures import legible, png
 from ._checked_model import checked_model
-from ._choices import INFILLS, make_infill
+from ._choices import infill_by_name
 from ._command_result import CONDITION, CommandResult, refuse
 from ._models import CommandModel
 from ._output_paths import folder_place, writing
@@ -30,7 +31,9 @@ def run(options: argparse.Namespace) -> CommandResult:
     """Writes a proof and a picture for each pair that is settled and a page of all, and prints a table."""
     model = checked_model(options)
     name, inputs = read_image(options.image, model, options.seed)
-    infills = [make_infill(each, model.preprocessing, options.seed) for each in dict.fromkeys([options.infill, *options.others])]
+    infills = [
+        infill_by_name(each, model.preprocessing, options.seed) for each in dict.fromkeys([options.infill, *options.others])
+    ]
     choices = preset(options.rules) | {"infill": infills[0], "others": infills[1:]}
     images = inputs[None].to(model.device)
     segments, segmenter = requested_segments(options, model)
@@ -64,7 +67,7 @@ def _facts(options: argparse.Namespace, model: CommandModel, segments: str) -> d
         "prepared": str(model.preprocessing),
         "segments": segments,
         "rules": options.rules,
-        "removed pixels become": f"{options.infill} ({INFILLS[options.infill].summary})",
+        "removed pixels become": f"{options.infill} ({infill_summaries().get(options.infill, 'given by its import path')})",
         "tried again under": ", ".join(options.others) or "nothing else",
         "seed": str(options.seed),
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..attribution import Method
+from ..attribution.base import Method
 from ..evaluation.results import Results
 from ..report import Example
 from ..report._verdict import told, verdict
@@ -17,7 +17,7 @@ from ..report.from_study import PAGE, study_data
 from ..report.write import write_page
 from ..study.study import Study
 from ._checked_model import checked_model
-from ._choices import chosen_metrics, make_infill
+from ._choices import chosen_metrics, infill_by_name
 from ._command_result import FAILED, INTERRUPTED, USAGE, CommandError, CommandResult, in_one_line, raised_in, refuse
 from ._data import Data, load_data
 from ._methods import Sampling, chosen_methods
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> CommandResult:
     require_packages("evaluate", (*RUN, *TESTBED_PACKAGES) if options.model.startswith(TESTBED) else RUN)
     model = checked_model(options)
     data = load_data(options.data, model, limit=options.limit, target=options.target, seed=options.seed)
-    infill = make_infill(options.infill, model.preprocessing, options.seed)
+    infill = infill_by_name(options.infill, model.preprocessing, options.seed)
     shared = SharedOptions(infill, options.steps, options.score, options.seed, options.max_batch or BATCH)
     sampling = Sampling(options.samples, data.reference_images)
     methods = chosen_methods(options.methods, model, shared, controls=not options.no_controls, sampling=sampling)

@@ -7,15 +7,16 @@ from pathlib import Path
 import torch
 
 from .._atomic_io import write_whole
+from ..attribution.registry import METHODS
 from ..report import Example
 from ..report._contact_sheet import contact_sheet
 from ..testbed.scene_config import SceneConfig
 from ..testbed.scenes import make_scenes
 from ._checked_model import checked_model
-from ._choices import make_infill
+from ._choices import infill_by_name
 from ._command_result import FAILED, CommandResult, class_index, in_one_line, refuse
 from ._data import REFERENCE_IMAGES, picture_reference_images
-from ._methods import METHODS, Sampling, chosen_methods
+from ._methods import Sampling, chosen_methods
 from ._models import TESTBED, CommandModel
 from ._output_paths import file_place, writing
 from ._preprocessing import read_inputs, seen
@@ -31,7 +32,7 @@ def run(options: argparse.Namespace) -> CommandResult:
     out = file_place("--out", options.out)
     model = checked_model(options)
     name, inputs = read_image(options.image, model, options.seed)
-    infill = make_infill(options.infill, model.preprocessing, options.seed)
+    infill = infill_by_name(options.infill, model.preprocessing, options.seed)
     shared = SharedOptions(infill, 20, "probability", options.seed, options.max_batch or BATCH)
     sampling = Sampling(options.samples, lambda: _reference_images(options.data, model, options.seed))
     methods = chosen_methods(options.methods, model, shared, controls=False, sampling=sampling)
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> CommandResult:
                 text = f"--methods: without {own}, which failed on {name}: {in_one_line(error)}"
                 warnings.warn(text, RuntimeWarning, stacklevel=2)
                 continue
-            refuse(f"--methods: {own} failed on {name}: {error}; it is {METHODS[own].summary if own in METHODS else own}")
+            refuse(f"--methods: {own} failed on {name}: {error}; it is {METHODS.summaries().get(own, own)}")
     if not maps:
         refuse("--methods: none of the usual ones can be used on this model; `saliency-ext list` shows all names")
     caption = f"{name}: {label(model, target)}, probability {probabilities[target]:.2f}"

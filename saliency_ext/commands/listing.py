@@ -3,20 +3,22 @@
 import argparse
 from collections.abc import Iterable
 
+from ..attribution.registry import METHODS
+from ..infill.registry import infill_summaries
 from ..metrics.presets import PRESETS
 from ..metrics.registry import METRICS
-from ._choices import INFILLS, PRESET, TRUTH
+from ._choices import PRESET, TRUTH
 from ._command_result import CommandResult
-from ._methods import ALL, METHODS
+from ._methods import ALL
 
 _NEEDS = {"truth": " (needs known truth)", "method": " (asks the method again)", "": ""}
 
 
 def run(options: argparse.Namespace) -> CommandResult:
     """The names, with a line each."""
-    methods = ((name, entry.info.cost, entry.summary) for name, entry in METHODS.items())
+    methods = ((name, METHODS.made_by("list", "names", name)[0].info.cost, text) for name, text in METHODS.summaries().items())
     metrics = ((name, kind.info.role, _sentence(kind.info.meaning) + _NEEDS[kind.info.needs]) for name, kind in METRICS.items())
-    infills = ((name, "", entry.summary) for name, entry in INFILLS.items())
+    infills = ((name, "", text) for name, text in infill_summaries().items())
     presets = ((f"{PRESET}{name}", "", _sentence(function.__doc__ or "")) for name, function in PRESETS.items())
     parts = [
         _part("METHODS (--methods), with the cost per image: F forwards, B backwards, T targets", methods),

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from .._atomic_io import write_whole
-from ..attribution import Method
+from ..attribution.base import Method
 from ..metrics.curve_metric import CurveMetric
 from ..metrics.registry import METRICS
 from ..perturbation import Engine, StratifiedSteps
@@ -16,7 +16,7 @@ from ..stats import Ranking
 from ..study._process_group import OtherProcessFailed
 from ..study.samples import SampleReader
 from ._checked_model import checked_model
-from ._choices import chosen_metrics, make_infill
+from ._choices import chosen_metrics, infill_by_name
 from ._command_result import EXIT_CODES, FAILED, INTERRUPTED, CommandError, CommandResult, known, refuse
 from ._data import SCENES, Data, load_data
 from ._methods import Sampling, chosen_methods
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> CommandResult:
     known("--metric", [options.metric], METRICS)
     model = checked_model(options)
     data = load_data(options.data, model, limit=options.limit, target=options.target, seed=options.seed)
-    infill = make_infill(options.infill, model.preprocessing, options.seed)
+    infill = infill_by_name(options.infill, model.preprocessing, options.seed)
     strata = _strata(options, len(data.samples))
     if options.steps is None:
         options.steps = GRID if strata else COARSE

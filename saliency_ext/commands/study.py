@@ -7,15 +7,18 @@ from typing import Any
 
 import torch
 
-from ..attribution import RISE, Method, Occlusion
+from ..attribution.base import Method
+from ..attribution.occlusion import Occlusion
+from ..attribution.rise import RISE
 from ..comparison import Findings, hyperparameter_study, infill_study, learn_neutral_image
-from ..infill import OtherImage
+from ..infill.other_image import OtherImage
+from ..infill.registry import infill_summaries
 from ..protocols import Infill
 from ..report import write_findings
 from ..report.from_study import PAGE
 from ..study.samples import SampleBatch, SampleReader
 from ._checked_model import checked_model
-from ._choices import INFILLS, make_infill
+from ._choices import infill_by_name
 from ._command_result import EXIT_CODES, FAILED, CommandError, CommandResult, refuse
 from ._data import load_data
 from ._methods import chosen_methods
@@ -25,7 +28,7 @@ from ._shared_options import BATCH, SharedOptions
 
 IMAGES, MASKS = 32, 400
 LEARNED = "learned"
-INFILL_NAMES = ("mean", "black", "white", "image_mean", "blur", "noise", LEARNED)
+INFILL_NAMES = ("dataset_mean", "black", "white", "image_mean", "blur", "gaussian_noise", LEARNED)
 OTHERS = ("gradient", "grad_cam", "random")
 JSON = "findings.json"
 _SCORES = "scores"  # the folder of the study of scores
@@ -71,7 +74,7 @@ def _infills(names: Sequence[str], options: argparse.Namespace, model: CommandMo
             image = learn_neutral_image(model.forward, start, steps=200, low=low, high=high).image
             result[name] = OtherImage(image[None], options.seed)
         else:
-            result[name] = make_infill(name, model.preprocessing, options.seed)
+            result[name] = infill_by_name(name, model.preprocessing, options.seed)
     return result
 
 
@@ -132,8 +135,8 @@ def _common(options: argparse.Namespace, model: CommandModel, batch: SampleBatch
     """What both studies are given."""
     size = options.max_batch or BATCH
     place = model.device
-    known = [name for name in options.infills if name in INFILLS]
-    infill = make_infill(known[0] if known else "mean", model.preprocessing, options.seed)
+    known = [name for name in options.infills if name in infill_summaries()]
+    infill = infill_by_name(known[0] if known else "dataset_mean", model.preprocessing, options.seed)
     shared = SharedOptions(infill, options.steps, options.score, options.seed, size)
     return {
         "model": model.forward,
@@ -164,5 +167,5 @@ def _said(name: str) -> str:
     return (
         f"{name} (smooth image about which the model is least decided)"
         if name == LEARNED
-        else f"{name} ({INFILLS[name].summary})"
+        else f"{name} ({infill_summaries().get(name, 'given by its import path')})"
     )

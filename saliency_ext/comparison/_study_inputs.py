@@ -14,7 +14,7 @@ from ..evaluation import evaluate
 from ..evaluation._input_chunks import Chunk
 from ..evaluation.maps import MapOptions, sources
 from ..evaluation.results import Results
-from ..metrics import Fidelity
+from ..metrics.fidelity import Fidelity
 from ..metrics.result import METHOD_FAILED, OK
 from ..models.targets import Target, resolve_target
 from ..nonfinite import finite_rows, with_zeros

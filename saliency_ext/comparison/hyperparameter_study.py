@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..attribution.base import Method
 from ..checks import bad_value
-from ..metrics import Fidelity
+from ..metrics.fidelity import Fidelity
 from ..models.targets import Target
 from ..perturbation import EqualFractions
 from ..protocols import Forward, Infill

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..attribution.base import Method
 from ..checks import bad_value, require_integer
-from ..metrics import Fidelity
+from ..metrics.fidelity import Fidelity
 from ..models.targets import Target
 from ..perturbation import Engine, EqualFractions
 from ..protocols import Forward, Infill

@@ -17,7 +17,7 @@ from ..checks import (
     require_shape,
     require_tensor,
 )
-from ..metrics.curve_metric import checked_infill
+from ..infill.base import require_infill
 from ..metrics.result import NONFINITE_INPUT, NONFINITE_SCORE, OK
 from ..models.targets import Target, resolve_target
 from ..nonfinite import finite_rows, with_zeros
@@ -238,7 +238,7 @@ def _prior(prior: Tensor | None, logits: Tensor) -> Tensor:
 def _guards(infills: Mapping[str, Infill]) -> dict[str, FaultTolerantInfill]:
     if not isinstance(infills, Mapping) or not infills:
         bad_value(_FUNCTION, "infills", "a mapping with at least one infill", repr(infills))
-    return {name: fault_tolerant(checked_infill(_FUNCTION, infill)) for name, infill in infills.items()}
+    return {name: fault_tolerant(require_infill(_FUNCTION, infill)) for name, infill in infills.items()}
 
 
 def _status(guard: FaultTolerantInfill, ids: list[int], good: Tensor, scored: Tensor) -> list[str]:

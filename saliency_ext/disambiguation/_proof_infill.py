@@ -4,19 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 from ..checks import bad_value
-from ..infill import (
-    Blur,
-    Constant,
-    DatasetMean,
-    GaussianNoise,
-    Harmonic,
-    ImageExtreme,
-    ImageMean,
-    NoisyLinear,
-    RiseBlur,
-    Shuffle,
-    UniformNoise,
-)
+from ..infill.blur import Blur
+from ..infill.constant import Constant, DatasetMean
+from ..infill.image_extreme import ImageExtreme
+from ..infill.image_mean import ImageMean
+from ..infill.imputed import Harmonic, NoisyLinear
+from ..infill.noise import GaussianNoise, UniformNoise
+from ..infill.rise_blur import RiseBlur
+from ..infill.shuffle import Shuffle
 from ..protocols import Infill
 
 INFILLS: dict[str, Callable[..., Infill]] = {

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..attribution import IntegratedGradients, as_method
+from ..attribution import as_method
+from ..attribution.integrated_gradients import IntegratedGradients
 from ..checks import bad_type, bad_value, require_dtype, require_integer, require_ndim, require_shape, require_tensor
-from ..infill import ImageExtreme
+from ..infill.image_extreme import ImageExtreme
 from ..models.targets import Target, check_classes, requested_classes
 from ..nonfinite import finite_rows, with_zeros
 from ..ops.rank import checked_sample_ids

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_number
-from ..infill import DatasetMean
+from ..infill.constant import DatasetMean
 
 SEARCHES = ("prefix_difference", "ownership")
 MEASURES = ("probability", "logit")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value
-from ..infill import Constant
+from ..infill.constant import Constant
 from ..metrics.base import MapMetric, Metric, ModelMetric, class_name, map_scores
 from ..metrics.context import MetricContext
 from ..metrics.result import MetricResult

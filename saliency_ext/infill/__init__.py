@@ -1,34 +1,28 @@
-"""What removed pixels become, in model input space. Each file holds one infill, or two that differ little.
+"""What removed pixels become, in model input space (the literature: baseline, imputation, removal); one infill per file.
 
-To add one: a file with a frozen dataclass derived from `BaseInfill` (`RandomInfill` where it draws), which has a `name` and
-makes the pixels in `_fill`; its fields are its parameters and its key. Then a line below and a row in the tests. Any other
-object with the protocol `saliency_ext.protocols.Infill` serves as well.
+To add one: one file in this folder with a frozen dataclass derived from `BaseInfill` (`RandomInfill` where it draws), which has
+an `info: InfillInfo` of its own and makes the pixels in `_fill`; its fields are its parameters and its key; and its test. It is
+found by the registry, the command line and the docs without further changes. Any other object with the protocol
+`saliency_ext.protocols.Infill` serves as well.
+
+Every registered class can be imported from here by its name: `from saliency_ext.infill import Constant`.
 """
 
-from .base import BaseInfill, RandomInfill
-from .blur import Blur
-from .constant import Constant, DatasetMean
-from .image_extreme import ImageExtreme
-from .image_mean import ImageMean
-from .imputed import Harmonic, NoisyLinear
-from .noise import GaussianNoise, UniformNoise
-from .other_image import OtherImage
-from .rise_blur import RiseBlur
-from .shuffle import Shuffle
+import typing as _typing
 
-__all__ = [
-    "BaseInfill",
-    "Blur",
-    "Constant",
-    "DatasetMean",
-    "GaussianNoise",
-    "Harmonic",
-    "ImageExtreme",
-    "ImageMean",
-    "NoisyLinear",
-    "OtherImage",
-    "RandomInfill",
-    "RiseBlur",
-    "Shuffle",
-    "UniformNoise",
-]
+from .base import BaseInfill as BaseInfill
+from .base import InfillOptions as InfillOptions
+from .base import RandomInfill as RandomInfill
+from .registry import INFILLS as INFILLS
+
+_SHARED = ("INFILLS", "BaseInfill", "InfillOptions", "RandomInfill")
+
+
+def __getattr__(name: str) -> _typing.Any:
+    """A registered infill by the name of its class; `__all__`, which names them all."""
+    return INFILLS.attribute(__name__, name, _SHARED)
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not."""
+    return sorted({*globals(), *__getattr__("__all__")})

@@ -4,11 +4,12 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
+from .._registry import Variant
 from ..checks import (
     bad_type,
     bad_value,
@@ -20,11 +21,32 @@ from ..checks import (
     require_tensor,
 )
 from ..ops.rank import checked_sample_ids
+from ..protocols import Infill, InfillInfo
 
 Channels = float | Sequence[float] | Tensor
 
 _DTYPES = (torch.float32, torch.float64)
 _NUMBERS = "to be a number, or one per channel"
+
+
+@dataclass(frozen=True)
+class InfillOptions:
+    """What is known of the model's inputs where infills are made by name.
+
+    Attributes:
+        size: (H, W) of the inputs.
+        mean, std: per channel, of pixels in [0, 1], by which they were normalised.
+        seed: of random draws.
+    """
+
+    size: tuple[int, int] = (224, 224)
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    seed: int = 0
+
+    def colour(self, level: float) -> tuple[float, ...]:
+        """A grey level in [0, 1], from black to white, in model input space."""
+        return tuple((level - mean) / std for mean, std in zip(self.mean, self.std, strict=True))
 
 
 @dataclass(frozen=True)
@@ -39,10 +61,18 @@ class BaseInfill(ABC):
             inherited: Any = cls.key
             cls.key = property(lambda self: (type(self), inherited.__get__(self, type(self))))  # type: ignore[method-assign, assignment]
 
+    info: ClassVar[InfillInfo]
+    variants: ClassVar[tuple[Variant, ...]] = ()
+
+    @classmethod
+    def from_options(cls, options: InfillOptions, **further: Any) -> Self:
+        """The infill as the command line makes it, with further arguments of its own; by default with those alone."""
+        return cls(**further)
+
     @property
-    @abstractmethod
     def name(self) -> str:
-        """Short name, for reports."""
+        """Short name, for reports: that of `info`."""
+        return self.info.name
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -140,3 +170,24 @@ def _shortest(value: Hashable) -> Hashable:
     if isinstance(value, tuple) and len(set(value)) == 1:
         value = value[0]
     return value
+
+
+def require_infill(function: str, infill: object) -> Infill:
+    """The infill, if it has the members of `protocols.Infill`; the first one that is missing is named.
+
+    Raises:
+        TypeError: it is a class, or has no such member.
+
+    Example:
+        >>> require_infill("Deletion", "black")
+        Traceback (most recent call last):
+        ...
+        TypeError: Deletion: expected infill to be an Infill, got str, which has no 'name'; see docs/how-to/own-infill.md
+    """
+    if isinstance(infill, type):
+        bad_type(function, "infill", "to be an Infill", f"the class {infill.__name__}", f"make one: {infill.__name__}(...)")
+    if isinstance(infill, Infill):
+        return infill
+    missing = next(member for member in ("name", "parameters", "key", "draws", "fill") if member not in dir(infill))
+    got = f"{type(infill).__name__}, which has no {missing!r}"
+    return bad_type(function, "infill", "to be an Infill", got, "see docs/how-to/own-infill.md")

@@ -2,13 +2,15 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from ..checks import bad_value, require_choice
 from ..ops.gaussian_blur import gaussian_blur
-from .base import BaseInfill
+from ..protocols import InfillInfo
+from .base import BaseInfill, InfillOptions
 
 _BORDERS = ("reflect", "zero", "replicate", "renormalise")
 
@@ -41,8 +43,15 @@ class Blur(BaseInfill):
         tensor([5.2773e-04, 1.0645e-01, 7.8657e-01, 1.0645e-01, 5.2773e-04])
     """
 
+    info: ClassVar[InfillInfo] = InfillInfo("blur", "the image, blurred over a twentieth of its side")
+
     sigma: float
     border: str = "reflect"
+
+    @classmethod
+    def from_options(cls, options: InfillOptions, **further: Any) -> Self:
+        """A twentieth of the shorter side."""
+        return cls(max(1.0, min(options.size) / 20), **further)
 
     def __post_init__(self) -> None:
         sigma = self._number("sigma", self.sigma)
@@ -50,11 +59,6 @@ class Blur(BaseInfill):
             bad_value("Blur", "sigma", ">= 0", self.sigma)
         require_choice("Blur", "border", self.border, _BORDERS)
         object.__setattr__(self, "sigma", sigma)
-
-    @property
-    def name(self) -> str:
-        """Short name, for reports."""
-        return "blur"
 
     @property
     def key(self) -> Hashable:

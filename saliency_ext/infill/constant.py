@@ -2,10 +2,13 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
-from .base import BaseInfill, Channels
+from .._registry import Variant
+from ..protocols import InfillInfo
+from .base import BaseInfill, Channels, InfillOptions
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,22 @@ class Constant(BaseInfill):
         tensor([0., 1.])
     """
 
+    info: ClassVar[InfillInfo] = InfillInfo("constant", "one colour", by_name=False)
+    variants: ClassVar[tuple[Variant, ...]] = (
+        Variant("black", "black", {"level": 0.0}),
+        Variant("grey", "mid-grey", {"level": 0.5}),
+        Variant("white", "white", {"level": 1.0}),
+    )
+
     value: Channels
+
+    @classmethod
+    def from_options(cls, options: InfillOptions, **further: Any) -> Self:
+        """The colour of a grey level in [0, 1]."""
+        return cls(options.colour(further["level"]))
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "value", self._numbers("value", self.value))
-
-    @property
-    def name(self) -> str:
-        """Short name, for reports."""
-        return "constant"
 
     def _fill(self, inputs: Tensor, sample_ids: Tensor, draw: int) -> Tensor:
         return self._per_channel("value", self.value, inputs)
@@ -72,10 +82,7 @@ class DatasetMean(BaseInfill):
         Petsiuk, Das, Saenko: RISE, randomized input sampling for explanation of black-box models, 2018 (arXiv 1806.07421).
     """
 
-    @property
-    def name(self) -> str:
-        """Short name, for reports."""
-        return "dataset_mean"
+    info: ClassVar[InfillInfo] = InfillInfo("dataset_mean", "the mean colour of the model's training data")
 
     @property
     def key(self) -> Hashable:

@@ -1,10 +1,13 @@
 """Each image's own smallest or largest value."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
+from .._registry import Variant
 from ..checks import require_choice
+from ..protocols import InfillInfo
 from .base import BaseInfill
 
 
@@ -35,15 +38,16 @@ class ImageExtreme(BaseInfill):
         (1.0, 5.0)
     """
 
+    info: ClassVar[InfillInfo] = InfillInfo("image_extreme", "the smallest or largest value of the image itself", by_name=False)
+    variants: ClassVar[tuple[Variant, ...]] = (
+        Variant("image_minimum", "the smallest value of the image itself", {"which": "min"}),
+        Variant("image_maximum", "the largest value of the image itself", {"which": "max"}),
+    )
+
     which: str
 
     def __post_init__(self) -> None:
         require_choice("ImageExtreme", "which", self.which, ("min", "max"))
-
-    @property
-    def name(self) -> str:
-        """Short name, for reports."""
-        return "image_extreme"
 
     def _fill(self, inputs: Tensor, sample_ids: Tensor, draw: int) -> Tensor:
         if inputs.numel() == 0:

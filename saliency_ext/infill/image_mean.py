@@ -1,10 +1,12 @@
 """Each image's own mean colour."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from ..protocols import InfillInfo
 from .base import BaseInfill
 
 
@@ -32,10 +34,7 @@ class ImageMean(BaseInfill):
         tensor([3.])
     """
 
-    @property
-    def name(self) -> str:
-        """Short name, for reports."""
-        return "image_mean"
+    info: ClassVar[InfillInfo] = InfillInfo("image_mean", "the mean colour of the image itself")
 
     def _fill(self, inputs: Tensor, sample_ids: Tensor, draw: int) -> Tensor:
         sums = inputs.flatten(2).to(torch.float64, copy=True)

@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from ..checks import bad_value, require_number
 from ..ops.linear_infill import linear_infill
-from .base import BaseInfill, Channels, RandomInfill
+from ..protocols import InfillInfo
+from .base import BaseInfill, Channels, InfillOptions, RandomInfill
 
 
 class _Imputed(BaseInfill, ABC):
@@ -79,10 +81,19 @@ class NoisyLinear(_Imputed, RandomInfill):
         Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods, ICML 2022.
     """
 
+    info: ClassVar[InfillInfo] = InfillInfo(
+        "noisy_linear", "weighted means of the pixels around, with a little noise", "Rong 2022"
+    )
+
     noise_std: Channels = 0.01
     seed: int = 0
     draws: int = 1
     tolerance: float = 1e-3
+
+    @classmethod
+    def from_options(cls, options: InfillOptions, **further: Any) -> Self:
+        """With the published noise, 0.01 of a range of [0, 1]."""
+        return cls([0.01 / std for std in options.std], options.seed, **further)
 
     def __post_init__(self) -> None:
         deviation = self._numbers("noise_std", self.noise_std)
@@ -92,11 +103,6 @@ class NoisyLinear(_Imputed, RandomInfill):
         object.__setattr__(self, "noise_std", deviation)
         object.__setattr__(self, "tolerance", require_number("NoisyLinear", "tolerance", self.tolerance, above=0.0))
         self._check_randomness(self.seed, self.draws)
-
-    @property
-    def name(self) -> str:
-        """Short name, for reports."""
-        return "noisy_linear"
 
     def _impute(self, inputs: Tensor, remove: Tensor, sample_ids: Tensor, draw: int) -> Tensor:
         deviation = self._per_channel("noise_std", self.noise_std, inputs).flatten().tolist()
@@ -137,15 +143,12 @@ class Harmonic(_Imputed):
         tensor([1., 3., 5.])
     """
 
+    info: ClassVar[InfillInfo] = InfillInfo("harmonic", "the smoothest surface through the pixels around")
+
     tolerance: float = 1e-3
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tolerance", require_number("Harmonic", "tolerance", self.tolerance, above=0.0))
-
-    @property
-    def name(self) -> str:
-        """Short name, for reports."""
-        return "harmonic"
 
     def _impute(self, inputs: Tensor, remove: Tensor, sample_ids: Tensor, draw: int) -> Tensor:
         return linear_infill(inputs, remove, stencil="harmonic", tolerance=self.tolerance, noise_std=0.0, sample_ids=sample_ids)

@@ -1,12 +1,14 @@
 """Independent noise for every pixel and channel."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
 from ..checks import bad_value
 from ..ops import philox_normal, philox_uniform
-from .base import Channels, RandomInfill
+from ..protocols import InfillInfo
+from .base import Channels, InfillOptions, RandomInfill
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,17 @@ class UniformNoise(RandomInfill):
         True
     """
 
+    info: ClassVar[InfillInfo] = InfillInfo("uniform_noise", "uniform noise between black and white")
+
     low: Channels
     high: Channels
     seed: int
     draws: int = 1
+
+    @classmethod
+    def from_options(cls, options: InfillOptions, **further: Any) -> Self:
+        """From black to white."""
+        return cls(options.colour(0.0), options.colour(1.0), options.seed, **further)
 
     def __post_init__(self) -> None:
         low, high = self._numbers("low", self.low), self._numbers("high", self.high)
@@ -57,11 +66,6 @@ class UniformNoise(RandomInfill):
         object.__setattr__(self, "low", low)
         object.__setattr__(self, "high", high)
         self._check_randomness(self.seed, self.draws)
-
-    @property
-    def name(self) -> str:
-        """Short name, for reports."""
-        return "uniform_noise"
 
     def _fill(self, inputs: Tensor, sample_ids: Tensor, draw: int) -> Tensor:
         low, high = self._per_channel("low", self.low, inputs), self._per_channel("high", self.high, inputs)
@@ -99,10 +103,17 @@ class GaussianNoise(RandomInfill):
         (1.0, 0.5)
     """
 
+    info: ClassVar[InfillInfo] = InfillInfo("gaussian_noise", "noise with the statistics of the training data")
+
     mean: Channels
     std: Channels
     seed: int
     draws: int = 1
+
+    @classmethod
+    def from_options(cls, options: InfillOptions, **further: Any) -> Self:
+        """With the statistics of normalised training data."""
+        return cls(0.0, 1.0, options.seed, **further)
 
     def __post_init__(self) -> None:
         mean, std = self._numbers("mean", self.mean), self._numbers("std", self.std)
@@ -112,11 +123,6 @@ class GaussianNoise(RandomInfill):
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "std", std)
         self._check_randomness(self.seed, self.draws)
-
-    @property
-    def name(self) -> str:
-        """Short name, for reports."""
-        return "gaussian_noise"
 
     def _fill(self, inputs: Tensor, sample_ids: Tensor, draw: int) -> Tensor:
         mean, std = self._per_channel("mean", self.mean, inputs), self._per_channel("std", self.std, inputs)

@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..checks import bad_value, require_dtype, require_ndim, require_shape, require_tensor
 from ..ops import philox_uniform
+from ..protocols import InfillInfo
 from .base import RandomInfill
 
 
@@ -44,6 +46,8 @@ class OtherImage(RandomInfill):
         tensor([0., 2., 0., 2., 0., 1., 2., 0.])
     """
 
+    info: ClassVar[InfillInfo] = InfillInfo("other_image", "the pixels of another image of the data", by_name=False)
+
     reference_images: Tensor = field(repr=False, compare=False)
     seed: int
     draws: int = 1
@@ -64,11 +68,6 @@ class OtherImage(RandomInfill):
         reference_images = reference_images.detach().clone(memory_format=torch.contiguous_format)
         object.__setattr__(self, "reference_images", reference_images)
         object.__setattr__(self, "digest", _digest(reference_images))
-
-    @property
-    def name(self) -> str:
-        """Short name, for reports."""
-        return "other_image"
 
     @property
     def parameters(self) -> dict[str, object]:

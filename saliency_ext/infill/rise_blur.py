@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..ops.gaussian_blur import gaussian_blur
+from ..protocols import InfillInfo
 from .base import BaseInfill
 
 _SIDE, _SIGMA = 11, 5.0
@@ -47,10 +49,7 @@ class RiseBlur(BaseInfill):
         Petsiuk, Das, Saenko: RISE, randomized input sampling for explanation of black-box models, 2018 (arXiv 1806.07421).
     """
 
-    @property
-    def name(self) -> str:
-        """Short name, for reports."""
-        return "rise_blur"
+    info: ClassVar[InfillInfo] = InfillInfo("rise_blur", "the insertion infill of the published RISE code", "Petsiuk 2018")
 
     def _fill(self, inputs: Tensor, sample_ids: Tensor, draw: int) -> Tensor:
         return _along(_along(inputs, 2), 3)

@@ -1,11 +1,13 @@
 """The image's own pixels, elsewhere."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
 from ..ops import philox_uniform, rank
-from .base import RandomInfill
+from ..protocols import InfillInfo
+from .base import InfillOptions, RandomInfill
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,18 @@ class Shuffle(RandomInfill):
         tensor([4., 1., 2., 3., 0., 5.])
     """
 
+    info: ClassVar[InfillInfo] = InfillInfo("shuffle", "other pixels of the image")
+
     seed: int
     draws: int = 1
 
+    @classmethod
+    def from_options(cls, options: InfillOptions, **further: Any) -> Self:
+        """With the seed."""
+        return cls(options.seed, **further)
+
     def __post_init__(self) -> None:
         self._check_randomness(self.seed, self.draws)
-
-    @property
-    def name(self) -> str:
-        """Short name, for reports."""
-        return "shuffle"
 
     def _fill(self, inputs: Tensor, sample_ids: Tensor, draw: int) -> Tensor:
         noise = philox_uniform((1, *inputs.shape[2:]), sample_ids, seed=self.seed, stream=draw)

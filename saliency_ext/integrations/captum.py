@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..attribution import Method
+from ..attribution.base import Method
 from ..checks import bad_type, bad_value, require_choice, require_shape, require_tensor
 from ..fingerprinting import tensor_digest
-from ..infill import Constant
 from ..infill.base import BaseInfill
+from ..infill.constant import Constant
 from ..protocols import Infill
 
 _CHANNELS = ("share", "one")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import Module
 
-from ..attribution import Method
+from ..attribution.base import Method
 from ..checks import bad_type, bad_value, require_choice
 from ..evaluation import evaluate
 from ..evaluation.evaluate import named_metrics

@@ -35,13 +35,7 @@ _SHARED = (
 
 def __getattr__(name: str) -> _typing.Any:
     """A registered metric by the name of its class; `__all__`, which names them all."""
-    if name == "__all__":
-        return sorted({*_SHARED, *(registered.__name__ for registered in METRICS.values())})
-    if not name.startswith("_"):
-        for registered in METRICS.values():
-            if registered.__name__ == name:
-                return registered
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return METRICS.attribute(__name__, name, _SHARED)
 
 
 def __dir__() -> list[str]:

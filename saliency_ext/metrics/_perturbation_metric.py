@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..checks import require_choice
+from ..infill.base import require_infill
 from ..perturbation import Outputs
 from ..perturbation.masks import ALL_KEPT
 from ..perturbation.outputs import SCORES
@@ -14,7 +15,7 @@ from ..protocols import Infill
 from ._levels import levelled
 from .base import MetricOptions, ModelMetric
 from .context import Keys
-from .curve_metric import checked_infill, infill_parameters
+from .curve_metric import infill_parameters
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class PerturbationMetric(ModelMetric):
     def __post_init__(self) -> None:
         name = type(self).__name__
         require_choice(name, "score", self.score, self.scores)
-        checked_infill(name, self.infill)
+        require_infill(name, self.infill)
 
     @classmethod
     def from_options(cls, options: MetricOptions) -> Self:

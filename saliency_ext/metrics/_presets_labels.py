@@ -10,7 +10,7 @@ the S points after v_0. "Wrong" labels are those the model does not say, whateve
 from collections.abc import Sequence
 from typing import Any
 
-from ..infill import Constant
+from ..infill.constant import Constant
 from ..perturbation import GridFractions
 from ..protocols import Infill
 from .completeness import Completeness

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Self
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_number
-from ..infill import DatasetMean, NoisyLinear
+from ..infill.constant import DatasetMean
+from ..infill.imputed import NoisyLinear
 from ..perturbation import AdaptiveSteps, Outputs, Schedule, StratifiedSteps
 from ..protocols import Infill, MaskedInfill, MetricInfo
 from .context import MetricContext, RequestedPoints

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer
+from ..infill.base import require_infill
 from ..perturbation import AdaptiveSteps, EqualFractions, Order, Outputs, RankMasks, Schedule, StratifiedSteps
 from ..perturbation._curve_integration import RULES, area_under
 from ..perturbation.outputs import SCORES
@@ -63,7 +64,7 @@ class CurveMetric(ModelMetric):
                 bad_type(name, "schedule", "to give counts that do not depend on scores", "AdaptiveSteps", remedy)
             if self.area != "trapezoid":
                 bad_value(name, "area", "'trapezoid' where steps are adaptive", repr(self.area))
-        checked_infill(name, self.infill)
+        require_infill(name, self.infill)
         if self.unit == "channel_value" and isinstance(self.infill, MaskedInfill):
             bad_value(name, "unit", "'pixel' with an infill made from the pixels around", "'channel_value'")
 
@@ -145,16 +146,9 @@ class CurveMetric(ModelMetric):
         return area_under(curve, fractions, self.area)
 
 
-def checked_infill(function: str, infill: object) -> Infill:
-    """The infill, if it is one."""
-    if not isinstance(infill, Infill):
-        bad_type(function, "infill", "to be an Infill", type(infill).__name__, "see saliency_ext.infill")
-    return infill
-
-
 def require_same_counts(function: str, schedule: object) -> None:
     """Refuses a schedule whose counts are drawn for each image."""
-    if not hasattr(schedule, "counts"):
+    if not isinstance(schedule, Schedule):
         remedy = "use a schedule such as EqualFractions"
         bad_type(function, "schedule", "to give the same counts to all images", type(schedule).__name__, remedy)
 

@@ -67,7 +67,7 @@ class Fidelity(RefinableMetric):
         meaning="Pixels are removed least relevant first, and again most relevant first; the value is the area between the "
         "two curves. A score also falls because a damaged image looks strange; that part is alike in both orders and "
         "cancels. A random map has 0, a map turned upside down has minus its value.",
-        default=True,
+        default=1,
     )
 
     def __post_init__(self) -> None:

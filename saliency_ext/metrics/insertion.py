@@ -32,7 +32,7 @@ class Insertion(RefinableMetric):
         meaning="The most relevant pixels are put first into an image without content. The sooner the score rises, the larger "
         "the area.",
         horizontal="share of pixels inserted",
-        default=True,
+        default=3,
     )
 
     def request(self, context: MetricContext) -> tuple[Curve, int]:

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from ..checks import require_choice, require_integer
+from ..infill.base import require_infill
 from ..perturbation import GivenFractions, Outputs, Schedule
 from ..protocols import Infill, MaskedInfill, MetricInfo
 from .base import MetricOptions, ModelMetric
 from .context import TIES, MetricContext
-from .curve_metric import checked_infill, infill_parameters, require_same_counts
+from .curve_metric import infill_parameters, require_same_counts
 from .result import OK, UNDEFINED, MetricResult
 
 
@@ -74,7 +75,7 @@ class MaskDetectability(ModelMetric):
 
     def __post_init__(self) -> None:
         name = "MaskDetectability"
-        checked_infill(name, self.infill)
+        require_infill(name, self.infill)
         require_same_counts(name, self.schedule)
         require_choice(name, "ties", self.ties, TIES)
         require_integer(name, "seed", self.seed, 0, 2**63 - 1)

@@ -65,7 +65,7 @@ class PointingGame(MapMetric):
         range=(0.0, 1.0),
         meaning="Is the most relevant pixel on the object? A map that only finds bright spots may hit too: own minus other "
         "tells.",
-        default=True,
+        default=4,
     )
 
     tolerance: int = 0

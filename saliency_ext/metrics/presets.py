@@ -10,7 +10,10 @@ from functools import partial
 from typing import Any
 
 from ..checks import bad_type, bad_value, require_choice
-from ..infill import Constant, ImageExtreme, NoisyLinear, RiseBlur
+from ..infill.constant import Constant
+from ..infill.image_extreme import ImageExtreme
+from ..infill.imputed import NoisyLinear
+from ..infill.rise_blur import RiseBlur
 from ..perturbation import (
     Complement,
     EqualFractions,

@@ -54,7 +54,7 @@ class RelevanceMass(MapMetric):
         needs="truth",
         range=(0.0, 1.0),
         meaning="How much of the positive relevance lies on the object?",
-        default=True,
+        default=5,
     )
 
     def score(self, saliency: Tensor, truth: Tensor | None = None, *, sample_ids: Tensor | None = None) -> Tensor:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
-from ..infill import NoisyLinear
+from ..infill.imputed import NoisyLinear
 from ..perturbation import GivenFractions, Outputs, Schedule
 from ..protocols import Infill, MetricInfo
 from .base import MetricOptions

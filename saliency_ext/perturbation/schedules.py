@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from ..checks import bad_type, bad_value, require_integer
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """Counts of pixels for an image of n pixels."""
 

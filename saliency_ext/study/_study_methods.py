@@ -5,7 +5,8 @@ from typing import Any
 
 from torch.nn import Module
 
-from ..attribution import Centre, Edge, GreyLevel, RandomControl, RandomWeights
+from ..attribution.controls import Centre, Edge, GreyLevel, RandomControl
+from ..attribution.random_weights import RandomWeights
 from ..checks import bad_value
 from ..evaluation.maps import is_factory, made_maps
 from ..protocols import Forward

@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from saliency_ext.attribution import GradCAM
-from saliency_ext.attribution.registry import CONTROLS, METHODS, MethodChoices, make_methods
+from saliency_ext.attribution.base import MethodOptions
+from saliency_ext.attribution.registry import METHODS, controls, make_methods
 from saliency_ext.segmentation import grid
 from tests.attribution.agf_models import ByFunctions, ByModules, ResNet, images, seeded
 from tests.attribution.gradient_nets import left_as_it_was
 
 CLASSES = 7
-CHOICES = MethodChoices(segmenter=partial(grid, cells=2), reference_images=images(2, 3, 32, 32, seed=1), max_batch=16)
-MODEL_METHODS = tuple(name for name in METHODS if name not in CONTROLS)
+CHOICES = MethodOptions(segmenter=partial(grid, cells=2), reference_images=images(2, 3, 32, 32, seed=1), max_batch=16)
+MODEL_METHODS = tuple(name for name in METHODS if name not in controls())
 CAM = tuple(name for name in MODEL_METHODS if METHODS[name].info.family == "cam")
 FROM_SCORES = ("occlusion", "rise", "lime", "kernel_shap")
 FROM_GRADIENTS = tuple(name for name in MODEL_METHODS if name not in (*CAM, *FROM_SCORES, "agf"))

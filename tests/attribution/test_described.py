@@ -10,7 +10,8 @@ from torch import nn
 from saliency_ext import attribution
 from saliency_ext.attribution import Gradient
 from saliency_ext.attribution.adapters import ForeignMethod
-from saliency_ext.attribution.registry import METHODS, MethodChoices, make_methods
+from saliency_ext.attribution.base import MethodOptions
+from saliency_ext.attribution.registry import METHODS, make_methods
 from saliency_ext.fingerprinting import Fingerprinter
 from saliency_ext.infill import Constant
 from saliency_ext.segmentation import grid
@@ -141,7 +142,7 @@ FEWER = {"rise": "masks", "extremal_perturbation": "steps", "meaningful_perturba
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_call_does_not_change_the_description(name):
-    choices = MethodChoices(Constant(0.0), USUAL["segmenter"], reference_images(0))
+    choices = MethodOptions(Constant(0.0), USUAL["segmenter"], reference_images(0))
     method = make_methods([name], MODEL, choices)[name]
     if name in FEWER:
         setattr(method, FEWER[name], 4)

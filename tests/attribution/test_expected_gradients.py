@@ -133,9 +133,9 @@ def test_errors():
     model, reference_images = smooth_net(), make_reference_images()
     with pytest.raises(ValueError, match=r"ExpectedGradients: expected samples in \[1, 4194304\], got 0"):
         ExpectedGradients(model, reference_images, samples=0)
-    with pytest.raises(ValueError, match="expected bank to hold at least one image, got none"):
+    with pytest.raises(ValueError, match="expected reference_images to hold at least one image, got none"):
         ExpectedGradients(model, reference_images[:0])
-    with pytest.raises(TypeError, match="expected bank of dtype float32 or float64, got uint8"):
+    with pytest.raises(TypeError, match="expected reference_images of dtype float32 or float64, got uint8"):
         ExpectedGradients(model, reference_images.to(torch.uint8))
     with pytest.raises(ValueError, match=r"expected seed in \[0, .*\], got -1"):
         ExpectedGradients(model, reference_images, seed=-1)

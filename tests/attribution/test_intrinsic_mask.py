@@ -151,9 +151,9 @@ def test_errors():
     ):
         with pytest.raises(ValueError, match=text):
             intrinsic(**options)
-    with pytest.raises(ValueError, match="expected bank to hold at least one image, got none"):
+    with pytest.raises(ValueError, match="expected reference_images to hold at least one image, got none"):
         IntrinsicMask(patch_model, make_reference_images(0))
-    with pytest.raises(ValueError, match=r"expected bank of the inputs' shape \(M, 3, 12, 10\), got \(5, 3, 12, 9\)"):
+    with pytest.raises(ValueError, match=r"expected reference_images of the inputs' shape \(M, 3, 12, 10\), got \(5, 3, 12, 9\)"):
         IntrinsicMask(patch_model, make_reference_images()[..., :9])(make_images(1, SHAPE), 0)
     with pytest.raises(ValueError, match="IntrinsicMask.preset: expected name to be one of"):
         IntrinsicMask.preset("paper", patch_model, make_reference_images())

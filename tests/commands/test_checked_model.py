@@ -79,7 +79,7 @@ def test_outputs_that_hold_logits_are_unwrapped(make, monkeypatch):
         (Wrapped(lambda logits: logits[0]), r"ValueError: forward: expected its logits of shape \(N, K\)"),
         (Wrapped(lambda logits: None), "TypeError: forward: expected its result to be logits"),
         (Two(), "TypeError: .*missing 1 required positional argument: 'more'"),
-        (Fails(), r"ValueError: boom \(test_asked.py, line \d+\)"),
+        (Fails(), r"ValueError: boom \(test_checked_model.py, line \d+\)"),
         (net(channels=4), "RuntimeError: .* to have 4 channels"),
     ],
 )
@@ -145,10 +145,10 @@ def failing(monkeypatch, name):
     """A method of that name cannot be made, of any model."""
     make = registry.make_method
 
-    def fails(entry, *arguments, random_weights, **options):
-        if name == f"{entry.name}{'_random_weights' * random_weights}":
+    def fails(wanted, *arguments):
+        if name == wanted:
             raise ValueError("it cannot be made")
-        return make(entry, *arguments, random_weights=random_weights, **options)
+        return make(wanted, *arguments)
 
     monkeypatch.setattr("saliency_ext.commands._methods.make_method", fails)
 

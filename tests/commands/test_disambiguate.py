@@ -13,13 +13,14 @@ import torch
 from PIL import Image
 
 from saliency_ext import cli
-from saliency_ext.commands._choices import INFILLS, make_infill
+from saliency_ext.commands._choices import infill_by_name
 from saliency_ext.commands._command_result import CommandError
 from saliency_ext.commands._models import CommandModel
 from saliency_ext.commands._segmenters import requested_segments
 from saliency_ext.commands.disambiguate import picture
 from saliency_ext.disambiguation import PairFinder, SegmentAnything, preset, read_proof
 from saliency_ext.disambiguation._proof_infill import check_describable
+from saliency_ext.infill.registry import infill_summaries
 from saliency_ext.models import PreprocessSpec
 from saliency_ext.report import PairExample
 from tests.disambiguation.tiny_sam import tiny_model
@@ -75,11 +76,11 @@ def test_a_picture_end_to_end(here, capsys):
         assert Image.open(path.with_suffix(".png")).width == 2 * 192 + 8
 
 
-@pytest.mark.parametrize("name", sorted(INFILLS))
+@pytest.mark.parametrize("name", sorted(infill_summaries()))
 def test_every_infill_of_the_command_line_can_be_in_a_proof(name):
     """Else a search would end in an error after all its forwards."""
     check_describable(
-        "test", make_infill(name, PreprocessSpec((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), (224, 224)), 3), (224, 224)
+        "test", infill_by_name(name, PreprocessSpec((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), (224, 224)), 3), (224, 224)
     )
 
 

@@ -13,7 +13,20 @@ from saliency_ext import _atomic_io, cli
 HOME = Path(__file__).parents[2]
 EVALUATE = ["evaluate", "--limit", "4", "--methods", "gradient", "--metrics", "fidelity", "--steps", "3", "--no-controls"]
 EVALUATE += ["--quiet", "--pictures", "1"]
-STUDY = ["study", "infill", "--limit", "4", "--masks", "8", "--infills", "mean,black", "--methods", "gradient", "--steps", "3"]
+STUDY = [
+    "study",
+    "infill",
+    "--limit",
+    "4",
+    "--masks",
+    "8",
+    "--infills",
+    "dataset_mean,black",
+    "--methods",
+    "gradient",
+    "--steps",
+    "3",
+]
 RANK = ["rank", "--limit", "4", "--methods", "gradient,random", "--strata", "1", "--budget", "32"]
 
 pytest.importorskip("pyarrow")

@@ -33,6 +33,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+INFILLS = "dataset_mean,gaussian_noise,learned"
+
+
 def words(question: str, *more: str) -> list[str]:
     requested = [
         "study",
@@ -50,7 +53,7 @@ def words(question: str, *more: str) -> list[str]:
 
 
 def test_infill(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(words("infill", "--infills", "mean,noise,learned")) == 0
+    assert cli.main(words("infill", "--infills", INFILLS)) == 0
     text = capsys.readouterr().out
     content = json.loads((place / "infill" / "findings.json").read_text())
     assert all(each["verdict"] in text for each in content["findings"])
@@ -65,7 +68,7 @@ def test_infill(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "scores.parquet",
     }
     assert (place / "infill" / "index.html").read_text().count('class="heat"') >= 6
-    assert cli.main(words("infill", "--infills", "mean,noise,learned", "--steps", "3")) == 2  # another run in that folder
+    assert cli.main(words("infill", "--infills", INFILLS, "--steps", "3")) == 2  # another run in that folder
     assert "another --out" in capsys.readouterr().err
 
 
@@ -82,9 +85,9 @@ def test_hyperparameters(place: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_refusals(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(words("infill", "--infills", "mean,grene")) == 2
+    assert cli.main(words("infill", "--infills", "dataset_mean,grene")) == 2
     assert "there is no 'grene'" in capsys.readouterr().err
-    assert cli.main(words("infill", "--infills", "mean")) == 2
+    assert cli.main(words("infill", "--infills", "dataset_mean")) == 2
     assert "expected infills at least two to compare, got 1" in capsys.readouterr().err
     assert cli.main(words("infill", "--methods", "gradeint")) == 2
     assert "did you mean gradient" in capsys.readouterr().err

@@ -146,16 +146,26 @@ def test_other_image_keeps_a_copy() -> None:
 
 def test_other_image_errors() -> None:
     rejects(
-        TypeError, "OtherImage: expected bank to be a torch.Tensor, got list; convert it with torch.as_tensor", OtherImage, [], 0
+        TypeError,
+        "OtherImage: expected reference_images to be a torch.Tensor, got list; convert it with torch.as_tensor",
+        OtherImage,
+        [],
+        0,
     )
-    dtype = "OtherImage: expected bank of dtype float32 or float64, got uint8; convert with .float()"
+    dtype = "OtherImage: expected reference_images of dtype float32 or float64, got uint8; convert with .float()"
     rejects(TypeError, dtype, OtherImage, reference_images().byte(), 0)
-    ndim = "OtherImage: expected bank of shape (B, C, H, W), got (3, 9, 7); add the batch dimension with [None]"
+    ndim = "OtherImage: expected reference_images of shape (B, C, H, W), got (3, 9, 7); add the batch dimension with [None]"
     rejects(ValueError, ndim, OtherImage, reference_images()[0], 0)
-    rejects(ValueError, "OtherImage: expected bank to hold at least one image, got none", OtherImage, reference_images()[:0], 0)
+    rejects(
+        ValueError,
+        "OtherImage: expected reference_images to hold at least one image, got none",
+        OtherImage,
+        reference_images()[:0],
+        0,
+    )
     bad = reference_images()
     bad[2, 0, 0, 0], bad[4, 1, 1, 1] = math.nan, -math.inf
-    text = "OtherImage: expected bank without NaN or infinity, got some in image(s) [2, 4]; leave these images out"
+    text = "OtherImage: expected reference_images without NaN or infinity, got some in image(s) [2, 4]; leave these images out"
     rejects(ValueError, text, OtherImage, bad, 0)
     shape = "OtherImage: expected inputs of shape (N, C, H, W) of the bank = (4, 3, 9, 7), got (4, 3, 9, 8)"
     rejects(ValueError, shape, OtherImage(reference_images(), 0).fill, images(shape=(3, 9, 8)), ids())

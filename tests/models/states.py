@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from saliency_ext import evaluate
-from saliency_ext.attribution.registry import CONTROLS, METHODS, MethodChoices, make_methods
+from saliency_ext.attribution.base import MethodOptions
+from saliency_ext.attribution.registry import METHODS, controls, make_methods
 from saliency_ext.infill import Constant
 from saliency_ext.metrics.base import MetricOptions
 from saliency_ext.metrics.registry import METRICS, make_metrics
@@ -15,7 +16,7 @@ from saliency_ext.segmentation import grid
 
 SIZE, CLASSES = 12, 3
 MAPS = [*METHODS, "gradient_random_weights"]
-OF_THE_MODEL = [name for name in MAPS if name not in CONTROLS]
+OF_THE_MODEL = [name for name in MAPS if name not in controls()]
 ASKING = [name for name, entry in METRICS.items() if entry.info.role != "form" and entry.info.needs != "truth"]
 
 
@@ -40,7 +41,7 @@ def cells(inputs):
 
 def made(name, model):
     reference_images = torch.rand(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(2))
-    choices = MethodChoices(Constant(0.2), cells, reference_images, samples=8, max_batch=16)
+    choices = MethodOptions(Constant(0.2), cells, reference_images, samples=8, max_batch=16)
     method = make_methods([name], model, choices)[name]
     if hasattr(method, "steps"):
         method.steps = 4

@@ -85,7 +85,14 @@ class AGF(Method):
         2021, arXiv 2012.02166; code: shirgur/AGFVisualization (MIT).
     """
 
-    info: ClassVar[MethodInfo] = MethodInfo("agf", "relevance", True, "2 F + 2 T (F + B)", "Gur 2021")
+    info: ClassVar[MethodInfo] = MethodInfo(
+        name="agf",
+        family="relevance",
+        signed=True,
+        cost="2 F + 2 T (F + B)",
+        reference="Gur 2021",
+        summary="relevance handed backwards layer by layer, from activations and gradients",
+    )
 
     def __init__(
         self,
