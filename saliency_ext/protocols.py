@@ -62,12 +62,16 @@ class MetricInfo:
         direction: "higher" or "lower" is better, or "none".
         unit: of a value.
         measures: the property, in a few words.
-        reference: the paper, short: "Petsiuk 2018"; citation: in full, where the library does not know it by its short form.
+        reference: the paper, short: "Petsiuk 2018".
+        citation: the paper in full, where `bibliography` does not have it under its short form.
         role: what it may decide, one of `metrics.base.ROLES`.
         needs: "truth" for a truth mask, "method" for the method itself (it explains other inputs too), or "".
         range: smallest and largest value, where they are certain with the default parameters.
         meaning: what the number says, in plain words, with what a reader must not conclude from it.
         horizontal: what the horizontal axis of its curves shows.
+        curve_labels: (name, legend) of its curves; a curve without one is shown under its name.
+        loss_band: name of the curve that is drawn as a band below the score of the clean image, or "".
+        class_specific: whether it distinguishes a map of the target class from one that marks all objects.
         default: its place among the metrics that the command line uses if none are named; 0: it is not among them.
     """
 
@@ -82,11 +86,16 @@ class MetricInfo:
     meaning: str = ""
     citation: str = ""
     horizontal: str = "share of pixels removed"
+    curve_labels: tuple[tuple[str, str], ...] = ()
+    loss_band: str = ""
+    class_specific: bool = False
     default: int = 0
 
     def __post_init__(self) -> None:
-        if self.range is not None:  # a list where it was read from a file
+        # Lists where they were read from a file.
+        if self.range is not None:
             object.__setattr__(self, "range", tuple(self.range))
+        object.__setattr__(self, "curve_labels", tuple(map(tuple, self.curve_labels)))
 
     @property
     def sign(self) -> int:
@@ -100,13 +109,15 @@ class MethodInfo:
 
     Attributes:
         name: snake case, unique; the command line and results know the method by it.
-        family: "gradient", "cam", "perturbation", "relevance", "control" or "foreign".
+        family: "gradient", "cam", "perturbation", "relevance", "control", "given" (maps without a method) or "foreign".
         signed: negative values are evidence against the target.
         cost: forwards (F) and backwards (B) per image, T targets.
-        reference: the paper, short; citation: in full, where the library does not know it by its short form.
+        reference: the paper, short: "Petsiuk 2018".
+        citation: the paper in full, where `bibliography` does not have it under its short form.
         summary: what it does, in a few words.
         default: its place among the methods that the command line uses if none are named; 0: it is not among them.
         needs: "reference_images" for images that stand for the data, or "".
+        chance: whether its maps are random: curves of other methods are drawn beside its own.
     """
 
     name: str
@@ -118,6 +129,7 @@ class MethodInfo:
     citation: str = ""
     default: int = 0
     needs: str = ""
+    chance: bool = False
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ PACKAGE, CSRC, TESTS = ROOT / "saliency_ext", ROOT / "csrc", ROOT / "tests"
 # A module imports from the rows above its own; the modules of one row do not know each other.
 LAYERS = [
     {"_C"},
-    {"_interrupt", "_load", "protocols", "checks", "rng_streams", "nonfinite", "_digests"},
+    {"_interrupt", "_load", "bibliography", "protocols", "checks", "rng_streams", "nonfinite", "_digests"},
     {"_atomic_io", "_registry", "fingerprinting"},
     {"reference"},
     {"ops"},

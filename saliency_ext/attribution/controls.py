@@ -79,6 +79,7 @@ class RandomControl(Control):
         cost="0",
         reference="",
         summary="control: drawn at random",
+        chance=True,
     )
 
     @classmethod

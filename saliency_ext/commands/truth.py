@@ -12,7 +12,6 @@ import torch
 
 from .._atomic_io import write_whole
 from ..evaluation.results import Results
-from ..metrics.registry import role_of
 from ..metrics.target_minus_distractor import SUFFIX as TARGET_MINUS_DISTRACTOR
 from ..report._ranking_significance import can_be_ranked
 from ..stats.kendall import agreement
@@ -45,8 +44,8 @@ def run(options: argparse.Namespace) -> CommandResult:
 def gathered(results: Results, record: dict[str, Any]) -> dict[str, Any]:
     """All numbers as JSON takes them: means with intervals per map and metric, and the agreement of rankings; None for NaN."""
     metrics = {metric: results[name, metric].info for name, metric in results}
-    truths = [name for name, info in metrics.items() if role_of(info) == "truth"]
-    orders = [name for name, info in metrics.items() if role_of(info) == "order" and info.sign != 0]
+    truths = [name for name, info in metrics.items() if info.role == "truth"]
+    orders = [name for name, info in metrics.items() if info.role == "order" and info.sign != 0]
     if not truths or not orders:
         refuse(
             "truth: expected a run with metrics that know the truth and metrics that remove pixels, got "

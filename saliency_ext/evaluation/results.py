@@ -8,7 +8,6 @@ from typing import Any
 
 from ..checks import bad_value
 from ..metrics.result import MetricResult
-from ..metrics.target_minus_distractor import SUFFIX as TARGET_MINUS_DISTRACTOR
 from ..perturbation import Counters
 from ..protocols import MethodInfo
 from ..stats.intervals import Summary, summarise, unpaired
@@ -164,8 +163,8 @@ class Results:
 
 def summary_of(result: MetricResult) -> Summary:
     """Mean and interval of a result; of hits and misses, that of a share."""
-    difference = result.info.name.endswith(TARGET_MINUS_DISTRACTOR)
-    return summarise(result.values[result.valid].double(), len(result.values), share=not difference)
+    negative = result.info.range is not None and result.info.range[0] < 0  # a difference: its values are no hits and misses
+    return summarise(result.values[result.valid].double(), len(result.values), share=not negative)
 
 
 def plain(value: Any) -> object:

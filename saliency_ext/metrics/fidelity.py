@@ -67,6 +67,17 @@ class Fidelity(RefinableMetric):
         meaning="Pixels are removed least relevant first, and again most relevant first; the value is the area between the "
         "two curves. A score also falls because a damaged image looks strange; that part is alike in both orders and "
         "cancels. A random map has 0, a map turned upside down has minus its value.",
+        curve_labels=(
+            ("mif", "most relevant first (MIF)"),
+            ("lif", "least relevant first (LIF)"),
+            ("random", "random order"),
+            (
+                "artifact",
+                "loss that can be an artifact: what the model loses when the least relevant pixels are removed; an "
+                "upper bound, if these hold no evidence against the target",
+            ),
+        ),
+        loss_band="artifact",
         default=1,
     )
 

@@ -88,6 +88,7 @@ class ModelRandomisation(ExplainerMetric):
         needs="method",
         meaning="How like the map is to that of the same model with random weights. High: the map does not show what was "
         "learned.",
+        horizontal="share of layers with random weights",
     )
 
     @classmethod

@@ -61,6 +61,7 @@ class MoRF(_OrderedCurve):
         role="order",
         range=(0.0, 1.0),
         meaning="Most relevant first: the curve of deletion.",
+        curve_labels=(("morf", "most relevant first (MoRF)"),),
     )
 
     def request(self, context: MetricContext) -> tuple[Curve, int]:
@@ -90,6 +91,7 @@ class LeRF(_OrderedCurve):
         role="order",
         range=(0.0, 1.0),
         meaning="Least relevant first: pixels that do not matter may go without harm.",
+        curve_labels=(("lerf", "least relevant first (LeRF)"),),
     )
 
     def request(self, context: MetricContext) -> tuple[Curve, int]:

@@ -60,6 +60,8 @@ class PercentileGap(PerturbationMetric):
         reference="Gildenblat 2021",
         role="order",
         meaning="Half the gap between keeping what is relevant and what is not.",
+        horizontal="share of pixels kept",
+        curve_labels=(("morf", "least relevant kept (MoRF)"), ("lerf", "most relevant kept (LeRF)")),
     )
 
     @classmethod

@@ -8,7 +8,7 @@ from .._registry import Registry
 from ..checks import bad_type, bad_value
 from ..protocols import MetricInfo
 from .base import MapMetric, MetricOptions, ModelMetric
-from .target_minus_distractor import MEANING, SUFFIX, TargetMinusDistractor
+from .target_minus_distractor import SUFFIX, TargetMinusDistractor
 
 METRICS: Registry[MapMetric | ModelMetric] = Registry("metric", "saliency_ext.metrics", "saliency_ext.metrics", MetricInfo)
 
@@ -31,23 +31,6 @@ def make_metrics(names: Sequence[str], options: MetricOptions, *, others: Tensor
         ['fidelity', 'sparseness']
     """
     return [_made(name, options, others) for name in names]
-
-
-def role_of(info: MetricInfo) -> str:
-    """The role that the registered metric of this name has, else the one stated: results of older studies state none."""
-    if info.name.endswith(SUFFIX):
-        return "truth"
-    return METRICS[info.name].info.role if info.name in METRICS else info.role
-
-
-def meaning_of(info: MetricInfo) -> str:
-    """What the registered metric of this name says, in plain words, else what is stated."""
-    plain = info.name.removesuffix(SUFFIX)
-    meaning = METRICS[plain].info.meaning if plain in METRICS else "" if plain != info.name else info.meaning
-    if plain == info.name:
-        return meaning
-    first = meaning.split("?")[0]
-    return f"{MEANING} The score: {first[:1].lower()}{first[1:]}." if first else MEANING
 
 
 def _made(name: str, options: MetricOptions, others: Tensor | None) -> MapMetric | ModelMetric:

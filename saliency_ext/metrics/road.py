@@ -59,6 +59,11 @@ class ROAD(CurveMetric):
         reference="Rong 2022",
         role="order",
         meaning="Fidelity at a few fractions, removed pixels imputed from those around, so that the mask's shape hardly shows.",
+        curve_labels=tuple(
+            (f"{order.lower()}_{kind}", f"{words} relevant first ({order}), {kind}")
+            for order, words in (("MoRF", "most"), ("LeRF", "least"))
+            for kind in ("accuracy", "probability", "sigmoid")
+        ),
     )
 
     @classmethod
@@ -103,6 +108,8 @@ class ROADCombined(PercentileGap):
         reference="Gildenblat 2021",
         role="order",
         meaning="Half the gap between keeping what is relevant and what is not, the rest imputed from the pixels around.",
+        horizontal="share of pixels kept",
+        curve_labels=(("morf", "least relevant kept (MoRF)"), ("lerf", "most relevant kept (LeRF)")),
     )
 
     @classmethod

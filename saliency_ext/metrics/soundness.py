@@ -41,6 +41,7 @@ class Soundness(MaskedProbability):
         meaning="Can the map of a label that the model does not believe be used to prove it? A random map proves nothing and "
         "is sound: read it beside completeness.",
         horizontal="share of pixels kept",
+        class_specific=True,
     )
 
     def compute(self, outputs: Outputs, requested: Requested) -> MetricResult:

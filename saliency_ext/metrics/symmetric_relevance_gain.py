@@ -97,6 +97,8 @@ class SymmetricRelevanceGain(PerturbationMetric):
         role="order",
         range=(-1.0, 1.0),
         meaning="Fidelity on superpixels instead of pixels: the image stays closer to what the model knows.",
+        horizontal="share of superpixels removed",
+        curve_labels=(("morf", "most relevant first (MoRF)"), ("lerf", "least relevant first (LeRF)")),
     )
 
     @classmethod

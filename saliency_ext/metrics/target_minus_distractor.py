@@ -57,17 +57,20 @@ class TargetMinusDistractor(MapMetric):
     @property
     def info(self) -> MetricInfo:  # type: ignore[override]
         """That of the metric, as a difference."""
-        own = self.metric.info
-        measures = f"{own.name} on the object of the class, minus the same on the other object"
+        metric = self.metric.info
+        question, *_ = metric.meaning.split("?")
         return MetricInfo(
-            f"{own.name}{SUFFIX}",
-            own.direction,
-            f"difference of {own.unit}",
-            measures,
-            own.reference,
+            f"{metric.name}{SUFFIX}",
+            metric.direction,
+            f"difference of {metric.unit}",
+            f"{metric.name} on the object of the class, minus the same on the other object",
+            metric.reference,
             role="truth",
             needs="truth",
-            citation=own.citation,
+            range=None if metric.range is None else (metric.range[0] - metric.range[1], metric.range[1] - metric.range[0]),
+            meaning=f"{MEANING} The score: {question[:1].lower()}{question[1:]}." if question else MEANING,
+            citation=metric.citation,
+            class_specific=True,
         )
 
     def score(self, saliency: Tensor, truth: Tensor | None = None, *, sample_ids: Tensor | None = None) -> Tensor:

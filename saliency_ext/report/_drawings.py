@@ -8,14 +8,6 @@ from ._pictures import colour_bar, data_uri, method_scales, overlay, peak, shrun
 from ._ranking_significance import RankingSignificance
 from .data import MetricLine, ReportData
 
-_CHANCE = "random"  # the control whose curve is drawn beside the others
-_REMOVED = ("mif", "lif", "deletion", "morf", "lerf")
-_X_LABELS = {
-    "insertion": "share of pixels inserted",
-    "masked_predicted": "share of pixels kept",
-    "masked_worst": "share of pixels kept",
-}
-
 
 def bars_of(data: ReportData, metric: MetricLine, found: RankingSignificance | None) -> dict[str, Any]:
     """Means with intervals of all maps under one metric, best first."""
@@ -40,20 +32,19 @@ def bars_of(data: ReportData, metric: MetricLine, found: RankingSignificance | N
 def curves_section(data: ReportData, metric: MetricLine, order: list[str]) -> dict[str, Any] | None:
     """Panels of all maps in an order under one metric, with one y axis; None for a metric without curves."""
     measured = {name: result for name in order if (result := data.result(name, metric.name)) is not None}
-    chance = [line.name for line in data.methods if line.control and line.info.name == _CHANCE]
+    chance = [line.name for line in data.methods if line.info.chance]
     reference = next(((name, measured[name]) for name in chance if name in measured), None)
     drawn = {name: found for name, result in measured.items() if (found := curves_of(result, reference)) is not None}
     if not drawn:
         return None
     extent = shared_extent(drawn.values())
-    first = next(iter(measured[next(iter(drawn))].curves))
-    x_label = _X_LABELS.get(first, "share of pixels removed" if first in _REMOVED else "share")
+    x_label = metric.info.horizontal
     y_label = str(metric.parameters.get("score", "value")).replace("_", " ")
     styles = {line.style: line.label for curves in drawn.values() for line in curves.lines}
     return {
         "metric": metric.name,
         "legend": [{"style": style, "label": label} for style, label in styles.items()],
-        "artifact": any(curves.artifact is not None for curves in drawn.values()),
+        "band": next((curves.band_label for curves in drawn.values() if curves.band is not None), ""),
         "panels": [
             {
                 "name": name,

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import torch
 
 from ..metrics.result import MetricResult
+from ..protocols import MetricInfo
 from ..stats.intervals import Summary, bootstrap_means, fewest_images, interval
 from ._formatting import number, span, ticks
 
@@ -34,11 +35,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves of one map under one metric: shares (S,) on the x axis, lines, and the artifact as (upper, lower) edge."""
+    """The curves of one map under one metric: shares (S,) on the x axis, lines, and a band as (upper, lower) edge."""
 
     fractions: list[float]
     lines: list[Line]
-    artifact: tuple[list[float], list[float]] | None = None
+    band: tuple[list[float], list[float]] | None = None
+    band_label: str = ""
 
     @property
     def extent(self) -> tuple[float, float]:
@@ -53,14 +55,7 @@ def shared_extent(drawn: Collection[Curves]) -> tuple[float, float]:
     return min(lows), max(highs)
 
 
-# Curve of a result -> label and style. Other curves are drawn in turn in the styles below.
-_KNOWN = {
-    "mif": ("most relevant first (MIF)", "most"),
-    "lif": ("least relevant first (LIF)", "least"),
-    "random": ("random order", "reference"),
-}
-_TURNS = ("most", "least", "reference")
-_HIDDEN = ("artifact",)
+_STYLES = ("most", "least", "reference", "further")  # of the curves of a metric, in turn
 
 
 def curves_of(result: MetricResult | None, reference: tuple[str, MetricResult] | None = None) -> Curves | None:
@@ -70,7 +65,7 @@ def curves_of(result: MetricResult | None, reference: tuple[str, MetricResult] |
     """
     if result is None or result.fractions is None or not result.valid.any():
         return None
-    shown = [name for name in result.curves if name not in _HIDDEN]
+    shown = [name for name in result.curves if name != result.info.loss_band]
     if not shown or any(result.curves[name].shape[1] != len(result.fractions) for name in shown):
         return None
     places = _places(len(result.fractions))
@@ -78,28 +73,27 @@ def curves_of(result: MetricResult | None, reference: tuple[str, MetricResult] |
     if len(shown) == 1 and reference is not None and _same_axis(result, reference[1], shown[0]):
         other = _lines(reference[1], shown, places)[0]
         lines.append(Line(reference[0], "reference", other.mean, other.low, other.high))
-    fractions, artifact = [float(result.fractions[place]) for place in places], None
-    if "artifact" in result.curves:
-        artifact = _artifact(result, places)
-    return Curves(fractions, lines, artifact)
+    fractions = [float(result.fractions[place]) for place in places]
+    if result.info.loss_band not in result.curves:
+        return Curves(fractions, lines)
+    clean = float(result.curves[shown[0]][result.valid][:, 0].mean())
+    lost = result.curves[result.info.loss_band][result.valid][:, places].mean(0)
+    band = ([clean] * len(places), (clean - lost).tolist())
+    return Curves(fractions, lines, band, _label(result.info, result.info.loss_band))
+
+
+def _label(info: MetricInfo, curve: str) -> str:
+    """The legend of a curve."""
+    return dict(info.curve_labels).get(curve, curve.replace("_", " "))
 
 
 def _lines(result: MetricResult, names: Sequence[str], places: list[int]) -> list[Line]:
     values = torch.stack([result.curves[name][result.valid][:, places] for name in names], 1)  # (n, curves, S)
     mean = values.mean(0)
     low, high = interval(bootstrap_means(values), len(values)) if len(values) >= fewest_images() else (mean, mean)
-    found = []
-    for index, name in enumerate(names):
-        label, style = _KNOWN.get(name, (name.replace("_", " "), _TURNS[index % len(_TURNS)]))
-        found.append(Line(label, style, mean[index].tolist(), low[index].tolist(), high[index].tolist()))
-    return found
-
-
-def _artifact(result: MetricResult, places: list[int]) -> tuple[list[float], list[float]]:
-    """From the clean score down by the share that can be artifact."""
-    clean = float(result.curves["lif"][result.valid][:, 0].mean())
-    lost = result.curves["artifact"][result.valid][:, places].mean(0)
-    return [clean] * len(places), (clean - lost).tolist()
+    labels = [_label(result.info, name) for name in names]
+    styles = [_STYLES[index % len(_STYLES)] for index in range(len(names))]
+    return [Line(*line) for line in zip(labels, styles, mean.tolist(), low.tolist(), high.tolist(), strict=True)]
 
 
 def _same_axis(result: MetricResult, other: MetricResult, curve: str) -> bool:
@@ -136,8 +130,8 @@ def curve_panel(name: str, curves: Curves, extent: tuple[float, float], x_label:
     turned = f"rotate(-90 11 {y((top + bottom) / 2):.1f})"
     svg.append(node("text", y_label, class_="axis", x=11, y=y((top + bottom) / 2), text_anchor="middle", transform=turned))
     shares = [x(share) for share in curves.fractions]
-    if curves.artifact is not None:
-        upper, lower = ([y(value) for value in edge] for edge in curves.artifact)
+    if curves.band is not None:
+        upper, lower = ([y(value) for value in edge] for edge in curves.band)
         svg.append(node("polygon", class_="artifact", points=_points(shares, upper, lower)))
     for line in curves.lines:
         low, high = ([y(value) for value in edge] for edge in (line.low, line.high))

@@ -3,11 +3,12 @@
 from dataclasses import asdict
 from typing import Any
 
+from ..bibliography import full_reference
+from ..protocols import MethodInfo, MetricInfo
 from ._drawings import bars_of, curves_section, pictures_section
 from ._formatting import number, span
 from ._pairs import pairs_section
 from ._ranking_significance import RankingSignificance
-from ._references import full_reference
 from ._verdict import JUDGING, Verdict, listed, sentence, verdict
 from .data import STATUS_TEXTS, MethodLine, MetricLine, ReportData, SampleError
 
@@ -33,7 +34,7 @@ def page_of(data: ReportData) -> dict[str, Any]:
         "pictures": pictures_section(data),
         "pairs": pairs_section(data.pairs),
         "methods": [
-            {"name": line.name, "control": line.control, "reference": full_reference(line.info.reference), **_about(line.info)}
+            {"name": line.name, "control": line.control, "reference": _reference(line.info), **_about(line.info)}
             for line in data.methods
         ],
         "facts": data.facts,
@@ -81,7 +82,11 @@ def _stopped(data: ReportData) -> dict[str, Any] | None:
     return {"metric": result.metric, "sentences": sentences, "pairs": pairs}
 
 
-def _about(info: Any) -> dict[str, str]:
+def _reference(info: MetricInfo | MethodInfo) -> str:
+    return info.citation or full_reference(info.reference)
+
+
+def _about(info: MethodInfo) -> dict[str, str]:
     return {"family": info.family, "cost": info.cost, "signed": "signed" if info.signed else "unsigned"}
 
 
@@ -96,7 +101,7 @@ def _verdict(found: Verdict) -> dict[str, Any]:
                 "arrow": ARROWS[each.metric.info.direction],
                 "direction": DIRECTIONS[each.metric.info.direction],
                 "text": sentence(each),
-                "aside": each.metric.role not in JUDGING,
+                "aside": each.metric.info.role not in JUDGING,
                 "images": each.images,
                 "pairs": _pairs(each),
             }
@@ -136,8 +141,8 @@ def _metric(line: MetricLine, data: ReportData) -> dict[str, Any]:
         "direction": DIRECTIONS[line.info.direction],
         "unit": line.info.unit,
         "measures": line.info.measures,
-        "meaning": line.meaning,
-        "reference": full_reference(line.info.reference),
+        "meaning": line.info.meaning,
+        "reference": _reference(line.info),
         "parameters": line.parameters,
     }
 

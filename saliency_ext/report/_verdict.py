@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from ..metrics.target_minus_distractor import SUFFIX as TARGET_MINUS_DISTRACTOR
+from ..metrics.registry import METRICS
 from ._ranking_significance import RankingSignificance, kendall, significance
 from .data import ReportData
 
@@ -29,7 +29,7 @@ class Verdict:
 def verdict(data: ReportData) -> Verdict:
     """The verdict over all metrics; only those that judge a map by themselves count towards it."""
     significances = [result for metric in data.metrics if (result := significance(data, metric)) is not None]
-    judging = [result for result in significances if result.metric.role in JUDGING and result.methods]
+    judging = [result for result in significances if result.metric.info.role in JUDGING and result.methods]
     decisive = [result for result in judging if result.enough]
     taus = _agreement(judging)
     points = _equal(decisive) + _controls(decisive) + _agreed(taus) + _cautions(data)
@@ -143,8 +143,8 @@ def _briefly(found: RankingSignificance, name: str) -> str:
 
 def _agreement(judging: Sequence[RankingSignificance]) -> dict[tuple[str, str], float]:
     """Kendall's tau of the ranking of the methods, between metrics that remove pixels and metrics that know the truth."""
-    by_order = [result for result in judging if result.metric.role == "order"]
-    by_truth = [result for result in judging if result.metric.role == "truth"]
+    by_order = [result for result in judging if result.metric.info.role == "order"]
+    by_truth = [result for result in judging if result.metric.info.role == "truth"]
     taus = {(a.metric.name, b.metric.name): kendall(a, b) for a in by_order for b in by_truth}
     return {pair: tau for pair, tau in taus.items() if tau is not None}
 
@@ -159,11 +159,14 @@ def _agreed(taus: dict[tuple[str, str], float]) -> list[tuple[str, str]]:
 
 
 def _cautions(data: ReportData) -> list[tuple[str, str]]:
-    names = {line.info.name for line in data.metrics}
     result = []
-    if "soundness" not in names and not any(name.endswith(TARGET_MINUS_DISTRACTOR) for name in names):
-        text = "No metric here asks whether a map is about its class: a map that marks all objects does well. Add soundness, or, "
-        result.append(("caution", text + "where the truth is known, a score of own minus other object."))
+    if not any(line.info.class_specific for line in data.metrics):
+        specific = listed([name for name, metric in METRICS.items() if metric.info.class_specific])
+        text = (
+            "No metric here tests whether a map is specific to its class: a map that marks all objects scores well. "
+            f"Add {specific}, or, where the truth is known, the difference of a truth metric between target and distractor."
+        )
+        result.append(("caution", text))
     if not data.controls:
         result.append(("caution", "No control was run: nothing shows that any method says more than a random map."))
     lost = len({sample for fault in data.sample_errors for sample in fault.samples})

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 
 from torch import Tensor
@@ -10,7 +10,6 @@ from torch import Tensor
 from ..checks import bad_value, require_ndim, require_tensor
 from ..evaluation.results import Results, summary_of
 from ..evaluation.stop_report import StopReport
-from ..metrics.registry import meaning_of, role_of
 from ..metrics.result import DEGENERATE_MAP, FLAT_CURVE, MetricResult
 from ..perturbation import Counters
 from ..protocols import MethodInfo, MetricInfo
@@ -68,12 +67,10 @@ class MethodLine:
 
 @dataclass(frozen=True)
 class MetricLine:
-    """A metric: its name in the results, what its number means, and the choices that made it."""
+    """A metric: its name in the results, what is said of it, and the parameters of its values."""
 
     name: str
     info: MetricInfo
-    role: str
-    meaning: str
     parameters: dict[str, str]
 
 
@@ -190,7 +187,7 @@ def gather(
 
 def _info(name: str, known: MethodInfo | None, control: bool) -> MethodInfo:
     info = known or MethodInfo(name, "", True, "", "")
-    return MethodInfo(info.name, CONTROL, info.signed, info.cost, info.reference) if control else info
+    return replace(info, family=CONTROL) if control else info
 
 
 def _metrics(found: dict[tuple[str, str], MetricResult]) -> list[MetricLine]:
@@ -204,7 +201,7 @@ def _metrics(found: dict[tuple[str, str], MetricResult]) -> list[MetricLine]:
             texts = {method: _text(result.parameters.get(key)) for method, result in own.items()}
             same = len(set(texts.values())) == 1
             parameters[key] = next(iter(texts.values())) if same else "; ".join(f"{name}: {text}" for name, text in texts.items())
-        lines.append(MetricLine(metric, info, role_of(info), meaning_of(info), parameters))
+        lines.append(MetricLine(metric, info, parameters))
     return lines
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ def read_results(folder: str | Path) -> Results:
     if summary["run"] != record["run"]:
         got = f"{RUN} of {record['run']} and {SUMMARY} of {summary['run']} in {str(folder)!r}"
         bad_value("read_results", "folder", "with one run", got, _FINISH)
-    infos = {name: _metric_info(plain) for name, plain in record["about"]["metrics"].items()}
+    infos = {name: MetricInfo(**info) for name, info in record["about"]["metrics"].items()}
     methods = {name: MethodInfo(**info) for name, info in record["about"]["methods"].items()}
     counters, stopped = Counters(**summary["counters"]), StopReport.read(summary.get("stopped"))
     return results_of(table, infos, counters, stopped, methods)
@@ -129,11 +128,6 @@ def chunk_values(store: StudyStore, chunk: int, run: str, metric: str | None) ->
             if name == metric:
                 values.setdefault(method, []).append(value)
     return {method: torch.tensor(own, dtype=torch.float64) for method, own in values.items()}, took
-
-
-def _metric_info(plain: Mapping[str, Any]) -> MetricInfo:
-    """From its plain values, in which a tuple is a list."""
-    return MetricInfo(**{**plain, "range": None if plain["range"] is None else tuple(plain["range"])})
 
 
 def _required(function: str, path: Path, expected: str, remedy: str) -> dict[str, Any]:

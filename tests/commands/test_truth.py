@@ -16,8 +16,8 @@ from saliency_ext.perturbation import Counters
 from saliency_ext.protocols import MetricInfo
 
 DELETION = MetricInfo("deletion", "lower", "", "", "")
-POINTING = MetricInfo("pointing_game", "higher", "", "", "")
-OTHER = MetricInfo("pointing_game_target_minus_distractor", "higher", "", "", "")
+POINTING = MetricInfo("pointing_game", "higher", "", "", "", role="truth")
+OTHER = MetricInfo("pointing_game_target_minus_distractor", "higher", "", "", "", role="truth", range=(-1.0, 1.0))
 
 
 def result(info, values):

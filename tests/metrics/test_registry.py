@@ -1,16 +1,13 @@
 """Every metric by name: complete, named as its info, made with the choices it was given, with words for the report."""
 
-import dataclasses
-
 import pytest
 import torch
 
 from saliency_ext import metrics
 from saliency_ext.infill import Constant
 from saliency_ext.metrics.base import ROLES, MapMetric, MetricOptions
-from saliency_ext.metrics.registry import METRICS, make_metrics, meaning_of, role_of
+from saliency_ext.metrics.registry import METRICS, make_metrics
 from saliency_ext.metrics.target_minus_distractor import TargetMinusDistractor
-from saliency_ext.protocols import MetricInfo
 
 
 def test_names_roles_and_words():
@@ -90,12 +87,7 @@ def test_target_minus_distractor_by_name():
         make_metrics(["fidelty"], MetricOptions())
 
 
-def test_roles_and_words_of_a_result():
+def test_a_difference_of_two_objects_has_words_and_range_of_its_own():
     difference = TargetMinusDistractor(metrics.PointingGame(), torch.ones(1, 2, 2, dtype=torch.bool)).info
-    mine = MetricInfo("mine", "higher", "share", "something", "a test")
-    assert role_of(difference) == "truth" and role_of(METRICS["soundness"].info) == "pair" and role_of(mine) == "order"
-    assert "the most relevant pixel on the object" in meaning_of(difference)
-    assert meaning_of(mine) == "" and meaning_of(dataclasses.replace(mine, meaning="Much.")) == "Much."
-    old = MetricInfo("fidelity", "higher", "share", "something", "a study without words")
-    assert meaning_of(old) == METRICS["fidelity"].info.meaning
-    assert "minus that on the other one" in meaning_of(dataclasses.replace(mine, name="mine_target_minus_distractor"))
+    assert difference.role == "truth" and difference.range == (-1.0, 1.0) and difference.class_specific
+    assert "minus that on the other one" in difference.meaning and "the most relevant pixel on the object" in difference.meaning

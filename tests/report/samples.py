@@ -2,19 +2,18 @@
 
 import torch
 
+from saliency_ext.attribution import RandomControl
 from saliency_ext.evaluation import Results
+from saliency_ext.metrics import Deletion, Fidelity, GeometryGap, PointingGame, Sparseness
 from saliency_ext.metrics.result import OK, MetricResult
 from saliency_ext.ops import philox_normal
 from saliency_ext.perturbation import Counters
-from saliency_ext.protocols import MethodInfo, MetricInfo
 from saliency_ext.report.data import gather
 
-FIDELITY = MetricInfo("fidelity", "higher", "difference of areas", "order", "Brocki 2022")
-DELETION = MetricInfo("deletion", "lower", "area", "order", "Petsiuk 2018")
-POINTING = MetricInfo("pointing_game", "higher", "share", "the object", "Zhang 2016")
-GAP = MetricInfo("geometry_gap", "none", "area", "mask shape", "this library")
-SPARSENESS = MetricInfo("sparseness", "higher", "Gini index", "few pixels", "Chalasani 2020")
-RANDOM = MethodInfo("random", "control", False, "0", "")
+FIDELITY, DELETION, POINTING, GAP, SPARSENESS = (
+    kind.info for kind in (Fidelity, Deletion, PointingGame, GeometryGap, Sparseness)
+)
+RANDOM = RandomControl.info
 
 
 def noise(count, seed):

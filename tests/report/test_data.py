@@ -15,7 +15,7 @@ def test_methods_metrics_and_their_words():
     data = gather(simple({"mine": 0.5, "random": 0.0}), methods={"random": RANDOM}, facts={"seed": "0"})
     assert [(line.name, line.control) for line in data.methods] == [("mine", False), ("random", True)]
     line = data.metrics[0]
-    assert (line.name, line.role) == ("fidelity", "order") and "upside down" in line.meaning
+    assert (line.name, line.info.role) == ("fidelity", "order") and "upside down" in line.info.meaning
     assert line.parameters == {"score": "probability", "steps": "4"}
     assert data.images == 40 and data.facts == {"seed": "0"}
     assert (data.counted, data.requested, data.run) == ("kinds of masked input, per chunk of images", 100, 40)

@@ -30,7 +30,7 @@ def test_curves_are_means_over_valid_images():
     for line, name in zip(curves.lines, ("mif", "lif"), strict=True):
         assert line.mean == pytest.approx(result.curves[name][ok].mean(0).tolist())
         assert all(low <= mean <= high for low, mean, high in zip(line.low, line.mean, line.high, strict=True))
-    upper, lower = curves.artifact
+    upper, lower = curves.band
     clean = float(result.curves["lif"][ok][:, 0].mean())
     assert upper == [pytest.approx(clean)] * 5 and lower == pytest.approx(result.curves["lif"][ok].mean(0).tolist())
 

@@ -138,7 +138,7 @@ def test_hits_are_a_share_in_a_summary_but_not_in_a_comparison():
     few = results(game, none=[0.0, 0.0], all=[1.0, 1.0])
     assert few.summary("all", "pointing_game").low > 0.3, "something is known of a share"
     assert few.compare("all", "none", "pointing_game").better is None, "and nothing of a difference"
-    difference = MetricInfo("pointing_game_target_minus_distractor", "higher", "", "", "")
+    difference = MetricInfo("pointing_game_target_minus_distractor", "higher", "", "", "", range=(-1.0, 1.0))
     assert results(difference, mine=[1.0, 0.0]).summary("mine", difference.name).too_few, "it could have been -1"
 
 

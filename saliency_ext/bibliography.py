@@ -1,6 +1,6 @@
-"""The papers behind the short references of metrics and methods, in full."""
+"""Papers by their short references, which metrics, methods and reports share."""
 
-_PAPERS = {
+PAPERS = {
     "Adebayo 2018": "Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim. Sanity Checks for Saliency Maps. NeurIPS 2018.",
     "Ancona 2018": "Ancona, Ceolini, Oztireli, Gross. Towards better understanding of gradient-based attribution methods. ICLR "
     "2018.",
@@ -47,7 +47,7 @@ _PAPERS = {
 
 
 def full_reference(short: str) -> str:
-    """The paper of a short reference; the text itself where it is none of ours.
+    """The paper of a short reference; the text itself where it is not in the bibliography.
 
     Example:
         >>> full_reference("Zeiler 2014")
@@ -55,4 +55,4 @@ def full_reference(short: str) -> str:
         >>> full_reference("this library")
         'this library'
     """
-    return _PAPERS.get(short, short)
+    return PAPERS.get(short, short)
