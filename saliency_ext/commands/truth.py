@@ -14,7 +14,7 @@ from .._atomic_io import write_whole
 from ..evaluation.results import Results
 from ..metrics.target_minus_distractor import SUFFIX as TARGET_MINUS_DISTRACTOR
 from ..report._ranking_significance import can_be_ranked
-from ..stats.kendall import agreement
+from ..stats.kendall import tau_interval
 from ..study.reader import read_results, read_run
 from ._command_result import CommandError, CommandResult, refuse
 from ._output_paths import file_place, writing
@@ -69,7 +69,7 @@ def gathered(results: Results, record: dict[str, Any]) -> dict[str, Any]:
             for name in methods + controls
         },
         "agreement": {
-            order: {truth: asdict(agreement(*_ranked(results, methods, order, truth))) for truth in truths} for order in orders
+            order: {truth: asdict(tau_interval(*_ranked(results, methods, order, truth))) for truth in truths} for order in orders
         },
     }
     plain: dict[str, Any] = _without_nan(result)

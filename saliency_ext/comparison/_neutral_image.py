@@ -1,4 +1,4 @@
-"""A neutral image learned from the model itself: the smoothest input about which it is least decided."""
+"""A neutral image learned from the model: the smoothest input with the most uniform class probabilities."""
 
 from dataclasses import dataclass
 from math import inf, log
@@ -13,12 +13,11 @@ from ..models.logits import model_logits
 from ..protocols import Forward
 
 _FUNCTION = "learn_neutral_image"
-_BETAS, _EPS = (0.9, 0.999), 1e-8
 
 
 @dataclass(frozen=True)
 class NeutralImage:
-    """A learned neutral image (C, H, W), and the loss of each step from the start on. As infill: `OtherImage(image[None], 0)`.
+    """A learned neutral image (C, H, W), and the loss at each step from the start on. As infill: `OtherImage(image[None], 0)`.
 
     divergence: KL of the model's probabilities from uniform ones, in nats, at the start and at the image.
     """
@@ -29,7 +28,7 @@ class NeutralImage:
 
 
 def learn_neutral_image(
-    forward: Forward,
+    model: Forward,
     start: Tensor,
     *,
     steps: int = 300,
@@ -44,14 +43,14 @@ def learn_neutral_image(
     that is not finite ends the search.
 
     Args:
-        forward: callable (1, C, H, W) -> logits (1, K), differentiable; an nn.Module is run in eval mode and restored.
+        model: callable (1, C, H, W) -> logits (1, K), differentiable; an nn.Module is run in eval mode and restored.
         start: (C, H, W) float32 or float64 in model input space, such as zeros. Not modified.
         steps, rate: of Adam.
         smoothness: weight of the roughness; the sum over both directions of squared differences, per value.
         low, high: the range of a pixel, if it has one; the start is brought into it.
 
     Raises:
-        TypeError, ValueError: which argument, what was expected. RuntimeError: the forward detaches its logits, or they are not
+        TypeError, ValueError: which argument, what was expected. RuntimeError: the model detaches its logits, or they are not
             finite at the start.
 
     Note:
@@ -77,19 +76,17 @@ def learn_neutral_image(
         bad_value(_FUNCTION, "low", f"<= high = {high:g}", low)
     losses: list[float] = []
     divergences: list[float] = []
-    with differentiable(forward):
+    with differentiable(model):
         image = _within(start.detach().clone()[None], low, high).requires_grad_()
         best = image.detach().clone()
-        mean, square = torch.zeros_like(best), torch.zeros_like(best)
+        optimizer = torch.optim.Adam([image], lr=rate)
         for step in range(steps + 1):
-            logits = model_logits(forward, image.clone())
+            logits = model_logits(model, image.clone())
             if not logits.requires_grad:
-                raise RuntimeError(
-                    f"{_FUNCTION}: the logits do not depend differentiably on the inputs; the forward detaches them"
-                )
+                raise RuntimeError(f"{_FUNCTION}: the logits do not depend differentiably on the inputs; the model detaches them")
             if logits.shape[1] == 1:
                 expected = "to have two outputs or more: the softmax of one is 1 for every input"
-                bad_value(_FUNCTION, "forward", expected, "one", "return two logits, (0, z)")
+                bad_value(_FUNCTION, "model", expected, "one", "return two logits, (0, z)")
             log_p = logits.log_softmax(1)
             divergence = log(logits.shape[1]) + (log_p.exp() * log_p).sum()
             loss = divergence + smoothness * ops.total_variation(image, kind="squared").sum() / image.numel()
@@ -104,12 +101,9 @@ def learn_neutral_image(
             if losses[-1] <= min(losses):
                 best, at = image.detach().clone(), step
             if step < steps:
-                gradient = torch.autograd.grad(loss, image)[0]
-                with torch.no_grad():  # Adam [Kingma 2015, Alg. 1]
-                    mean.mul_(_BETAS[0]).add_((1 - _BETAS[0]) * gradient)
-                    square.mul_(_BETAS[1]).add_((1 - _BETAS[1]) * gradient**2)
-                    first, second = mean / (1 - _BETAS[0] ** (step + 1)), square / (1 - _BETAS[1] ** (step + 1))
-                    image.sub_(rate * first / (second.sqrt() + _EPS))
+                image.grad = torch.autograd.grad(loss, image)[0]  # of the image alone: none is left in the model
+                optimizer.step()
+                with torch.no_grad():
                     _within(image, low, high)
     return NeutralImage(best[0], losses, (divergences[0], divergences[at]))
 

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from ..attribution.base import Method
 from ..evaluation import evaluate
-from ..evaluation._input_chunks import Chunk
-from ..evaluation.maps import MapOptions, sources
+from ..evaluation.maps import maps_of
 from ..evaluation.results import Results
 from ..metrics.fidelity import Fidelity
 from ..metrics.result import METHOD_FAILED, OK
@@ -50,19 +49,9 @@ class StudyInputs:
 
     def maps(self, name: str, method: Method) -> Tensor:
         """Maps (N, H, W) on the host; NaN where the method or its infill fails, which is counted."""
-        source = sources({name: method}, MapOptions())[0]
-        result = []
-        for start in range(0, len(self.inputs), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            own = self.inputs[part]
-            good = finite_rows(own)
-            ids = torch.arange(start, start + len(own), device=own.device)
-            chunk = Chunk(start, own, self.target[part], ids, None)
-            made = source.maps(chunk, with_zeros(own, good), self.target[part], "mark")
-            lost = made.failed | ~good.cpu()
-            self.statuses[name, METHOD_FAILED] += int(made.failed.sum())
-            result.append(made.saliency.cpu().masked_fill(lost.view(-1, 1, 1), torch.nan))
-        return torch.cat(result) if result else self.inputs.new_empty(0, *self.inputs.shape[2:]).cpu()
+        maps, failed = maps_of(name, method, self.inputs, self.target, chunk=_CHUNK)
+        self.statuses[name, METHOD_FAILED] += int(failed.sum())
+        return maps
 
     def scores(self, maps: Mapping[str, Tensor], metrics: Mapping[str, Fidelity], out: str | Path | None) -> dict[str, Tensor]:
         """fidelity, mif, lif -> (S, M, N), higher = better, of M maps under S metrics; kept in a folder if one is given."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from .._atomic_io import parquet_bytes, pyarrow, write_whole
 from ..stats.intervals import Summary
 
@@ -105,6 +107,11 @@ class Findings:
     def write_json(self, path: str | Path) -> None:
         """Writes `to_dict`."""
         write_whole(Path(path), (json.dumps(self.to_dict(), indent=1) + "\n").encode())
+
+
+def correlation_matrix(title: str, names: tuple[str, ...], values: Tensor) -> Matrix:
+    """A square matrix of correlations (M, M)."""
+    return Matrix(title, names, names, values.tolist(), -1.0, 1.0)
 
 
 def format_value(value: float | Summary, digits: int = 2) -> str:

@@ -16,9 +16,8 @@ from ..protocols import Forward, Infill
 from ..stats.agreement import rank_agreement
 from ..stats.intervals import Summary, summarise
 from ._fault_tolerant_infill import fault_tolerant
-from ._infill_findings import square
 from ._study_inputs import StudyInputs, score_rows, similarity_rows
-from .findings import TOO_FEW, Finding, Findings, format_value, verdict_text
+from .findings import TOO_FEW, Finding, Findings, correlation_matrix, format_value, verdict_text
 from .similarity import Similarities, pairwise_similarity
 
 _SHOWN = ("spearman", "pearson", "iou_10")
@@ -130,7 +129,7 @@ def _beyond_noise(found: Similarities, usual: str, labels: list[str]) -> str:
 
 def _with_matrix(finding: Finding, name: str, found: Similarities) -> Finding:
     matrices = [
-        square(f"{name}: {measure} of the maps of two variants", found.names, found.matrix(measure))
+        correlation_matrix(f"{name}: {measure} of the maps of two variants", found.names, found.matrix(measure))
         for measure in ("spearman", "iou_10")
     ]
     return Finding(finding.question, finding.verdict, finding.numbers, matrices)
@@ -150,6 +149,7 @@ def _steps(scores: Mapping[str, Tensor], settings: list[str], maps: list[str]) -
         numbers |= {f"{area}, tau": each.mean_tau, f"{area}, flips": each.flips, f"{area}, decided flips": each.decided_flips}
     names = tuple(settings)
     matrices = [
-        square(f"Kendall's tau of the rankings under two step sizes: {area}", names, each.tau) for area, each in result.items()
+        correlation_matrix(f"Kendall's tau of the rankings under two step sizes: {area}", names, each.tau)
+        for area, each in result.items()
     ]
     return Finding("Does the step size of the metric matter?", verdict, numbers, matrices)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from ..checks import (
     require_shape,
     require_tensor,
 )
+from ..evaluation._engine import engine_for
 from ..infill.base import require_infill
 from ..metrics.result import NONFINITE_INPUT, NONFINITE_SCORE, OK
 from ..models.targets import Target, resolve_target
@@ -71,7 +73,7 @@ class Neutrality:
 
 
 def neutrality(
-    forward: Forward,
+    model: Forward,
     inputs: Tensor,
     target: Target,
     infills: Mapping[str, Infill],
@@ -83,7 +85,7 @@ def neutrality(
     steps: int = 10,
     seed: int = 0,
     sample_ids: Tensor | None = None,
-    engine: Engine | None = None,
+    engine: Engine | Mapping[str, Any] | None = None,
 ) -> Neutrality:
     """Eight measures of how neutral each infill is; `NEUTRALITY` says what each is and what a neutral infill has.
 
@@ -92,7 +94,7 @@ def neutrality(
     softmax over all classes; every measure is averaged over the draws of an infill.
 
     Args:
-        forward: callable (B, C, H, W) -> logits (B, K).
+        model: callable (B, C, H, W) -> logits (B, K).
         inputs: (N, C, H, W) float32 or float64, in model input space.
         target: (N,) classes, one class, or "predicted".
         infills: name -> infill. One that raises for a sample leaves that sample without values.
@@ -103,7 +105,7 @@ def neutrality(
         steps: of the curve of N7.
         seed: of squares and random pixels.
         sample_ids: (N,) int64 identities that key all draws; 0 .. N-1 if not given.
-        engine: an `Engine` on this forward; a default one if not given.
+        engine: an `Engine` on this model, or options of one; None: a default one.
 
     Raises:
         TypeError, ValueError: which argument, what was expected and what was got.
@@ -133,13 +135,13 @@ def neutrality(
     checked_sample_ids(_FUNCTION, ids)
     require_shape(_FUNCTION, "sample_ids", ids, "(N,)", images.shape[:1])
     objects = None if truth is None else require_mask(_FUNCTION, "truth", truth.cpu(), images[:, 0].cpu(), "inputs")
-    runner = Engine(forward) if engine is None else engine
+    runner = engine_for(_FUNCTION, model, engine)
     good = finite_rows(images).cpu()
     safe = runner.placed_images(with_zeros(images, good.to(images.device)))
     logits = runner.logits(safe).cpu().double()
     if logits.shape[1] == 1:
         needed = "to have two outputs or more: the softmax of one is 1 for every input"
-        bad_value(_FUNCTION, "forward", needed, "one", "return two logits, (0, z)")
+        bad_value(_FUNCTION, "model", needed, "one", "return two logits, (0, z)")
     classes = resolve_target(target, logits).cpu()
     expected = _prior(prior, logits[good & finite_rows(logits)])
 

@@ -15,6 +15,7 @@ from ..attribution.adapters import ForeignMethod, as_method
 from ..attribution.base import CHANNELS, Method, reduce_channels
 from ..checks import bad_type, bad_value, require_choice, require_dtype, require_shape, require_tensor
 from ..models.precision import FULL_PRECISION
+from ..nonfinite import finite_rows, with_zeros
 from ..protocols import Forward
 from ._input_chunks import Chunk
 
@@ -213,6 +214,35 @@ def sources(named: Mapping[str, Any], options: MapOptions, model: Forward | None
                 bad_type(_FUNCTION, f"maps[{name!r}]", "to be a tensor, TargetMaps, or a method", type(given).__name__)
             named[name] = given if isinstance(given, Method) else as_method(given, name=name, model=model)
     return [MapSource(name, given, options) for name, given in named.items()]
+
+
+def maps_of(name: str, method: Any, inputs: Tensor, target: Tensor, *, chunk: int = 32) -> tuple[Tensor, Tensor]:
+    """Maps of a method as `evaluate` makes them, on the host.
+
+    Args:
+        name: of the method, for warnings.
+        method: what `evaluate` takes as a map.
+        inputs: (N, C, H, W); images with NaN or Inf have no map.
+        target: (N,) classes.
+        chunk: images handled together.
+
+    Returns:
+        (N, H, W) maps, NaN where there is none, and (N,) bool, for which images the method failed.
+    """
+    (source,) = sources({name: method}, MapOptions())
+    maps, failed = [], []
+    for start in range(0, len(inputs), chunk):
+        part = slice(start, start + chunk)
+        images, classes = inputs[part], target[part]
+        finite = finite_rows(images)
+        ids = torch.arange(start, start + len(images), device=images.device)
+        batch = source.maps(Chunk(start, images, classes, ids, None), with_zeros(images, finite), classes, "mark")
+        missing = batch.failed | ~finite.cpu()
+        maps.append(batch.saliency.cpu().masked_fill(missing.view(-1, 1, 1), torch.nan))
+        failed.append(batch.failed)
+    if not maps:
+        return inputs.new_empty(0, *inputs.shape[2:]).cpu(), torch.zeros(0, dtype=torch.bool)
+    return torch.cat(maps), torch.cat(failed)
 
 
 def check_target_maps(name: str, given: TargetMaps) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from .._atomic_io import DamagedError, make_folder, read_record, write_record
 from ..checks import bad_value
 from ..study._fingerprint import RUN, Fingerprint, begin_or_join, run_name
-from ..study._model_observation import Outputs
+from ..study._model_observation import ObservedOutputs
 from ..study._process_group import ProcessGroup
 
 Values = dict[str, Tensor]
@@ -34,7 +34,7 @@ class RoundStore:
         answers: what its model answers to the first images.
     """
 
-    def __init__(self, folder: Path, made: Fingerprint, outputs: Outputs) -> None:
+    def __init__(self, folder: Path, made: Fingerprint, outputs: ObservedOutputs) -> None:
         self._folder, self._run = folder, run_name(made, outputs)
         self._record = {"run": self._run, "fingerprint": made, "outputs": outputs}
 

@@ -12,7 +12,7 @@ from ..disambiguation import PairResult, Proof
 from ..disambiguation.proof import mask_names
 from ..disambiguation.rules import measured
 from ._pictures import data_uri, legible, shrunk
-from .pair_example import PairExample
+from .data import PairExample
 
 COLOURS = {"U1": (240, 128, 20), "U2": (50, 130, 220), "D": (30, 160, 95)}  # orange, blue, green
 _NAMES = {"U1": "orange", "U2": "blue", "D": "green"}

@@ -1,13 +1,11 @@
 """How the maps stand under one metric: in which order, which can be told apart, which beat the controls."""
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import torch
-from torch import Tensor
 
 from ..metrics.result import MetricResult
-from ..stats.intervals import fewest_images, simultaneous_intervals
+from ..stats.intervals import distinguishable_pairs, fewest_images
 from ..stats.kendall import kendall_tau
 from .data import MetricLine, ReportData
 
@@ -79,23 +77,11 @@ def significance(data: ReportData, metric: MetricLine) -> RankingSignificance | 
         order=[compared[place] for place in means.nan_to_num(nan=-torch.inf).argsort(descending=True, stable=True).tolist()],
         means=dict(zip(compared, means.tolist(), strict=True)),
         images=images,
-        decided=_decided(values, compared),
+        decided=distinguishable_pairs(values, compared),
         enough=images >= fewest_images(pairs),
         left_out=[name for name in result if name not in compared],
         controls=frozenset(data.controls) & frozenset(compared),
     )
-
-
-def _decided(values: Tensor, names: list[str]) -> frozenset[tuple[str, str]]:
-    """Pairs (better, worse) of the columns of values (n, M), larger = better."""
-    pairs = list(combinations(range(len(names)), 2))
-    if not pairs or len(values) == 0:
-        return frozenset()
-    first, second = torch.tensor(pairs).unbind(1)
-    low, high = simultaneous_intervals(values[:, first] - values[:, second])
-    better = {(names[a], names[b]) for (a, b), bottom in zip(pairs, low.tolist(), strict=True) if bottom > 0}
-    worse = {(names[b], names[a]) for (a, b), top in zip(pairs, high.tolist(), strict=True) if top < 0}
-    return frozenset(better | worse)
 
 
 def kendall(first: RankingSignificance, second: RankingSignificance) -> float | None:

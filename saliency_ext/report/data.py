@@ -2,19 +2,19 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import nan
 
 from torch import Tensor
 
 from ..checks import bad_value, require_ndim, require_tensor
+from ..disambiguation import PairResult
 from ..evaluation.results import Results, summary_of
 from ..evaluation.stop_report import StopReport
 from ..metrics.result import DEGENERATE_MAP, FLAT_CURVE, MetricResult
 from ..perturbation import Counters
 from ..protocols import MethodInfo, MetricInfo
 from ..stats.intervals import Summary
-from .pair_example import PairExample
 
 TITLE = "Which saliency method can be trusted?"
 CONTROL = "control"
@@ -50,6 +50,31 @@ class Example:
         for name, saliency in self.maps.items():
             if tuple(saliency.shape) != size:
                 bad_value("Example", f"maps[{name!r}]", f"of shape (H, W) = {size}", tuple(saliency.shape))
+
+
+@dataclass(frozen=True)
+class PairExample:
+    """One image and what was found of the pairs of its labels.
+
+    caption: what is seen. picture: (H, W, 3) uint8. pairs: of `PairFinder`, for this image. labels: names of classes, as far as
+    they are known.
+    """
+
+    caption: str
+    picture: Tensor
+    pairs: Sequence[PairResult]
+    labels: Mapping[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require_ndim("PairExample", "picture", require_tensor("PairExample", "picture", self.picture), "(H, W, 3)")
+        size = tuple(self.picture.shape[:2])
+        for proof in (proof for pair in self.pairs for proof in pair.proofs):
+            if tuple(proof.masks[0].shape) != size:
+                bad_value("PairExample", "the masks of pairs", f"of shape (H, W) = {size}", tuple(proof.masks[0].shape))
+
+    def name(self, label: int) -> str:
+        """A class by its name, or its number."""
+        return self.labels.get(label, f"class {label}")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ._pairs import pairs_section
-from .pair_example import PairExample
+from .data import PairExample
 from .write import render_template, write_text
 
 TITLE = "One entity or two?"

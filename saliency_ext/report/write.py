@@ -9,8 +9,7 @@ from .._atomic_io import write_whole
 from ..evaluation.results import Results
 from ..protocols import MethodInfo
 from ._page import page_of
-from .data import TITLE, Example, ReportData, gather
-from .pair_example import PairExample
+from .data import TITLE, Example, PairExample, ReportData, gather
 
 _TEMPLATE = "template.html.j2"
 

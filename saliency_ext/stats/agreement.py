@@ -15,7 +15,7 @@ _AT_ONCE = 200  # resamples whose orders are compared together
 
 
 @dataclass(frozen=True)
-class Agreement:
+class RankAgreement:
     """How far S rankings of M methods agree. Rankings are by means over images; intervals are bootstraps over images.
 
     A resampled ranking is noisier than the measured one, so the intervals of agreement tend to lie low, those of flips high.
@@ -47,7 +47,7 @@ class Agreement:
     alpha: tuple[Summary, ...]
 
 
-def rank_agreement(scores: Tensor, settings: Sequence[str], methods: Sequence[str]) -> Agreement:
+def rank_agreement(scores: Tensor, settings: Sequence[str], methods: Sequence[str]) -> RankAgreement:
     """Agreement of the rankings of M methods under S settings.
 
     Args:
@@ -84,7 +84,7 @@ def rank_agreement(scores: Tensor, settings: Sequence[str], methods: Sequence[st
         _summary(value, draws, images, len(values)) for value, draws in zip(measured, resampled, strict=True)
     )
     several = len(methods) * (len(methods) - 1) // 2
-    return Agreement(
+    return RankAgreement(
         tuple(settings),
         tuple(methods),
         tau[0],

@@ -11,9 +11,10 @@ and below `fewest_images` there is none. `bench/results/intervals.json` has how 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -94,6 +95,28 @@ def simultaneous_intervals(differences: Tensor) -> tuple[Tensor, Tensor]:
     constant = (differences - mean).abs().amax(0) <= _ROUNDING * largest
     low, high = (torch.where(constant, mean, end) for end in (low, high))
     return low.masked_fill(low.abs() <= _ROUNDING * largest, 0.0), high.masked_fill(high.abs() <= _ROUNDING * largest, 0.0)
+
+
+def distinguishable_pairs(values: Tensor, names: Sequence[str]) -> frozenset[tuple[str, str]]:
+    """Pairs (better, worse) whose mean paired difference is not 0, with 95 % confidence for all pairs together.
+
+    Args:
+        values: (n, M) float64, finite, larger = better: one column for each name.
+        names: M, distinct.
+
+    Example:
+        >>> values = torch.arange(40.0, dtype=torch.float64).view(20, 2) + torch.tensor([0.0, 5.0], dtype=torch.float64)
+        >>> distinguishable_pairs(values, ["a", "b"])
+        frozenset({('b', 'a')})
+    """
+    pairs = list(combinations(range(len(names)), 2))
+    if not pairs or len(values) == 0:
+        return frozenset()
+    first, second = torch.tensor(pairs).unbind(1)
+    low, high = simultaneous_intervals(values[:, first] - values[:, second])
+    better = {(names[a], names[b]) for (a, b), bottom in zip(pairs, low.tolist(), strict=True) if bottom > 0}
+    worse = {(names[b], names[a]) for (a, b), top in zip(pairs, high.tolist(), strict=True) if top < 0}
+    return frozenset(better | worse)
 
 
 def _by_flips(values: Tensor, comparisons: int) -> tuple[Tensor, Tensor]:

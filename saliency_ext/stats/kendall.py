@@ -1,4 +1,4 @@
-"""Do two metrics rank the methods alike? Kendall's tau of the two rankings, with its interval over images."""
+"""Kendall's tau of the rankings of methods by two metrics, with its interval over images."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from .intervals import bootstrap_means, interval
 
 
 @dataclass(frozen=True)
-class RankAgreement:
+class TauInterval:
     """Kendall's tau-b of two rankings of methods, with a 95 % interval, over how many methods and images (NaN: undefined)."""
 
     tau: float
@@ -20,8 +20,8 @@ class RankAgreement:
     images: int
 
 
-def agreement(first: Tensor, second: Tensor) -> RankAgreement:
-    """How alike two metrics rank methods by their means over the same images [Kendall 1938].
+def tau_interval(first: Tensor, second: Tensor) -> TauInterval:
+    """Kendall's tau-b of the rankings of methods by two metrics, by means over the same images [Kendall 1938].
 
         tau = sum over pairs of methods of sign(a_i - a_j) sign(b_i - b_j) / sqrt(untied pairs of a * untied pairs of b)
 
@@ -44,25 +44,25 @@ def agreement(first: Tensor, second: Tensor) -> RankAgreement:
 
     Example:
         >>> values = torch.tensor([[0.1, 0.5, 0.9]]) + torch.tensor([[0.0], [0.1]])
-        >>> agreement(values, values ** 2).tau, agreement(values, -values).tau
+        >>> tau_interval(values, values ** 2).tau, tau_interval(values, -values).tau
         (1.0, -1.0)
 
     References:
         Kendall. A New Measure of Rank Correlation. Biometrika 1938.
     """
     for name, values in (("first", first), ("second", second)):
-        require_ndim("agreement", name, require_tensor("agreement", name, values), "(n, M)")
+        require_ndim("tau_interval", name, require_tensor("tau_interval", name, values), "(n, M)")
     if first.shape != second.shape:
-        bad_value("agreement", "second", f"of the shape of first, {tuple(first.shape)}", tuple(second.shape))
+        bad_value("tau_interval", "second", f"of the shape of first, {tuple(first.shape)}", tuple(second.shape))
     together = torch.stack([first, second], 1).double()
     together = together[together.isfinite().flatten(1).all(1)]
     images, methods = len(together), together.shape[2]
     if images < 2 or methods < 2:
-        return RankAgreement(torch.nan, torch.nan, torch.nan, methods, images)
+        return TauInterval(torch.nan, torch.nan, torch.nan, methods, images)
     means, drawn = together.mean(0), bootstrap_means(together)
     taus = kendall_tau(drawn[:, 0], drawn[:, 1])
     low, high = interval(taus[taus.isfinite()], images) if bool(taus.isfinite().any()) else (taus[0], taus[0])
-    return RankAgreement(float(kendall_tau(means[0], means[1])), float(low), float(high), methods, images)
+    return TauInterval(float(kendall_tau(means[0], means[1])), float(low), float(high), methods, images)
 
 
 def kendall_tau(first: Tensor, second: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from .._atomic_io import DamagedError, read_record, write_record
 from .._digests import digest
 from ..checks import bad_value
 from ..fingerprinting import Fingerprinter, tensor_digest
-from ._model_observation import ModelObservation, Outputs, outputs_differ
+from ._model_observation import ModelObservation, ObservedOutputs, outputs_differ
 
 Fingerprint = dict[str, Any]
 RUN = "run.json"  # what the run of a folder is
@@ -67,7 +67,7 @@ def fingerprint(
     }
 
 
-def run_name(found: Fingerprint, outputs: Outputs | None = None) -> str:
+def run_name(found: Fingerprint, outputs: ObservedOutputs | None = None) -> str:
     """16 hex digits that name the run of a fingerprint; with what the model answered, the run that a folder was begun with."""
     return digest(json.dumps([found, outputs], sort_keys=True))
 

@@ -22,7 +22,7 @@ _EXACT, _COARSE = 3e-4, 3e-2
 _UNSTEADY = "not the same twice"
 _CHANGES = "changes"  # in place of what is another after each call
 
-Outputs = Mapping[str, Any]
+ObservedOutputs = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ModelObservation:
 
     model: Any
     passing: frozenset[str]
-    outputs: Outputs
+    outputs: ObservedOutputs
 
 
 def observe(engine: Engine, images: Tensor) -> ModelObservation:
@@ -89,7 +89,7 @@ def _some(logits: Tensor) -> list[list[float]]:
     return result
 
 
-def outputs_differ(old: Outputs, new: Outputs) -> str:
+def outputs_differ(old: ObservedOutputs, new: ObservedOutputs) -> str:
     """In words, how far the answers of two models to the same images are apart; "" where rounding may be the reason."""
     said, result = old.get("logits"), new.get("logits")
     if not (isinstance(said, list) and isinstance(result, list)):

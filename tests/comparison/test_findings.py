@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from saliency_ext.comparison import NEUTRALITY, Neutrality, Similarities
-from saliency_ext.comparison._infill_findings import advantage_finding, maps_finding, neutral_finding, order_findings
 from saliency_ext.comparison._study_inputs import AREAS, StudyInputs, score_rows
 from saliency_ext.comparison.findings import TOO_FEW, format_value, verdict_text
+from saliency_ext.comparison.infill_study import advantage_finding, maps_finding, neutral_finding, order_findings
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Fidelity
 from saliency_ext.perturbation import EqualFractions

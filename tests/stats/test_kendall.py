@@ -6,7 +6,7 @@ import pytest
 import scipy.stats
 import torch
 
-from saliency_ext.stats.kendall import agreement, kendall_tau
+from saliency_ext.stats.kendall import kendall_tau, tau_interval
 
 
 def normal(*shape, seed=0):
@@ -30,13 +30,13 @@ def test_like_scipy():
 def test_the_order_of_the_means_counts_and_the_interval_is_over_images():
     noise = normal(60, 5, seed=1)
     far = torch.arange(5.0) * 10
-    same = agreement(far + noise, far + normal(60, 5, seed=2))
+    same = tau_interval(far + noise, far + normal(60, 5, seed=2))
     assert (same.tau, same.low, same.high, same.methods, same.images) == (1.0, 1.0, 1.0, 5, 60)
-    turned = agreement(far + noise, -far + noise)
+    turned = tau_interval(far + noise, -far + noise)
     assert (turned.tau, turned.low, turned.high) == (-1.0, -1.0, -1.0)
-    near = agreement(noise, normal(60, 5, seed=3))
+    near = tau_interval(noise, normal(60, 5, seed=3))
     assert near.low <= near.tau <= near.high and near.high - near.low > 0.5, "means that noise orders are not told apart"
-    assert agreement(noise, noise).low == 1.0, "the same images in both rankings"
+    assert tau_interval(noise, noise).low == 1.0, "the same images in both rankings"
 
 
 def test_images_without_a_value_are_left_out():
@@ -44,17 +44,17 @@ def test_images_without_a_value_are_left_out():
     holed = values.clone()
     holed[2, 1], holed[4, 0] = math.nan, math.inf
     kept = [0, 1, 3, 5, 6, 7, 8]
-    assert agreement(values, holed).images == 7 and agreement(holed, values) == agreement(values[kept], values[kept])
+    assert tau_interval(values, holed).images == 7 and tau_interval(holed, values) == tau_interval(values[kept], values[kept])
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (1, 3), (5, 1), (5, 0)])
 def test_too_little_is_undefined(shape):
-    result = agreement(normal(*shape), normal(*shape))
+    result = tau_interval(normal(*shape), normal(*shape))
     assert math.isnan(result.tau) and math.isnan(result.low) and (result.images, result.methods) == shape
 
 
 def test_what_is_refused():
-    with pytest.raises(ValueError, match=r"agreement: expected second of the shape of first, \(4, 3\), got \(4, 2\)"):
-        agreement(normal(4, 3), normal(4, 2))
+    with pytest.raises(ValueError, match=r"tau_interval: expected second of the shape of first, \(4, 3\), got \(4, 2\)"):
+        tau_interval(normal(4, 3), normal(4, 2))
     with pytest.raises(ValueError, match=r"expected first of shape \(n, M\)"):
-        agreement(normal(4), normal(4))
+        tau_interval(normal(4), normal(4))
