@@ -34,7 +34,6 @@ from saliency_ext.testbed.truth import own_region
 
 FILE = Path(__file__).with_name("cards.json")
 IMAGES = 8
-KINDS = {"deletion": "deletion", "morf": "deletion", "insertion": "insertion", "lerf": "insertion", "fidelity": "fidelity"}
 MAPS = ("grad_cam", "grad_cam, negated", "centre", "random")
 
 
@@ -78,7 +77,7 @@ def rules_of_metric(name: str) -> ConformanceTable | None:
         given = truth if entry.info.needs == "truth" else None
         return evaluate(model, inputs, target, maps, metric, truth=given, check_model=False)["map", name].values
 
-    return check_metric(call, KINDS.get(name, "other"), name)
+    return check_metric(call, entry.info.conformance, name)
 
 
 def rules_of_method(name: str) -> ConformanceTable:

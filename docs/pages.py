@@ -15,8 +15,7 @@ from mkdocs.structure.files import File, Files
 from bench import forwards_table, masks_table, pairs_table
 from bench.readme import RESULTS, committed, table
 from saliency_ext.attribution.registry import METHODS
-from saliency_ext.metrics.base import MetricOptions
-from saliency_ext.metrics.registry import METRICS, make_metrics
+from saliency_ext.metrics.registry import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = json.loads((ROOT / "docs/cards.json").read_text())
@@ -46,6 +45,7 @@ ROLES = {
     "form": "of the form of a map: says nothing about the model",
     "model": "of the model: the same for every map",
 }
+NOT_MEASURED = "Not measured yet: `python docs/cards.py` measures it."
 NEEDS = {"": "model, images and maps", "truth": "also the true region", "method": "also the method, which it asks again"}
 
 
@@ -76,29 +76,31 @@ def made_pages() -> dict[str, str]:
 
 def metric_card(name: str) -> str:
     """Meaning, direction, unit, definition, reference values, rules, tests."""
-    entry, kind = METRICS[name], type(make_metrics([name], MetricOptions())[0])
+    kind = METRICS[name]
     facts = [
         ("direction", {"none": "none: not a score"}.get(kind.info.direction, f"{kind.info.direction} is better")),
         ("unit", kind.info.unit),
         ("measures", kind.info.measures),
-        ("a metric", ROLES[entry.info.role]),
-        ("needs", NEEDS[entry.info.needs]),
+        ("a metric", ROLES[kind.info.role]),
+        ("needs", NEEDS[kind.info.needs]),
         ("source", kind.info.reference),
     ]
-    values = [(each, _number(value)) for each, value in CARDS["values"][name].items()]
+    values = [(each, _number(value)) for each, value in CARDS["values"].get(name, {}).items()]
+    measured = (
+        f"Means over the first {CARDS['images']} scenes of the testbed's test split, its residual net, and the choices of "
+        "`saliency-ext evaluate`. `grad_cam` finds the object there; `centre` and `random` know nothing."
+    )
     return "\n\n".join(
         [
             f"# {kind.__name__}",
-            entry.info.meaning,
+            kind.info.meaning,
             _facts(facts),
             "## Definition",
             _docstring(kind),
             "## Reference values",
-            f"Means over the first {CARDS['images']} scenes of the testbed's test split, its residual net, and the choices of "
-            "`saliency-ext evaluate`. `grad_cam` finds the object there; `centre` and `random` know nothing.",
-            _table(("map", name), values),
+            "\n\n".join([measured, _table(("map", name), values)]) if values else NOT_MEASURED,
             "## What holds",
-            _rules(CARDS["metrics"][name], "The conformance kit brings no method, so it does not check this one."),
+            _rules(CARDS["metrics"].get(name), "The conformance kit brings no method, so it does not check this one."),
             "## Tests",
             _tests(kind.__name__, "metrics"),
         ]
@@ -107,13 +109,12 @@ def metric_card(name: str) -> str:
 
 def method_card(name: str) -> str:
     """What it does, cost, definition, what it scored on the testbed, rules, tests."""
-    entry = METHODS[name]
-    kind = _class_of(name)
+    kind = METHODS[name]
     facts = [
-        ("family", entry.info.family),
-        ("sign", "negative = evidence against the target" if entry.info.signed else "no evidence against the target is shown"),
-        ("cost per image and target", f"{entry.info.cost} (F: forward, B: backward, T: targets)"),
-        ("source", entry.info.reference or "this library"),
+        ("family", kind.info.family),
+        ("sign", "negative = evidence against the target" if kind.info.signed else "no evidence against the target is shown"),
+        ("cost per image and target", f"{kind.info.cost} (F: forward, B: backward, T: targets)"),
+        ("source", kind.info.reference or "this library"),
     ]
     measured = TRUTH["maps"].get(name)
     scores = (
@@ -127,7 +128,7 @@ def method_card(name: str) -> str:
     return "\n\n".join(
         [
             f"# {kind.__name__}",
-            entry.summary[0].upper() + entry.summary[1:] + ".",
+            kind.info.summary[:1].upper() + kind.info.summary[1:] + ".",
             _facts(facts),
             "## Definition",
             _docstring(kind),
@@ -136,7 +137,7 @@ def method_card(name: str) -> str:
             "asked about minus the score on the other one: a map that ignores the question has 0.",
             shown,
             "## What holds",
-            _rules(CARDS["methods"][name], ""),
+            _rules(CARDS["methods"].get(name), NOT_MEASURED),
             "## Tests",
             _tests(kind.__name__, "attribution"),
         ]
@@ -148,24 +149,16 @@ def _docstring(kind: type) -> str:
     return f"::: {kind.__module__}.{kind.__name__}\n    options: {shown}"
 
 
-def _class_of(name: str) -> type:
-    module = importlib.import_module("saliency_ext.attribution")
-    kinds = [getattr(module, each) for each in module.__all__]
-    return next(each for each in kinds if isinstance(each, type) and getattr(getattr(each, "info", None), "name", None) == name)
-
-
 def _metrics() -> str:
     rows = []
-    for name, entry in METRICS.items():
-        info = make_metrics([name], MetricOptions())[0].info
-        rows.append(
-            (f"[{name}]({name}.md)", {"none": "-"}.get(info.direction, info.direction), info.measures, entry.info.needs or "-")
-        )
+    for name, kind in METRICS.items():
+        info = kind.info
+        rows.append((f"[{name}]({name}.md)", {"none": "-"}.get(info.direction, info.direction), info.measures, info.needs or "-"))
     return "# Metrics\n\nOne card each.\n\n" + _table(("metric", "better", "measures", "needs also"), rows)
 
 
 def _methods() -> str:
-    rows = [(f"[{name}]({name}.md)", e.info.family, e.summary, e.info.cost) for name, e in METHODS.items()]
+    rows = [(f"[{name}]({name}.md)", kind.info.family, kind.info.summary, kind.info.cost) for name, kind in METHODS.items()]
     return "# Methods\n\nOne card each. F: forward, B: backward, T: targets.\n\n" + _table(
         ("method", "family", "what", "cost"), rows
     )

@@ -68,6 +68,7 @@ class MetricInfo:
         needs: "truth" for a truth mask, "method" for the method itself (it explains other inputs too), or "".
         range: smallest and largest value, where they are certain with the default parameters.
         meaning: what the number says, in plain words, with what a reader must not conclude from it.
+        conformance: which rules of the conformance kit it must keep, a kind of `conformance.check_metric`.
         horizontal: what the horizontal axis of its curves shows.
         curve_labels: (name, legend) of its curves; a curve without one is shown under its name.
         loss_band: name of the curve that is drawn as a band below the score of the clean image, or "".
@@ -89,6 +90,7 @@ class MetricInfo:
     curve_labels: tuple[tuple[str, str], ...] = ()
     loss_band: str = ""
     class_specific: bool = False
+    conformance: str = "other"
     default: int = 0
 
     def __post_init__(self) -> None:

@@ -128,7 +128,7 @@ class ModelMetric(Metric):
 
     def with_sampling(self, sampling: Schedule | StratifiedSteps | AdaptiveSteps) -> Self:
         """The metric with another schedule, for a metric that has one: by default its dataclass field `schedule` is replaced."""
-        return dataclasses.replace(self, schedule=sampling)
+        return dataclasses.replace(self, schedule=sampling)  # type: ignore[type-var]  # dataclasses with a schedule
 
 
 def as_metric(function: str, metric: Any) -> "MapMetric | ModelMetric":

@@ -34,6 +34,7 @@ class Deletion(RefinableMetric):
         range=(0.0, 1.0),
         meaning="The most relevant pixels are removed first. The faster the score falls, the smaller the area under its "
         "curve. Part of the fall is due to damage, not to lost evidence: look at fidelity and at the controls.",
+        conformance="deletion",
         default=2,
     )
 

@@ -78,6 +78,7 @@ class Fidelity(RefinableMetric):
             ),
         ),
         loss_band="artifact",
+        conformance="fidelity",
         default=1,
     )
 

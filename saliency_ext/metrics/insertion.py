@@ -32,6 +32,7 @@ class Insertion(RefinableMetric):
         meaning="The most relevant pixels are put first into an image without content. The sooner the score rises, the larger "
         "the area.",
         horizontal="share of pixels inserted",
+        conformance="insertion",
         default=3,
     )
 

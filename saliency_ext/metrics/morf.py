@@ -60,6 +60,7 @@ class MoRF(_OrderedCurve):
         reference="Samek 2017",
         role="order",
         range=(0.0, 1.0),
+        conformance="deletion",
         meaning="Most relevant first: the curve of deletion.",
         curve_labels=(("morf", "most relevant first (MoRF)"),),
     )
@@ -90,6 +91,7 @@ class LeRF(_OrderedCurve):
         reference="Samek 2017",
         role="order",
         range=(0.0, 1.0),
+        conformance="insertion",
         meaning="Least relevant first: pixels that do not matter may go without harm.",
         curve_labels=(("lerf", "least relevant first (LeRF)"),),
     )

@@ -253,15 +253,15 @@ def test_a_metric_of_ones_own_may_refine():
         info = MetricInfo("one_point", "none", "logit", "a point", "this test")
         parameters = property(lambda self: {})
 
-        def request(self, case):
-            return {"points": CurvePoints(Ranked(rank(case.saliency)), tuple(range(31)), "tail", GREY), "rounds": 0}
+        def request(self, context):
+            return {"points": CurvePoints(Ranked(rank(context.saliency)), tuple(range(31)), "tail", GREY), "rounds": 0}
 
         def refine(self, outputs, requested):
             requested["rounds"] += 1
             wanted = torch.eye(31, dtype=torch.bool)[: len(outputs.classes)]
             return [(requested["points"], wanted)] if requested["rounds"] == 1 else []
 
-        def finish(self, outputs, requested):
+        def compute(self, outputs, requested):
             scores = outputs.point_scores(requested["points"], "logit")
             assert torch.equal(outputs.known_points(requested["points"]), torch.eye(31, dtype=torch.bool)[: len(scores)])
             assert scores.isnan().sum() == scores.numel() - len(scores)

@@ -206,5 +206,8 @@ def test_bad_arguments_are_refused_by_name(change, error, text):
 
 
 def test_an_infill_must_be_an_infill():
-    with pytest.raises(TypeError, match="Deletion: expected infill to be an Infill, got float; see saliency_ext.infill"):
+    with pytest.raises(
+        TypeError,
+        match="Deletion: expected infill to be an Infill, got float, which has no 'name'; see docs",
+    ):
         Deletion(0.5)

@@ -119,7 +119,7 @@ class Mine:
 def test_a_private_field_of_a_method_is_seen(tmp_path):
     make_study(tmp_path, maps={"mine": Mine(1)}, **FEW).run()
     make_study(tmp_path, maps={"mine": Mine(1)}, **FEW).run()
-    with pytest.raises(ValueError, match="methods.mine._power: was 1, now 2"):
+    with pytest.raises(ValueError, match="maps.mine._power: was 1, now 2"):
         make_study(tmp_path, maps={"mine": Mine(2)}, **FEW).run()
 
 
