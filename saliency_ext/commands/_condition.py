@@ -29,7 +29,7 @@ class ComparisonRow:
     map: str
     metric: str
     numbers: Mapping[str, float]
-    verdict: str  # "better", "worse", "not told apart", "too few images", or "changed" where no direction is better
+    verdict: str  # "better", "worse", "not distinguishable", "too few images", or "changed" where no direction is better
     control: bool = False  # knows nothing of the model: what becomes of it fails nothing
     lost: int = 0
 

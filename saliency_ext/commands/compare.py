@@ -94,7 +94,7 @@ def _verdict(change: Summary, sign: int) -> str:
     if change.too_few:
         return TOO_FEW
     if not (change.low > 0 or change.high < 0):
-        return "not told apart"
+        return "not distinguishable"
     if sign == 0:
         return "changed"
     return "better" if sign * change.mean > 0 else "worse"

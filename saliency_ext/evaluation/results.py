@@ -1,4 +1,4 @@
-"""What an evaluation found: values per image, means with intervals, and whether two maps can be told apart."""
+"""Results of an evaluation: values per image, means with intervals, and paired comparisons of maps."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,13 +19,13 @@ class Comparison:
     """Mean paired difference between two maps under one metric, with its 95 % interval."""
 
     difference: Summary
-    better: str | None  # name of the better map, None where they cannot be told apart, or the images are too few
+    better: str | None  # name of the better map, None where they are not distinguishable, or the images are too few
 
     def __str__(self) -> str:
         low, high = self.difference.low, self.difference.high
         if self.difference.too_few:
-            return f"{self.difference.mean:+.4f} over {self.difference.images} images: too few images to tell them apart"
-        verdict = f"{self.better} is better" if self.better else "cannot be told apart"
+            return f"{self.difference.mean:+.4f} over {self.difference.images} images: too few images for a comparison"
+        verdict = f"{self.better} is better" if self.better else "not distinguishable"
         return f"{self.difference.mean:+.4f} [{low:+.4f}, {high:+.4f}] over {self.difference.images} images: {verdict}"
 
 
@@ -33,7 +33,8 @@ class Results:
     """Results by (map name, metric name).
 
     Example: `results["gradcam", "deletion"].values`, `results.summary("gradcam", "deletion")`,
-    `results.compare("gradcam", "random", "deletion")`, `results.rows()`. `results.stopped`: where a study with a stop rule ended.
+    `results.compare("gradcam", "random", "deletion")`, `results.rows()`.
+    `results.stopped`: the `StopReport` of a study with a stop rule.
     `results.methods`: name of a map -> `MethodInfo` of the method that made it, where one did.
     """
 
@@ -76,8 +77,8 @@ class Results:
     def compare(self, first: str, second: str, metric: str) -> Comparison:
         """Paired difference first - second, image by image; better by the metric's direction if the interval excludes 0.
 
-        Two maps that are equally good on average are told apart in at most one comparison of twenty, also with few images; below
-        six none is. See `simultaneous_intervals`.
+        The false-positive rate for two maps of equal mean is at most 5 %, also with few images; below six images no pair is
+        distinguishable. See `simultaneous_intervals`.
         """
         a, b = self[first, metric], self[second, metric]
         both = a.valid & b.valid
@@ -106,10 +107,10 @@ class Results:
         ]
 
     def to_dict(self) -> dict[str, dict[str, dict[str, object]]]:
-        """Plain values, map -> metric -> what is known: values, statuses, curves, extras, parameters, mean and interval."""
-        found: dict[str, dict[str, dict[str, object]]] = {}
+        """Plain values, map -> metric -> values, statuses, curves, extras, parameters, mean and interval."""
+        plain_values: dict[str, dict[str, dict[str, object]]] = {}
         for (map_name, metric), result in self._results.items():
-            found.setdefault(map_name, {})[metric] = {
+            plain_values.setdefault(map_name, {})[metric] = {
                 "info": asdict(result.info),
                 "parameters": {name: plain(value) for name, value in result.parameters.items()},
                 "summary": asdict(self.summary(map_name, metric)),
@@ -119,7 +120,7 @@ class Results:
                 "curves": {name: curve.tolist() for name, curve in result.curves.items()},
                 "extras": {name: extra.tolist() for name, extra in result.extras.items()},
             }
-        return found
+        return plain_values
 
     def to_parquet(self, path: str | Path) -> None:
         """Writes the long format, one row per map, metric and image; parameters as JSON. Needs pyarrow.
@@ -162,8 +163,8 @@ class Results:
 
 
 def summary_of(result: MetricResult) -> Summary:
-    """Mean and interval of a result; of hits and misses, that of a share."""
-    negative = result.info.range is not None and result.info.range[0] < 0  # a difference: its values are no hits and misses
+    """Mean and interval of a result; of values that are all 0 or 1, that of a proportion."""
+    negative = result.info.range is not None and result.info.range[0] < 0  # a difference, not a proportion
     return summarise(result.values[result.valid].double(), len(result.values), share=not negative)
 
 

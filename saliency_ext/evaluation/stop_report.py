@@ -1,4 +1,4 @@
-"""Where a study with a stopping rule ended, and why."""
+"""Where and why a study with a stopping rule ended."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class StopReport:
 
     Attributes:
         why: "separated", "budget", "time", or "all images".
-        metric: that was to decide, or None. alpha: chance that any verdict is wrong. pairs: the verdicts.
-        chunks, images: that the results are of; population: images there are; left_out: images without a value of some map.
-        masked_inputs, seconds: that these chunks took; full, full_seconds: what all images would take at this pace.
+        metric: of the pairwise tests, or None. alpha: their familywise error probability. pairs: their verdicts.
+        chunks, images: evaluated; population: all images; left_out: evaluated images without a value for some map.
+        masked_inputs, seconds: cost of these chunks; full, full_seconds: extrapolated to all images.
     """
 
     why: str
@@ -34,13 +34,13 @@ class StopReport:
     full_seconds: float
 
     @staticmethod
-    def read(found: Mapping[str, Any] | None) -> "StopReport | None":
+    def read(plain: Mapping[str, Any] | None) -> "StopReport | None":
         """From its plain values, as `dataclasses.asdict` makes them."""
-        return None if found is None else StopReport(**{**found, "pairs": tuple(PairVerdict(**pair) for pair in found["pairs"])})
+        return None if plain is None else StopReport(**{**plain, "pairs": tuple(PairVerdict(**pair) for pair in plain["pairs"])})
 
     @property
     def early(self) -> bool:
-        """Whether images were left."""
+        """Whether it ended before all images were evaluated."""
         return self.images < self.population
 
     @property
@@ -49,40 +49,40 @@ class StopReport:
         texts = {
             SEPARATED: f"every pair is decided under {self.metric}",
             BUDGET: "the budget of masked inputs is spent",
-            TIME: "the time is over",
+            TIME: "the time limit is reached",
         }
-        open_pairs = sum(not pair.decided for pair in self.pairs)
-        left = f"; {open_pairs} of {len(self.pairs)} pairs are still open under {self.metric}" if open_pairs else ""
+        undecided = sum(not pair.decided for pair in self.pairs)
+        left = f"; {undecided} of {len(self.pairs)} pairs are undecided under {self.metric}" if undecided else ""
         without = f" {missing(self.left_out)}" if self.left_out else ""
         if not self.early:
-            return f"All {self.population} images were looked at{left}.{without}"
+            return f"All {self.population} images were evaluated{left}.{without}"
         return f"Stopped after {self.images} of {self.population} images: {texts[self.why]}{left}.{without}"
 
     @property
     def share(self) -> str:
-        """What it took of what a full run takes, in one sentence."""
+        """Its cost beside that of a full run, in one sentence."""
         if not self.early:
-            return f"It took {self.masked_inputs:,} masked inputs and {_shown(self.seconds)} of work."
-        times = f", {self.full / self.masked_inputs:.1f} times fewer" if self.masked_inputs else ""
+            return f"Cost: {self.masked_inputs:,} masked inputs, {_shown(self.seconds)} of compute time."
+        times = f" ({self.full / self.masked_inputs:.1f} times fewer)" if self.masked_inputs else ""
         return (
-            f"It took {self.masked_inputs:,} masked inputs of about {self.full:,} of a full run{times}; all images would take "
-            f"about {_shown(self.full_seconds)} of work at this pace instead of {_shown(self.seconds)}."
+            f"Cost: {self.masked_inputs:,} masked inputs instead of about {self.full:,} in a full run{times}; "
+            f"{_shown(self.seconds)} of compute time instead of about {_shown(self.full_seconds)}."
         )
 
     @property
     def guarantee(self) -> str:
-        """What the verdicts of the pairs, and all other intervals, are worth."""
+        """What holds for the verdicts of the pairs, and for all other intervals."""
         decided = any(pair.decided for pair in self.pairs)
-        verdicts = [guarantee(self.alpha, self.population, "the verdicts on its pairs")] if decided else []
+        verdicts = [guarantee(self.alpha, self.population, "verdicts on these pairs")] if decided else []
         if self.early and self.metric is None:
             verdicts.append(
-                f"The images are a random sample of all {self.population}, drawn without looking at any value: intervals are for "
+                f"The images are a random sample of all {self.population}, drawn independently of the values: intervals are for "
                 "the mean over all of them."
             )
         elif self.early:
             verdicts.append(
-                "Other intervals and verdicts of this run are made for a fixed number of images: after a stop that values may "
-                "decide they are a little too sure."
+                "Other intervals and verdicts of this run assume a fixed number of images: after data-dependent stopping they "
+                "undercover slightly."
             )
         return " ".join(verdicts)
 

@@ -1,4 +1,4 @@
-"""The page's content in the order of the page: what the template needs, as text and markup that is ready to be put in place."""
+"""The content of the page in its order, as text and markup for the template."""
 
 from dataclasses import asdict
 from typing import Any
@@ -14,7 +14,7 @@ from .data import STATUS_TEXTS, MethodLine, MetricLine, ReportData, SampleError
 
 ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
 DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "none": "no direction is better"}
-KINDS = {"equal": "Equal", "controls": "Controls", "agreement": "Agreement", "caution": "Caution"}
+KINDS = {"equal": "No difference", "controls": "Controls", "agreement": "Agreement", "caution": "Caution"}
 
 
 def page_of(data: ReportData) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _scope(data: ReportData) -> str:
 
 
 def _stopped(data: ReportData) -> dict[str, Any] | None:
-    """Where a study with a stop rule ended: sentences, and the pairs that it compared."""
+    """Where and why a study with a stop rule ended: sentences, and its pairwise comparisons."""
     if data.stopped is None:
         return None
     result = data.stopped
@@ -118,7 +118,7 @@ def _taus(found: Verdict) -> dict[str, Any]:
 
 
 def _pairs(found: RankingSignificance) -> list[dict[str, Any]]:
-    """For each map, best mean first: what it is better than, and what it cannot be told apart from."""
+    """For each map, best mean first: what it is better than, and what it is not distinguishable from."""
     return [
         {
             "name": name,
@@ -174,14 +174,14 @@ def _counters(data: ReportData) -> list[dict[str, str]]:
     c, seconds = data.counters, data.counters.seconds
     saved = data.requested - data.run
     rows = [
-        (data.counted, f"{data.requested:,}", "asked for by all maps and metrics"),
-        ("distinct, and run", f"{data.run:,}", "equal ones are run once"),
-        ("saved", f"{saved:,} ({saved / data.requested if data.requested else 0:.0%})", "exactly: no number changes"),
+        (f"{data.counted}, requested", f"{data.requested:,}", "by all maps and metrics"),
+        ("distinct, forwarded", f"{data.run:,}", "equal ones are forwarded once"),
+        ("saved", f"{saved:,} ({saved / data.requested if data.requested else 0:.0%})", "without any effect on the results"),
         ("forwards of the model", f"{c.forwards:,}", f"{c.images_forwarded:,} images, of which {c.images_padded:,} were padding"),
-        ("batches halved for want of memory", str(c.out_of_memory), f"{c.images_failed} images had no room alone"),
-        ("seconds in the model", f"{seconds['forward']:.1f}", "on masked inputs; gradients of methods are under the rest"),
-        ("seconds to draw masked inputs", f"{seconds['render']:.1f}", ""),
-        ("seconds for the rest", f"{seconds['rest']:.1f}", "maps, order of pixels, metrics"),
+        ("batches halved: out of memory", str(c.out_of_memory), f"{c.images_failed} images did not fit even alone"),
+        ("seconds in the model", f"{seconds['forward']:.1f}", "on masked inputs; without the gradients of methods"),
+        ("seconds rendering masked inputs", f"{seconds['render']:.1f}", ""),
+        ("seconds elsewhere", f"{seconds['rest']:.1f}", "maps, ranks of pixels, metrics"),
     ]
     return [{"what": what, "value": value, "note": note} for what, value, note in rows]
 

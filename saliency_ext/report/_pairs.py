@@ -1,4 +1,4 @@
-"""Pairs of labels in a report: one thing in the picture or two, the regions that tell, and what is left without them."""
+"""Pairs of labels in a report: proofs of distinct or shared evidence, their regions, and the scores without them."""
 
 from collections.abc import Sequence
 from math import isnan
@@ -17,7 +17,7 @@ from .data import PairExample
 COLOURS = {"U1": (240, 128, 20), "U2": (50, 130, 220), "D": (30, 160, 95)}  # orange, blue, green
 _NAMES = {"U1": "orange", "U2": "blue", "D": "green"}
 _MOST = 384  # pixels of the longer side of a picture in the page
-_SAID = {"distinct": "two things", "shared": "one thing"}
+_MEANING_OF_KIND = {"distinct": "two entities", "shared": "one entity"}
 _MEASURES = {"probability": "the probability", "logit": "the logit's height above the mean logit"}
 _MEASURES["both"] = f"{_MEASURES['probability']} / {_MEASURES['logit']} (both count)"
 
@@ -84,7 +84,7 @@ def _proof(example: PairExample, pair: PairResult, proof: Proof) -> dict[str, An
         "labels": [example.name(label) for label in proof.labels],
         "clean": [f"{value:.2f}" for value in pair.clean],
         "kind": proof.kind,
-        "said": _SAID[proof.kind],
+        "said": _MEANING_OF_KIND[proof.kind],
         "robust": proof.robust,
         "strength": strength(proof),
         "statements": statements(example, proof, colours=True),
@@ -129,9 +129,9 @@ def _left(proof: Proof, number: int) -> list[list[list[float]]]:
 
 def _open(example: PairExample) -> list[dict[str, str]]:
     """Pairs without a proof; those that share verdict and reason share a line."""
-    alike: dict[tuple[str, str], list[str]] = {}
+    grouped: dict[tuple[str, str], list[str]] = {}
     for pair in example.pairs:
         if not pair.proofs:
             names = " / ".join(f"{example.name(label)} {share:.2f}" for label, share in zip(pair.labels, pair.clean, strict=True))
-            alike.setdefault((pair.verdict if pair.status == "ok" else pair.status, pair.reason), []).append(names)
-    return [{"verdict": verdict, "reason": reason, "pairs": "; ".join(names)} for (verdict, reason), names in alike.items()]
+            grouped.setdefault((pair.verdict if pair.status == "ok" else pair.status, pair.reason), []).append(names)
+    return [{"verdict": verdict, "reason": reason, "pairs": "; ".join(names)} for (verdict, reason), names in grouped.items()]

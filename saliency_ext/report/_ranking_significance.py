@@ -1,4 +1,4 @@
-"""How the maps stand under one metric: in which order, which can be told apart, which beat the controls."""
+"""The ranking of the maps under one metric, its significance, and which maps beat the controls."""
 
 from dataclasses import dataclass
 
@@ -14,15 +14,15 @@ _FEW_VALUES = 0.5  # a map with a value on a smaller share of the images is not 
 
 @dataclass(frozen=True)
 class RankingSignificance:
-    """How the maps stand under one metric.
+    """The ranking of the maps under one metric, and its significance.
 
     Attributes:
         metric: which.
         order: the compared maps, best mean first, controls among them.
         means: of the compared maps, larger = better whatever the direction, on the images that are compared.
         images: how many these are: those on which every compared map has a value.
-        decided: pairs (better, worse) that can be told apart, all of them together with 95 % confidence.
-        enough: whether there are enough images to tell anything apart.
+        decided: distinguishable pairs (better, worse), with 95 % confidence for all pairs simultaneously.
+        enough: whether there are enough images to distinguish any pair.
         left_out: maps with too few values.
         controls: the compared controls.
     """
@@ -43,7 +43,7 @@ class RankingSignificance:
 
     @property
     def leaders(self) -> list[str]:
-        """The method with the best mean, and those that cannot be told apart from it."""
+        """The method with the best mean, and those that are not distinguishable from it."""
         return [name for name in self.methods if (self.methods[0], name) not in self.decided]
 
     @property
@@ -60,7 +60,7 @@ def can_be_ranked(result: MetricResult) -> bool:
 
 
 def significance(data: ReportData, metric: MetricLine) -> RankingSignificance | None:
-    """The standing of all maps under one metric; None where no direction is better, or nothing was measured."""
+    """The ranking of all maps under one metric; None where no direction is better, or nothing was measured."""
     if metric.info.sign == 0:
         return None
     result = {line.name: data.result(line.name, metric.name) for line in data.methods}

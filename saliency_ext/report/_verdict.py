@@ -1,4 +1,4 @@
-"""The verdict in words: which methods lead, which cannot be told apart, which do not beat the controls; per metric, overall."""
+"""The verdict in words: which methods lead, which are not distinguishable, which do not beat the controls."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from ..metrics.registry import METRICS
 from ._ranking_significance import RankingSignificance, kendall, significance
 from .data import ReportData
 
-JUDGING = ("truth", "order")  # roles of metrics that judge a map by themselves
+JUDGING = ("truth", "order")  # roles of metrics that can rank maps on their own
 _MOST_PAIRS = 6  # more are counted instead of listed
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a report says first.
+    """The summary at the top of a report.
 
-    standings: per metric with a direction. headline: a sentence. points: (kind, sentence) with kind "equal", "controls",
-    "agreement" or "caution". taus: (metric that removes pixels, metric that knows the truth) -> Kendall's tau.
+    significances: per metric with a direction. headline: a sentence. points: (kind, sentence) with kind "equal", "controls",
+    "agreement" or "caution". taus: (perturbation metric, ground-truth metric) -> Kendall's tau of their rankings.
     """
 
     significances: list[RankingSignificance]
@@ -27,7 +27,7 @@ class Verdict:
 
 
 def verdict(data: ReportData) -> Verdict:
-    """The verdict over all metrics; only those that judge a map by themselves count towards it."""
+    """The verdict over all metrics; only those that can rank maps on their own count."""
     significances = [result for metric in data.metrics if (result := significance(data, metric)) is not None]
     judging = [result for result in significances if result.metric.info.role in JUDGING and result.methods]
     decisive = [result for result in judging if result.enough]
@@ -42,21 +42,21 @@ def sentence(found: RankingSignificance) -> str:
         return "Only controls were compared."
     if not found.enough:
         images = "1 image is" if found.images == 1 else f"{found.images} images are"
-        return f"{images} too few to tell any of {len(found.order)} maps apart."
+        return f"{images} too few to distinguish any of the {len(found.order)} maps."
     best, *equal = found.leaders
-    parts = [f"{best} leads" if not equal else f"{best} has the best mean, but cannot be told apart from {listed(equal)}"]
+    parts = [f"{best} leads" if not equal else f"{best} has the best mean, but is not distinguishable from {listed(equal)}"]
     if not found.controls:
-        parts.append("No control was run beside it")
+        parts.append("No control was run")
     elif found.failing:
         parts += [f"{name} is {_shortfall(found, name)}" for name in found.failing]
     else:
         parts.append("Every method beats every control")
     if found.left_out:
-        parts.append(f"Not compared, for want of values: {listed(found.left_out)}")
+        parts.append(f"Not compared, too few values: {listed(found.left_out)}")
     return ". ".join(parts) + "."
 
 
-def told(found: Verdict) -> str:
+def verdict_text(found: Verdict) -> str:
     """The whole verdict as lines of text."""
     lines = [found.headline, *(text for _, text in found.points)]
     return "\n".join(lines + [f"{each.metric.name}: {sentence(each)}" for each in found.significances])
@@ -69,9 +69,9 @@ def listed(names: Sequence[str]) -> str:
 
 def _headline(judging: Sequence[RankingSignificance], decisive: Sequence[RankingSignificance], controls: int) -> str:
     if not judging:
-        return "No method can be recommended: no metric was run that judges a map by itself."
+        return "No method can be recommended: no metric was run that can rank maps on its own."
     if not decisive:
-        return "Nothing can be told apart: there are too few images."
+        return "No difference can be established: there are too few images."
     everywhere = sorted(set.intersection(*(set(result.leaders) for result in decisive)))
     if not everywhere:
         return f"No method leads under every metric. Most often among the best: {'; '.join(_most_often(decisive))}."
@@ -82,7 +82,7 @@ def _headline(judging: Sequence[RankingSignificance], decisive: Sequence[Ranking
         text = f"{names} {'is' if len(everywhere) == 1 else 'are'} among the best under {under}"
     doubtful = [name for name in everywhere if any(name in result.failing for result in decisive)]
     if not any(result.controls for result in decisive):
-        return f"{text}, but no control was run beside the methods."
+        return f"{text}, but no control was run."
     if doubtful:
         return f"{text}, but {listed(doubtful)} {'does' if len(doubtful) == 1 else 'do'} not beat every control."
     compared = "" if all(len(result.controls) == controls for result in decisive) else " that had values"
@@ -115,8 +115,8 @@ def _equal(decisive: Sequence[RankingSignificance]) -> list[tuple[str, str]]:
     if not equal:
         return []
     if len(equal) > _MOST_PAIRS:
-        return [("equal", f"{len(equal)} of {len(pairs)} pairs of methods cannot be told apart by any metric.")]
-    return [("equal", f"Cannot be told apart by any metric: {'; '.join(listed(pair) for pair in equal)}.")]
+        return [("equal", f"{len(equal)} of {len(pairs)} pairs of methods are not distinguishable under any metric.")]
+    return [("equal", f"Not distinguishable under any metric: {'; '.join(listed(pair) for pair in equal)}.")]
 
 
 def _controls(decisive: Sequence[RankingSignificance]) -> list[tuple[str, str]]:
@@ -125,7 +125,7 @@ def _controls(decisive: Sequence[RankingSignificance]) -> list[tuple[str, str]]:
         return []
     failing = dict.fromkeys(name for result in controlled for name in result.failing)
     if not failing:
-        return [("controls", "Every method beats every control under every metric that judges maps.")]
+        return [("controls", "Every method beats every control under every metric that can rank maps on its own.")]
     where = {name: [result for result in controlled if name in result.failing] for name in failing}
     parts = [f"{name} under {listed([_briefly(result, name) for result in under])}" for name, under in where.items()]
     clear = [
@@ -142,7 +142,7 @@ def _briefly(found: RankingSignificance, name: str) -> str:
 
 
 def _agreement(judging: Sequence[RankingSignificance]) -> dict[tuple[str, str], float]:
-    """Kendall's tau of the ranking of the methods, between metrics that remove pixels and metrics that know the truth."""
+    """Kendall's tau of the rankings of the methods by perturbation metrics and by ground-truth metrics."""
     by_order = [result for result in judging if result.metric.info.role == "order"]
     by_truth = [result for result in judging if result.metric.info.role == "truth"]
     taus = {(a.metric.name, b.metric.name): kendall(a, b) for a in by_order for b in by_truth}
@@ -154,8 +154,8 @@ def _agreed(taus: dict[tuple[str, str], float]) -> list[tuple[str, str]]:
         return []
     low, high = min(taus.values()), max(taus.values())
     size = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"from {low:.2f} to {high:.2f}"
-    how = "alike" if low > 0.5 else "in part alike" if high > 0 else "differently"
-    return [("agreement", f"Removal of pixels and known truth rank the methods {how}: Kendall's tau {size}.")]
+    how = "similarly" if low > 0.5 else "only partly similarly" if high > 0 else "differently"
+    return [("agreement", f"Perturbation metrics and ground-truth metrics rank the methods {how}: Kendall's tau {size}.")]
 
 
 def _cautions(data: ReportData) -> list[tuple[str, str]]:
@@ -168,7 +168,7 @@ def _cautions(data: ReportData) -> list[tuple[str, str]]:
         )
         result.append(("caution", text))
     if not data.controls:
-        result.append(("caution", "No control was run: nothing shows that any method says more than a random map."))
+        result.append(("caution", "No control was run: there is no evidence that any method is better than a random map."))
     lost = len({sample for fault in data.sample_errors for sample in fault.samples})
     if lost:
         result.append(

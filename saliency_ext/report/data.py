@@ -1,4 +1,4 @@
-"""What a report shows, as plain values: gathered once from `Results` and from what the results do not know."""
+"""What a report shows, as plain values: gathered from `Results` and from what the caller adds."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -18,18 +18,18 @@ from ..stats.intervals import Summary
 
 TITLE = "Which saliency method can be trusted?"
 CONTROL = "control"
-DOUBTFUL = (DEGENERATE_MAP, FLAT_CURVE)  # statuses with a value that says little
+DOUBTFUL = (DEGENERATE_MAP, FLAT_CURVE)  # statuses with a value of limited meaning
 # What each status means to a reader. Statuses of samples without a value first.
 STATUS_TEXTS = {
-    "unreadable_sample": "the sample could not be read; no map was judged on it",
+    "unreadable_sample": "the sample could not be read; no map was evaluated on it",
     "nonfinite_input": "the image has NaN or Inf",
     "nonfinite_map": "the map has NaN or Inf",
     "method_failed": "the method raised an error on this image",
     "nonfinite_score": "the model's score is NaN or Inf",
     "undefined": "the metric has no value here, for example for a constant map or an empty truth mask",
-    "out_of_memory": "not even one image fitted into memory",
-    "degenerate_map": "the map is constant; its order is a coin toss, but it has a value",
-    "flat_curve": "the score never moved; there is a value, but it says nothing about the map",
+    "out_of_memory": "not even a single image fitted into memory",
+    "degenerate_map": "the map is constant: its ranking is arbitrary, although there is a value",
+    "flat_curve": "the score is constant along the curve: the value says nothing about the map",
 }
 
 
@@ -86,7 +86,7 @@ class MethodLine:
 
     @property
     def control(self) -> bool:
-        """Whether it knows nothing of the model."""
+        """Whether it is a control, which does not depend on the trained model."""
         return self.info.family == CONTROL
 
 
@@ -120,7 +120,7 @@ class ReportData:
     results: dict[tuple[str, str], MetricResult]
     images: int
     sample_errors: list[SampleError]  # samples without a value
-    doubts: list[tuple[str, str, str, int]]  # map, metric, status, count: values that say little
+    doubts: list[tuple[str, str, str, int]]  # map, metric, status, count: values of limited meaning
     counters: Counters
     counted: str  # what `requested` and `run` count
     requested: int
@@ -164,7 +164,7 @@ def gather(
         results: of `evaluate`; at least one map under one metric.
         title: of the report.
         methods: name of a map -> its info, in place of what the results know of it.
-        controls: names of maps that know nothing of the model, besides those whose info says so.
+        controls: names of further maps that do not depend on the trained model, besides those whose info says so.
         samples: a name per image; their numbers if not given.
         reasons: per image why it could not be read, or "".
         masked_inputs: "asked" and "run", counted per image, as the summary of a study does; else those of the results' counters
@@ -200,7 +200,7 @@ def gather(
         sample_errors=_sample_errors(found, labels, why),
         doubts=_doubts(found),
         counters=results.counters,
-        counted="kinds of masked input, per chunk of images" if masked_inputs is None else "masked inputs",
+        counted="kinds of masked input per chunk of images" if masked_inputs is None else "masked inputs",
         requested=results.counters.requested if masked_inputs is None else masked_inputs["requested"],
         run=results.counters.unique if masked_inputs is None else masked_inputs["run"],
         facts=dict(facts or {}),
@@ -245,11 +245,11 @@ def _sample_errors(found: dict[tuple[str, str], MetricResult], samples: list[str
     maps: dict[tuple[int, str, tuple[str, ...]], list[str]] = {}
     for (index, status, method), names in metrics.items():
         maps.setdefault((index, status, tuple(names)), []).append(method)
-    alike: dict[tuple[str, str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    grouped: dict[tuple[str, str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for (index, status, under), methods in sorted(maps.items(), key=lambda item: item[0][:2]):
         reason = reasons[index] or STATUS_TEXTS.get(status, "")
-        alike.setdefault((status, reason, tuple(methods), under), []).append(samples[index] or f"number {index}")
-    return [SampleError(names, status, list(of), list(under), reason) for (status, reason, of, under), names in alike.items()]
+        grouped.setdefault((status, reason, tuple(methods), under), []).append(samples[index] or f"number {index}")
+    return [SampleError(names, status, list(of), list(under), reason) for (status, reason, of, under), names in grouped.items()]
 
 
 def _doubts(found: dict[tuple[str, str], MetricResult]) -> list[tuple[str, str, str, int]]:

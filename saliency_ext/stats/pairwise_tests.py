@@ -1,4 +1,4 @@
-"""Two maps held against each other until they are told apart, and what a whole tournament of them says."""
+"""Sequential tests of pairs of maps, and all pairwise comparisons of a ranking with one error probability."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ _GRID = 401  # candidates for a mean: intervals are rounded outwards to 1/400 of
 
 @dataclass(frozen=True)
 class PairVerdict:
-    """Mean difference first - second over all images: an interval that holds at every moment, for all pairs together.
+    """Mean difference first - second over all images, with an anytime-valid interval that holds for all pairs simultaneously.
 
-    `better` is the better of the two, None if they were not told apart; `alike`: the difference lies within the margin.
-    `images` is how many were needed to decide, or were looked at in vain. An image without a value under one of the two counts as
-    no difference; where none has both, mean, low and high are NaN.
+    `better` is the better of the two, None if they are not distinguishable; `equivalent`: the difference lies within the margin.
+    `images` is the number of observations until the decision, or all that were made without one. An image without a value under
+    one of the two counts as no difference; where none has both, mean, low and high are NaN.
     """
 
     first: str
@@ -26,20 +26,22 @@ class PairVerdict:
     low: float
     high: float
     better: str | None
-    alike: bool
+    equivalent: bool
     images: int
 
     @property
     def decided(self) -> bool:
-        """Told apart, or alike."""
-        return self.better is not None or self.alike
+        """Whether the two are distinguishable or equivalent."""
+        return self.better is not None or self.equivalent
 
     @property
     def outcome(self) -> str:
         """In words."""
         if self.mean != self.mean:
             return "no image has a value under both"
-        return f"{self.better} is better" if self.better else "alike within the margin" if self.alike else "not told apart"
+        if self.better:
+            return f"{self.better} is better"
+        return "equivalent within the margin" if self.equivalent else "not distinguishable"
 
     def __str__(self) -> str:
         result = f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}], {self.images} images"
@@ -48,13 +50,13 @@ class PairVerdict:
 
 @dataclass(frozen=True)
 class Ranking:
-    """What `rank_methods` found. `str()` is the table.
+    """The result of `rank_methods`. `str()` is the table.
 
     Attributes:
-        names: of the maps. pairs: a verdict for each two of them.
-        images: looked at; population: images there are; left_out: images looked at without a value for some map.
-        masked_inputs: forwarded; full: how many a full evaluation would have taken, from those of the first round.
-        alpha: error probability for all pairs together. stopped: "decided", "budget" or "all images".
+        names: of the maps. pairs: a verdict for each pair of them.
+        images: observed; population: all images; left_out: observed images without a value for some map.
+        masked_inputs: forwarded; full: estimate for a full evaluation, from those of the first round.
+        alpha: familywise error probability. stopped: "decided", "budget" or "all images".
     """
 
     names: tuple[str, ...]
@@ -68,7 +70,7 @@ class Ranking:
     stopped: str
 
     def better(self, name: str) -> list[str]:
-        """The maps that this one is better than."""
+        """The maps that this one is significantly better than."""
         return [other for p in self.pairs if p.better == name for other in (p.first, p.second) if other != name]
 
     @property
@@ -89,17 +91,17 @@ class Ranking:
 
 def missing(images: int) -> str:
     """How images without a value count, in one sentence."""
-    return f"{images} of the images had no value under some map, and counted as no difference."
+    return f"{images} of the images had no value under some map and count as no difference."
 
 
 class SequentialPairTest:
-    """Two maps, and what is known of their mean difference.
+    """A sequential test of the mean difference of two maps, by a betting confidence sequence.
 
     Args:
         first, second: names.
         width: largest difference of two values of the metric.
-        margin: differences that do not matter.
-        population: images there are, if they are taken without replacement; else None.
+        margin: differences within it are practically equivalent.
+        population: number of images, if they are drawn without replacement; else None.
         alpha: error probability of this pair.
     """
 
@@ -115,12 +117,12 @@ class SequentialPairTest:
 
     @property
     def distinguishable(self) -> bool:
-        """0 is no longer possible."""
+        """Whether 0 is outside the interval."""
         return bool(self.sequence.above[0, self.centre] or self.sequence.below[0, self.centre])
 
     @property
-    def alike(self) -> bool:
-        """All that is possible lies within the margin."""
+    def equivalent(self) -> bool:
+        """Whether the interval lies within the margin."""
         return (
             self.margin > 0
             and self.valued > 0
@@ -129,11 +131,11 @@ class SequentialPairTest:
 
     @property
     def decided(self) -> bool:
-        """Nothing more to ask."""
-        return self.distinguishable or self.alike
+        """Whether the test is over."""
+        return self.distinguishable or self.equivalent
 
     def see(self, values: Mapping[str, Tensor]) -> None:
-        """The values of both maps on further images, if the duel is still open."""
+        """Updates the test with the values of both maps on further images, unless it is over."""
         if self.decided or self.first not in values or self.second not in values:
             return
         differences = values[self.first] - values[self.second]
@@ -144,7 +146,7 @@ class SequentialPairTest:
                 return
 
     def verdict(self, lower: bool) -> PairVerdict:
-        """What is known now."""
+        """The current verdict; lower: lower values are better."""
         low, high = (float((bound - 0.5) * 2 * self.width) for bound in self.sequence.interval())
         mean = float((self.sequence.mean - 0.5) * 2 * self.width)
         if self.valued == 0:
@@ -152,16 +154,18 @@ class SequentialPairTest:
         above, below = (bool(side[0, self.centre]) for side in (self.sequence.above, self.sequence.below))
         larger = self.first if above else self.second if below else None
         smaller = self.second if above else self.first if below else None
-        return PairVerdict(self.first, self.second, mean, low, high, smaller if lower else larger, self.alike, self.sequence.seen)
+        return PairVerdict(
+            self.first, self.second, mean, low, high, smaller if lower else larger, self.equivalent, self.sequence.seen
+        )
 
 
 class PairwiseComparisons:
-    """Pairs of maps that are compared until each is decided, with one error probability for all of them together.
+    """Sequential tests of several pairs of maps, with a Bonferroni-corrected familywise error probability.
 
     Args:
         pairs: (first, second) names.
         width, margin, population: as for a `SequentialPairTest`.
-        alpha: error probability of all pairs together.
+        alpha: familywise error probability.
     """
 
     def __init__(
@@ -178,22 +182,22 @@ class PairwiseComparisons:
 
     @property
     def undecided(self) -> set[str]:
-        """Names of the maps of open pairs."""
+        """Names of the maps of undecided pairs."""
         return {name for pair_test in self._pair_tests if not pair_test.decided for name in (pair_test.first, pair_test.second)}
 
     def see(self, values: Mapping[str, Tensor]) -> None:
-        """The values of the maps of open pairs on further images; NaN: none."""
+        """Updates the tests with values on further images; NaN where there is none."""
         for pair_test in self._pair_tests:
             pair_test.see(values)
 
     def verdicts(self, lower: bool) -> tuple[PairVerdict, ...]:
-        """What is known now; lower: lower values are better."""
+        """The current verdicts; lower: lower values are better."""
         return tuple(pair_test.verdict(lower) for pair_test in self._pair_tests)
 
 
-def guarantee(alpha: float, population: int, verdicts: str = "these verdicts") -> str:
-    """What verdicts of a tournament are worth, in one sentence."""
+def guarantee(alpha: float, population: int, verdicts: str = "verdicts") -> str:
+    """The guarantee of simultaneous, anytime-valid verdicts in one sentence."""
     return (
-        f"With probability at least {1 - alpha:g}, none of {verdicts} is wrong about the mean over all "
-        f"{population} images, however often one looked."
+        f"With probability at least {1 - alpha:g}, all {verdicts} are correct for the mean over all {population} images, "
+        "whenever the comparison stops."
     )

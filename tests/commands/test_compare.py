@@ -49,7 +49,7 @@ def test_a_run_against_itself_changes_nothing(folders):
     command_result = compared(folders, "good", "again", "worse", "*.*.change < 0")
     assert command_result.status == DONE and "nothing; these are the same run" in command_result.text
     lines = [line for line in command_result.text.splitlines() if line.startswith("mine")]
-    assert len(lines) == 2 and all(line.endswith("not told apart") and "+0.0000" in line for line in lines)
+    assert len(lines) == 2 and all(line.endswith("not distinguishable") and "+0.0000" in line for line in lines)
 
 
 def test_worse_is_worse_in_the_direction_of_the_metric(folders):
@@ -155,7 +155,7 @@ def test_few_images_are_too_few_whatever_they_say(folders):
 
 
 def test_what_is_missing_cannot_be_judged():
-    gone = ComparisonRow("m", "f", {"first": 0.5, "change": float("nan")}, "not told apart")
+    gone = ComparisonRow("m", "f", {"first": 0.5, "change": float("nan")}, "not distinguishable")
     failed, missing = failures([parse_condition(text) for text in ("*.*.change < 0", "*.*.first >= 0.7", "worse")], [gone])
     assert failed == [] and missing == ["*.*.change < 0: m under f, no change is known", "worse: m under f, no change is known"]
     fewer = ComparisonRow("m", "f", {"first": 0.5, "change": 0.1}, "better", lost=3)

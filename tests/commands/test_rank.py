@@ -173,4 +173,4 @@ def test_few_images_are_looked_at_once_on_a_grid(monkeypatch, capsys) -> None:
     assert cli.main(rank("--limit", "6")) == 0
     assert seen == ["EqualFractions(steps=10)"]
     shown = capsys.readouterr().out
-    assert "Curves: all 10 steps, each image once; --strata 8 --steps 100 would" in shown and "not told apart" not in shown
+    assert "Curves: all 10 steps, each image once; --strata 8 --steps 100 would" in shown and "not distinguishable" not in shown

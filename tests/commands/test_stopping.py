@@ -57,10 +57,10 @@ def test_a_budget_is_told_on_screen_and_page(here, capsys) -> None:
     text, stopped = capsys.readouterr().out, read_summary("budget")["stopped"]
     assert stopped["why"] == "budget" and stopped["images"] == 8 * stopped["chunks"] < 40 and stopped["masked_inputs"] >= 100
     assert f"Stopped after {stopped['images']} of 40 images: the budget of masked inputs is spent." in text
-    assert f"of about {stopped['full']:,} of a full run" in text and "all images would take about" in text
+    assert f"instead of about {stopped['full']:,} in a full run" in text and "of compute time instead of about" in text
     page = Path("budget/index.html").read_text()
     assert "<strong>Stopped after" in page and f"2 methods, 0 controls, {stopped['images']} of 40 images, 2 metrics" in page
-    assert "drawn without looking at any value" in page and "Pairs that the stop" not in page
+    assert "drawn independently of the values" in page and "Pairs compared by the stopping rule" not in page
 
 
 def test_waiting_for_a_metric_shows_its_pairs(here, capsys) -> None:
@@ -69,8 +69,8 @@ def test_waiting_for_a_metric_shows_its_pairs(here, capsys) -> None:
     assert stopped is not None and stopped.why == "separated" and stopped.metric == "fidelity" and stopped.alpha == 0.2
     assert stopped.early and "every pair is decided under fidelity" in text and "With probability at least 0.8" in text
     page = Path("separated/index.html").read_text()
-    assert "Pairs that the stop waits for" in page and "gradient - input" in page.replace("<wbr>", "")
-    assert "alike within the margin" in page and "after a stop that values may decide they are a little too sure" in page
+    assert "Pairs compared by the stopping rule" in page and "gradient - input" in page.replace("<wbr>", "")
+    assert "equivalent within the margin" in page and "after data-dependent stopping they undercover slightly" in page
     before = Path("separated/results.parquet").read_bytes()
     assert cli.main(evaluate("--until-separated", "--margin", "0.9", "--alpha", "0.2", "--out", "separated", "--resume")) == 0
     assert Path("separated/results.parquet").read_bytes() == before
@@ -94,10 +94,10 @@ def test_compare_says_which_run_stopped_and_takes_the_shared_images(here, capsys
     images = read_summary("part")["stopped"]["images"]
     assert cli.main(["compare", "full", "part"]) == 0
     text = capsys.readouterr().out
-    assert f"full -> part: {images} images in both" in text and "What differs: options.stop: was absent" in text
+    assert f"full -> part: {images} images in both" in text and "What differs: options.stop: was None" in text
     assert f"part stopped after {images} of 40 images, a random sample of them.\n" in text and "full stopped" not in text
     changes = re.findall(r"^gradient +fidelity .*", text, re.MULTILINE)
-    assert len(changes) == 1 and "+0.0000" in changes[0] and "not told apart" in changes[0]
+    assert len(changes) == 1 and "+0.0000" in changes[0] and "not distinguishable" in changes[0]
     assert cli.main(["compare", "decided", "full"]) == 0
     assert "Its values decided when: intervals do not allow for that." in capsys.readouterr().out
 

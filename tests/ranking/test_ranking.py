@@ -59,18 +59,18 @@ def test_the_interval_holds_the_mean_over_all_images():
         assert pair.low <= truth <= pair.high
 
 
-def test_equal_maps_are_not_told_apart_and_share_their_masked_inputs():
+def test_equal_maps_are_not_distinguishable_and_share_their_masked_inputs():
     model, inputs, maps = scene()
     result = rank_methods(model, inputs, 0, {"one": maps["best"], "same": maps["best"].clone()}, METRIC)
     assert result.stopped == "all images" and result.images == COUNT
-    assert result.pairs[0].better is None and not result.pairs[0].alike
+    assert result.pairs[0].better is None and not result.pairs[0].equivalent
     assert result.pairs[0].low == result.pairs[0].high == 0
-    assert "not told apart" in str(result)
+    assert "not distinguishable" in str(result)
 
 
 def test_within_the_margin_they_are_alike():
     result = ranked(("best", "fair"), margin=0.9)
-    assert result.pairs[0].alike and result.images < COUNT
+    assert result.pairs[0].equivalent and result.images < COUNT
     assert result.pairs[0].low >= -0.9 and result.pairs[0].high <= 0.9
 
 
@@ -142,8 +142,10 @@ def test_an_image_without_a_value_is_no_difference():
     assert (
         result.left_out == COUNT and isnan(pair.mean) and not pair.decided and pair.outcome == "no image has a value under both"
     )
-    assert f"{COUNT} of the images had no value under some map, and counted as no difference." in str(result)
-    assert not rank_methods(model, inputs, 0, {"broken": broken, "random": maps["random"]}, METRIC, margin=0.9).pairs[0].alike
+    assert f"{COUNT} of the images had no value under some map and count as no difference." in str(result)
+    assert (
+        not rank_methods(model, inputs, 0, {"broken": broken, "random": maps["random"]}, METRIC, margin=0.9).pairs[0].equivalent
+    )
     broken[::2] = maps["best"][::2]
     half = rank_methods(model, inputs, 0, {"broken": broken, "random": maps["random"]}, METRIC)
     assert 0 < half.left_out < half.images and half.pairs[0].mean != 0

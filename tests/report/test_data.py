@@ -18,7 +18,7 @@ def test_methods_metrics_and_their_words():
     assert (line.name, line.info.role) == ("fidelity", "order") and "upside down" in line.info.meaning
     assert line.parameters == {"score": "probability", "steps": "4"}
     assert data.images == 40 and data.facts == {"seed": "0"}
-    assert (data.counted, data.requested, data.run) == ("kinds of masked input, per chunk of images", 100, 40)
+    assert (data.counted, data.requested, data.run) == ("kinds of masked input per chunk of images", 100, 40)
     counted = gather(simple({"mine": 0.5}), masked_inputs={"requested": 9000, "run": 4000})
     assert (counted.counted, counted.requested, counted.run) == ("masked inputs", 9000, 4000)
 

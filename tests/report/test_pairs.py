@@ -103,7 +103,7 @@ def test_the_page_shows_everything_and_runs_nothing(distinct, shared, tmp_path):
     page = path.read_text()
     assert "<script" not in page and "default-src 'none'" in page and not re.search(r'(src|href)="(?!#|data:)', page)
     plain = text_of(page)
-    for wanted in ("3 of 4 pairs judged, 2 proofs.", "distinct, robust", "Two things.", "One thing.",
+    for wanted in ("3 of 4 pairs judged, 2 proofs.", "distinct, robust", "Two entities.", "One entity.",
                    "pair_undefined below the floor", "class 2 0.00 / class 3 0.00", NASTY,
                    "undecided nothing was found class 4 0.20 / class 5 0.30",
                    "at most 20 % has fallen , at least 80 % is kept ; smallest margin 16.5 points"):  # fmt: skip

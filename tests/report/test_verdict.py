@@ -5,7 +5,7 @@ import dataclasses
 import torch
 
 from saliency_ext.protocols import MethodInfo
-from saliency_ext.report._verdict import listed, sentence, told, verdict
+from saliency_ext.report._verdict import listed, sentence, verdict, verdict_text
 from saliency_ext.report.data import gather
 from tests.report.samples import (
     DELETION,
@@ -37,7 +37,7 @@ def points(found, kind):
 def test_a_clear_leader():
     result = verdict(data_of(simple({"good": 0.6, "weak": 0.3, "random": 0.0})))
     assert result.headline == "good leads under fidelity, and beats every control."
-    assert points(result, "controls") == ["Every method beats every control under every metric that judges maps."]
+    assert points(result, "controls") == ["Every method beats every control under every metric that can rank maps on its own."]
     assert not points(result, "equal")
     assert sentence(result.significances[0]) == "good leads. Every method beats every control."
 
@@ -45,8 +45,8 @@ def test_a_clear_leader():
 def test_leaders_that_cannot_be_told_apart():
     result = verdict(data_of(simple({"good": 0.6, "twin": 0.6, "weak": 0.3, "random": 0.0})))
     assert result.headline == "good and twin are among the best under fidelity, and beat every control."
-    assert points(result, "equal") == ["Cannot be told apart by any metric: good and twin."]
-    assert "has the best mean, but cannot be told apart from" in sentence(result.significances[0])
+    assert points(result, "equal") == ["Not distinguishable under any metric: good and twin."]
+    assert "has the best mean, but is not distinguishable from" in sentence(result.significances[0])
 
 
 def test_a_leader_that_is_no_better_than_chance_is_not_praised():
@@ -69,9 +69,9 @@ def test_all_that_falls_short_of_controls_is_one_point():
 
 def test_without_controls_it_says_so():
     result = verdict(data_of(simple({"good": 0.6, "weak": 0.3}), controls=()))
-    assert result.headline == "good leads under fidelity, but no control was run beside the methods."
-    assert "No control was run: nothing shows that any method says more than a random map." in points(result, "caution")
-    assert "No control was run beside it" in sentence(result.significances[0])
+    assert result.headline == "good leads under fidelity, but no control was run."
+    assert "No control was run: there is no evidence that any method is better than a random map." in points(result, "caution")
+    assert "No control was run" in sentence(result.significances[0])
 
 
 def test_metrics_that_disagree():
@@ -94,24 +94,26 @@ def test_only_metrics_that_judge_count():
     assert result.headline == "a leads under fidelity, and beats every control."
     assert len(result.significances) == 2
     form = verdict(data_of(simple({"a": 0.1, "b": 0.9}, info=SPARSENESS)))
-    assert form.headline == "No method can be recommended: no metric was run that judges a map by itself."
+    assert form.headline == "No method can be recommended: no metric was run that can rank maps on its own."
 
 
 def test_too_few_images():
     result = verdict(data_of(simple({"a": 0.9, "b": 0.1, "random": 0.0}, count=4)))
-    assert result.headline == "Nothing can be told apart: there are too few images."
-    assert sentence(result.significances[0]) == "4 images are too few to tell any of 3 maps apart."
+    assert result.headline == "No difference can be established: there are too few images."
+    assert sentence(result.significances[0]) == "4 images are too few to distinguish any of the 3 maps."
 
 
 def test_agreement_with_the_truth():
     means = {"a": 0.9, "b": 0.6, "c": 0.3, "random": 0.0}
     result = verdict(data_of(several({FIDELITY: means, POINTING: means})))
     assert result.taus == {("fidelity", "pointing_game"): 1.0}
-    assert points(result, "agreement") == ["Removal of pixels and known truth rank the methods alike: Kendall's tau 1.00."]
+    assert points(result, "agreement") == [
+        "Perturbation metrics and ground-truth metrics rank the methods similarly: Kendall's tau 1.00."
+    ]
     turned = {"a": 0.3, "b": 0.6, "c": 0.9, "random": 0.0}
     against = verdict(data_of(several({FIDELITY: means, POINTING: turned})))
     assert points(against, "agreement") == [
-        "Removal of pixels and known truth rank the methods differently: Kendall's tau -1.00."
+        "Perturbation metrics and ground-truth metrics rank the methods differently: Kendall's tau -1.00."
     ]
 
 
@@ -130,12 +132,12 @@ def test_lost_images_and_lost_controls_are_said():
     found = verdict(data_of(results_of(table), controls=("random", "grey")))
     assert found.headline == "a leads under fidelity, and beats every control that had values."
     assert "30 images have no value under some map and metric: see the statuses." in points(found, "caution")
-    assert "Not compared, for want of values: grey" in sentence(found.significances[0])
+    assert "Not compared, too few values: grey" in sentence(found.significances[0])
 
 
 def test_many_equal_pairs_are_counted():
     result = verdict(data_of(simple({name: 0.5 for name in "abcdef"} | {"random": 0.0}, spread=0.3)))
-    assert points(result, "equal") == ["15 of 15 pairs of methods cannot be told apart by any metric."]
+    assert points(result, "equal") == ["15 of 15 pairs of methods are not distinguishable under any metric."]
 
 
 def test_only_controls():
@@ -145,7 +147,7 @@ def test_only_controls():
 
 
 def test_as_text():
-    text = told(verdict(data_of(simple({"good": 0.6, "random": 0.0}))))
+    text = verdict_text(verdict(data_of(simple({"good": 0.6, "random": 0.0}))))
     assert text.splitlines()[0] == "good leads under fidelity, and beats every control."
     assert text.splitlines()[-1] == "fidelity: good leads. Every method beats every control."
 

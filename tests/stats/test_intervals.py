@@ -144,7 +144,7 @@ def test_hits_are_a_share_in_a_summary_but_not_in_a_comparison():
 
 def test_too_few_images_are_said_to_be():
     result = results(HIGHER, a=[1.0, 1.0], b=[0.0, 0.25])
-    assert str(result.compare("a", "b", "mine")) == "+0.8750 over 2 images: too few images to tell them apart"
+    assert str(result.compare("a", "b", "mine")) == "+0.8750 over 2 images: too few images for a comparison"
     assert "too few images" in str(result) and "nan" not in str(result)
     assert str(Comparison(Summary(0.5, 0.25, 0.75, 9, 0), "a")) == "+0.5000 [+0.2500, +0.7500] over 9 images: a is better"
 

@@ -82,10 +82,10 @@ def test_what_it_took_is_recorded(alone):
     assert result.full_seconds == pytest.approx(summary["seconds"] * IMAGES / result.images)
     text = str(read_results(alone))
     assert f"Stopped after {result.images} of {IMAGES} images: every pair is decided under fidelity." in text
-    assert "steep - red: +" in text and "none of the verdicts on its pairs is wrong about the mean over all 43 images" in text
+    assert "steep - red: +" in text and "all verdicts on these pairs are correct for the mean over all 43 images" in text
     assert (
-        "after a stop that values may decide they are a little too sure" in text
-        and f"masked inputs of about {result.full:,}" in text
+        "after data-dependent stopping they undercover slightly" in text
+        and f"masked inputs instead of about {result.full:,}" in text
     )
 
 
@@ -155,7 +155,7 @@ def test_a_budget_is_spent_to_the_chunk(tmp_path, alone, more):
     three = sum(note["samples"] * note["counters"]["unique"] for note in notes(alone)[:3])
     result = run(tmp_path, **SMALL | {"stop": StopRule(budget=three + more)}).stopped
     assert (result.why, result.chunks, result.images, result.pairs) == ("budget", 3 + more, 12 + 4 * more, ())
-    assert result.masked_inputs >= three + more and "drawn without looking at any value" in result.guarantee
+    assert result.masked_inputs >= three + more and "drawn independently of the values" in result.guarantee
     assert len(notes(tmp_path)) == result.chunks, "nothing more was evaluated"
 
 
@@ -176,12 +176,12 @@ def test_the_smallest_budget_and_one_that_is_never_spent(tmp_path, full):
     assert (whole.stopped.why, whole.stopped.images, whole.stopped.early) == ("all images", IMAGES, False)
     back = torch.tensor(ORDER).argsort()
     assert torch.equal(whole["red", "fidelity"].values[back], full["red", "fidelity"].values)
-    assert str(whole.stopped).startswith("All 43 images were looked at. It took ")
+    assert str(whole.stopped).startswith("All 43 images were evaluated. Cost: ")
 
 
 def test_time_is_that_of_the_recorded_chunks(tmp_path):
     result = run(tmp_path, **SMALL | {"stop": StopRule(seconds=1e-9)}).stopped
-    assert (result.why, result.chunks) == ("time", 1) and "the time is over" in str(result)
+    assert (result.why, result.chunks) == ("time", 1) and "the time limit is reached" in str(result)
     net = SmallNet()
     assert (
         make_study(tmp_path, net, **SMALL | {"stop": StopRule(seconds=1e-9)}).resume().stopped == result and net.calls == PROBED
@@ -190,7 +190,7 @@ def test_time_is_that_of_the_recorded_chunks(tmp_path):
 
 def test_the_first_that_holds_counts_and_open_pairs_are_told(tmp_path):
     result = run(tmp_path, **SMALL | {"stop": StopRule("fidelity", bounds=(-0.4, 0.4), budget=8)}).stopped
-    assert result.why == "budget" and "1 of 1 pairs are still open under fidelity" in result.reason
+    assert result.why == "budget" and "1 of 1 pairs are undecided under fidelity" in result.reason
     assert "With probability" not in str(result), "there is no verdict that it could be about"
 
 
@@ -204,7 +204,7 @@ def test_methods_meet_controls_but_controls_do_not_meet(tmp_path):
 
 def test_within_the_margin_is_decided(tmp_path):
     result = run(tmp_path, **SMALL | {"stop": StopRule("fidelity", bounds=(-0.4, 0.4), margin=0.7)}).stopped
-    assert result.why == "separated" and result.pairs[0].alike and result.images < IMAGES
+    assert result.why == "separated" and result.pairs[0].equivalent and result.images < IMAGES
 
 
 def test_target_truth_names_and_ids_follow_their_images(tmp_path):
