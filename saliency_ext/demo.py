@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from . import ops
+from .perturbation.curve_integration import area_under
 from .testbed import make_mosaic
 
 STEPS = 20
@@ -49,7 +50,7 @@ def run() -> str:
         top, left, bottom, right = scene.box
         y, x = divmod(int(maps[name].argmax()), scene.image.shape[3])
         hit = "inside" if top <= y < bottom and left <= x < right else "outside"
-        area = torch.trapezoid(curves[name], dx=1 / STEPS)
+        area = area_under(curves[name], torch.linspace(0, 1, STEPS + 1))
         lines.append(f"{name:<22} deletion AUC {area:.4f} (lower is better), peak {hit} the cat's box")
     lines.append(f"\n{len(maps) * (STEPS + 1)} masked inputs, {seconds:.1f} s, nothing downloaded.")
     return "\n".join(lines)

@@ -155,6 +155,23 @@ def test_the_model_is_reached_in_one_way(path: Path) -> None:
         assert not hook, f"{where}: hooks are registered by models.hooks, for one thread"
 
 
+INTEGRATES_CURVES = "perturbation/curve_integration.py"
+NAIVE = ("reference",)  # which states the definition once more, to be compared with
+
+
+@pytest.mark.parametrize("path", python_files(PACKAGE), ids=name_of)
+def test_curves_are_integrated_in_one_place(path: Path) -> None:
+    if unit_of(path) in NAIVE or str(path.relative_to(PACKAGE)) == INTEGRATES_CURVES:
+        return
+    for node in ast.walk(tree_of(path)):
+        where = f"{name_of(path)}:{getattr(node, 'lineno', 0)}: integrate with perturbation.{Path(INTEGRATES_CURVES).stem}"
+        if isinstance(node, ast.Call):
+            assert not re.search(r"\b(cumulative_)?(trapezoid|trapz|simpson)$", ast.unparse(node.func)), where
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            sides = [ast.unparse(side.slice) if isinstance(side, ast.Subscript) else "" for side in (node.left, node.right)]
+            assert not (("1:" in sides[0] and ":-1" in sides[1]) or (":-1" in sides[0] and "1:" in sides[1])), where
+
+
 # ---- csrc
 
 MAY_INCLUDE = {  # folder -> folders it may include from; "" is csrc itself

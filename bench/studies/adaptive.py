@@ -36,7 +36,7 @@ def measured(curves: dict[str, Curves]) -> list[dict[str, Any]]:
 def _row(tolerance: float, method: str, curve: str, stack: Tensor) -> dict[str, Any]:
     """One value made of K curves (N, K, G + 1): the last minus those before."""
     shares = torch.tensor(EqualFractions(GRID).counts(_PIXELS)).double() / _PIXELS
-    result = AdaptiveSteps(tolerance, GRID).on(stack, shares)
+    result = AdaptiveSteps(tolerance, GRID).simulate(stack, shares)
     truth = torch.trapezoid(stack, shares)
     signs = torch.tensor([-1.0, 1.0][-stack.shape[1] :], dtype=torch.float64)
     error = ((result.areas - truth) * signs).sum(1).abs()

@@ -25,7 +25,7 @@ from ..models.targets import Target, resolve_target
 from ..nonfinite import finite_rows, with_zeros
 from ..ops.rank import checked_sample_ids
 from ..perturbation import DenseMasks, Engine, EqualFractions, Plan, RandomOrder, RankMasks
-from ..perturbation._curve_integration import area_under
+from ..perturbation.curve_integration import area_under
 from ..protocols import Forward, Infill
 from ..stats.intervals import Summary, summarise
 from ._fault_tolerant_infill import INFILL_FAILED, FaultTolerantInfill, FaultTolerantMaskedInfill, fault_tolerant

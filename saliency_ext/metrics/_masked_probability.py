@@ -10,6 +10,7 @@ from torch import Tensor
 from ..checks import bad_type, bad_value, require_choice, require_integer
 from ..models.targets import requested_classes
 from ..perturbation import EqualFractions, Order, Outputs, RankMasks, StratifiedSteps
+from ..perturbation.curve_integration import BOUNDED_RULES
 from ..perturbation.masks import ALL_KEPT
 from ..perturbation.outputs import average
 from ._levels import constant_rows, levelled
@@ -67,7 +68,7 @@ class MaskedProbability(CurveMetric):
         require_choice(name, "levels", self.levels, ("count", "mass"))
         if self.levels == "mass" and isinstance(self.schedule, StratifiedSteps):
             bad_value(name, "levels", "'count' where steps are drawn", "'mass'")
-        require_choice(name, "area", self.area, ("trapezoid", "even", "mean"))  # else g would be no probability
+        require_choice(name, "area", self.area, BOUNDED_RULES)  # else g would be no probability
         if self.score != "probability" or self.unit != "pixel":
             bad_value(name, "score and unit", "'probability' and 'pixel'", f"{self.score!r} and {self.unit!r}")
         for argument, value in (("floor_masked", self.floor_masked), ("floor_clean", self.floor_clean), ("cap", self.cap)):

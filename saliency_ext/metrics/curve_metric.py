@@ -16,7 +16,7 @@ from torch import Tensor
 from ..checks import bad_type, bad_value, require_choice, require_integer
 from ..infill.base import require_infill
 from ..perturbation import AdaptiveSteps, EqualFractions, Order, Outputs, RankMasks, Schedule, StratifiedSteps
-from ..perturbation._curve_integration import RULES, area_under
+from ..perturbation.curve_integration import BOUNDED_RULES, RULES, area_under
 from ..perturbation.outputs import SCORES
 from ..protocols import Infill, MaskedInfill
 from .base import MetricOptions, ModelMetric
@@ -35,7 +35,7 @@ class CurveMetric(ModelMetric):
         score: "probability", "logit", "log_probability", "sigmoid" or "accuracy" of the target.
         ties: "random" (keyed by seed, sample id and pixel), "index" or "last_index".
         seed: of the tie-break and other draws.
-        area: how the curve becomes a number; see `perturbation._curve_integration.area_under`.
+        area: how the curve becomes a number; see `perturbation.curve_integration.area_under`.
         unit: "pixel" (all channels together) or "channel_value" (every value of every channel by itself; the map is repeated).
     """
 
@@ -76,7 +76,7 @@ class CurveMetric(ModelMetric):
     @property
     def value_range(self) -> tuple[float, float] | None:
         """That of `info`, where the score is bounded and the area is a mean of scores."""
-        bounded = self.score in ("probability", "accuracy") and self.area in ("trapezoid", "even", "mean")
+        bounded = self.score in ("probability", "accuracy") and self.area in BOUNDED_RULES
         return self.info.range if bounded else None
 
     @property

@@ -3,15 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..perturbation import Outputs
 from ..protocols import MetricInfo
-from ._refinable import Curve, RefinableMetric
-from .context import MetricContext
-from .result import MetricResult
+from .perturbation_curve import MostRelevantFirst
 
 
 @dataclass(frozen=True)
-class Deletion(RefinableMetric):
+class Deletion(MostRelevantFirst):
     """Area under the score while the most relevant pixels are replaced by infill [Petsiuk 2018, Sec. 3.3].
 
     AUC = trapezoid over the true fraction t of f(image with the t n most relevant pixels removed). Lower is better: a faithful
@@ -37,13 +34,3 @@ class Deletion(RefinableMetric):
         conformance="deletion",
         default=2,
     )
-
-    def request(self, context: MetricContext) -> tuple[Curve, int]:
-        """The probes needed."""
-        return self.curve_most_removed(context, self.order(context)), self.places(context)
-
-    def compute(self, outputs: Outputs, requested: tuple[Curve, int]) -> MetricResult:
-        """Turns answers into values."""
-        fractions, ((curve,), extras) = self.fractions(requested[1]), self.read_curves(outputs, requested[:1])
-        values = self.summarise(curve, fractions, requested[1])
-        return MetricResult(self.info, values, self.parameters, fractions=fractions, curves={"deletion": curve}, extras=extras)

@@ -11,8 +11,8 @@ from ..perturbation import AdaptiveSteps, Outputs
 from ..perturbation.masks import WholeImage
 from ..perturbation.outputs import average
 from ..protocols import MetricInfo
-from ._refinable import Curve, RefinableMetric
 from .context import Keys, MetricContext, RequestedPoints
+from .perturbation_curve import Curve, RefinableMetric
 from .result import OK, UNDEFINED, MetricResult
 
 

@@ -3,15 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..perturbation import Outputs
 from ..protocols import MetricInfo
-from ._refinable import Curve, RefinableMetric
-from .context import MetricContext
-from .result import MetricResult
+from .perturbation_curve import LeastRelevantFirst
 
 
 @dataclass(frozen=True)
-class Insertion(RefinableMetric):
+class Insertion(LeastRelevantFirst):
     """Area under the score while the most relevant pixels are put into the pure infill [Petsiuk 2018, Sec. 3.3].
 
     AUC = trapezoid over the true fraction t of f(infill with the t n most relevant pixels of the image). Higher is better.
@@ -36,12 +33,4 @@ class Insertion(RefinableMetric):
         default=3,
     )
 
-    def request(self, context: MetricContext) -> tuple[Curve, int]:
-        """The probes needed."""
-        return self.curve_most_inserted(context, self.order(context)), self.places(context)
-
-    def compute(self, outputs: Outputs, requested: tuple[Curve, int]) -> MetricResult:
-        """Turns answers into values."""
-        fractions, ((curve,), extras) = self.fractions(requested[1]), self.read_curves(outputs, requested[:1])
-        values = self.summarise(curve, fractions, requested[1])
-        return MetricResult(self.info, values, self.parameters, fractions=fractions, curves={"insertion": curve}, extras=extras)
+    from_the_infill: ClassVar[bool] = True

@@ -11,6 +11,7 @@ from .. import ops
 from ..checks import bad_type, bad_value, require_integer
 from ..perturbation import LogSpaced, Outputs, Schedule
 from ..perturbation.coalitions import CoalitionMasks
+from ..perturbation.curve_integration import area_under
 from ..protocols import MetricInfo
 from ..segmentation import Segmenter, segment_counts, segment_sizes, segment_sums, segmenter_name, segments_of, slic
 from ._levels import levelled
@@ -142,7 +143,7 @@ class SymmetricRelevanceGain(PerturbationMetric):
     def compute(self, outputs: Outputs, requested: _Requested) -> MetricResult:
         """Turns answers into values."""
         morf, lerf = outputs.mean_score(requested.keys, self.score).chunk(2, 1)
-        auc_morf, auc_lerf = (_area(curve, requested.fractions) for curve in (morf, lerf))
+        auc_morf, auc_lerf = (area_under(curve, requested.fractions) for curve in (morf, lerf))
         extras = {"auc_morf": auc_morf, "auc_lerf": auc_lerf, "segments": requested.segments.double()}
         curves = {name: _interpolated(curve, requested.fractions) for name, curve in (("morf", morf), ("lerf", lerf))}
         status = [OK if count > 1 else UNDEFINED for count in requested.segments.tolist()]
@@ -158,7 +159,7 @@ class SymmetricRelevanceGain(PerturbationMetric):
 
     def _counts(self, segments: Tensor) -> Tensor:
         """(N, S) counts of superpixels removed; shorter lists repeat their end, which adds no area."""
-        lists = {count: self.schedule.counts(count) if count > 0 else [0] for count in set(segments.tolist())}
+        lists = {count: self.schedule.counts(count) if count > 0 else [0, 0] for count in set(segments.tolist())}
         for count, steps in lists.items():
             if count > 0 and len(steps) < 2:
                 bad_value("SymmetricRelevanceGain", "schedule", "to give at least two counts", f"{steps} for {count} superpixels")
@@ -175,12 +176,6 @@ class SymmetricRelevanceGain(PerturbationMetric):
         means = segment_sums(levelled(context.saliency)[:, None].double(), labels, count)[:, 0] / sizes.clamp(min=1)
         means = levelled(torch.where(sizes > 0, means, -torch.inf).float()[:, None])
         return ops.rank(means, ties="random", seed=self.seed, sample_ids=context.sample_ids.cpu(), nan="last")[:, 0]
-
-
-def _area(curve: Tensor, fractions: Tensor) -> Tensor:
-    """Trapezoid (N,) of curves (N, S) over fractions (N, S), summed from left to right: repeated ends change no bit."""
-    pieces = fractions.diff(dim=1) * (curve[:, 1:] + curve[:, :-1]) / 2
-    return torch.cat([torch.zeros_like(curve[:, :1]), pieces], 1).cumsum(1)[:, -1]
 
 
 def _interpolated(curve: Tensor, fractions: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_value, require_integer, require_ndim, require_number, require_shape, require_tensor
+from .curve_integration import area_under, in_order, largest_error
 from .schedules import EqualFractions
 
 
@@ -69,7 +70,7 @@ class AdaptiveSteps:
 
     Example:
         >>> curves = torch.tensor([[1.0, 0, 0, 0, 0, 0, 0, 0, 0], [8.0, 7, 6, 5, 4, 3, 2, 1, 0]]) / torch.tensor([[1.0], [8.0]])
-        >>> result = AdaptiveSteps(0.1, grid=8, first=1).on(curves)
+        >>> result = AdaptiveSteps(0.1, grid=8, first=1).simulate(curves)
         >>> result.requested[0, 0].nonzero().flatten().tolist(), result.areas[0].item(), result.bound[0].item()
         ([0, 2, 4, 8], 0.125, 0.0625)
         >>> result.evaluated.tolist(), result.certified.tolist(), torch.trapezoid(curves, dx=1 / 8).tolist()
@@ -108,7 +109,7 @@ class AdaptiveSteps:
         after, bounds = _bounds(scores, requested, fractions)
         flat = bounds.flatten(1)
         ordered, order = flat.sort(dim=1, descending=True, stable=True)
-        total = _row_sums(flat)[:, None]
+        total = in_order(flat)[:, None]
         places = torch.arange(len(fractions))
         steps = (after - places).flatten(1).gather(1, order)
         spared = ordered * steps / (2 * (steps - 1)).clamp(min=1)  # all that goes if each half keeps half of the difference
@@ -124,13 +125,13 @@ class AdaptiveSteps:
         after, bounds = _bounds(scores, requested, fractions)
         rise = torch.where(_starts(requested), scores.gather(2, after) - scores, 0.0)
         monotone = ((rise >= 0).all(2) | (rise <= 0).all(2)).all(1)
-        bound = _row_sums(bounds.flatten(1))
+        bound = in_order(bounds.flatten(1))
         curves = _interpolated(scores, requested, fractions)
-        areas = _row_sums((curves[..., 1:] + curves[..., :-1]) * fractions.diff()) / 2
+        areas = area_under(curves, fractions)
         return AdaptiveCurves(curves, requested, areas, bound, requested.sum((1, 2)), monotone & (bound <= self.tolerance))
 
-    def on(self, curves: Tensor, fractions: Tensor | None = None) -> AdaptiveCurves:
-        """What would be found on curves that are already known: for studies, without a model.
+    def simulate(self, curves: Tensor, fractions: Tensor | None = None) -> AdaptiveCurves:
+        """The refinement on curves that are already known on the whole grid: for studies, without a model.
 
         Args:
             curves: (N, G + 1) scores on the whole grid, or (N, K, G + 1) where K curves are refined together.
@@ -142,7 +143,7 @@ class AdaptiveSteps:
         Raises:
             TypeError, ValueError: curves or fractions are no tensors of such shapes.
         """
-        name = "AdaptiveSteps.on"
+        name = "AdaptiveSteps.simulate"
         given = require_tensor(name, "curves", curves)
         if given.ndim == 2:
             given = given[:, None]
@@ -184,7 +185,7 @@ def _bounds(scores: Tensor, requested: Tensor, fractions: Tensor) -> tuple[Tenso
     steps = fractions.diff()
     width = fractions[after] - fractions
     finest = torch.minimum(steps[[*range(last), last - 1]], steps[(after - 1).clamp(min=0)])
-    off = (scores.gather(2, after) - scores).abs() * (width - finest) / 2
+    off = largest_error(scores.gather(2, after) - scores, width, finest)
     return after, torch.where(_starts(requested), off, 0.0)
 
 
@@ -195,8 +196,3 @@ def _interpolated(scores: Tensor, requested: Tensor, fractions: Tensor) -> Tenso
     low, high = scores.gather(2, before), scores.gather(2, after)
     share = (fractions - fractions[before]) / (fractions[after] - fractions[before])
     return torch.where(requested, scores, low + (high - low) * share)
-
-
-def _row_sums(values: Tensor) -> Tensor:
-    """(...) sums over the last dimension in its order: the rounding of a reduction may depend on the shape, so on the batch."""
-    return values.cumsum(-1)[..., -1]

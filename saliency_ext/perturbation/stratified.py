@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import ops, rng_streams
 from ..checks import bad_value, require_integer, require_ndim, require_tensor
+from .curve_integration import trapezoid_weights
 from .schedules import EqualFractions
 
 
@@ -113,10 +114,7 @@ class StratifiedSteps:
         """Counts and trapezoid weights (G + 1,) of the grid, and where each stratum lies in it."""
         counts = EqualFractions(self.grid).counts(pixels)
         shares = torch.tensor(counts, dtype=torch.float64) / max(pixels, 1)
-        widths = shares.diff()
-        weights = torch.zeros(len(counts), dtype=torch.float64)
-        weights[1:] += widths / 2
-        weights[:-1] += widths / 2
+        weights = trapezoid_weights(shares)
         edges = self.strata if isinstance(self.strata, tuple) else equal_strata(self.strata, len(counts) - 1)
         if edges[-1] != len(counts) - 1 or len(edges) > len(counts) - 1:
             least = self.grid if isinstance(self.strata, tuple) else self.strata + 1

@@ -56,7 +56,7 @@ def test_the_engine_asks_what_simulation_says(metric, options):
     whole = run([metric(GREY, EqualFractions(28), **options)], engine=engine)["map", name]
     result = run([metric(GREY, steps, **options)], engine=engine)["map", name]
     names = [curve for curve in whole.curves if curve != "artifact"]
-    simulated = steps.on(torch.stack([whole.curves[curve] for curve in names], 1), whole.fractions)
+    simulated = steps.simulate(torch.stack([whole.curves[curve] for curve in names], 1), whole.fractions)
     for place, curve in enumerate(names):
         torch.testing.assert_close(result.curves[curve], simulated.curves[:, place], rtol=1e-6, atol=1e-9)
     assert torch.equal(result.extras["evaluated"], simulated.evaluated.double())
@@ -77,7 +77,9 @@ def test_the_testbed_agrees_with_simulation():
     metrics = [metric(grey, steps) for metric in (Fidelity, Insertion)]
     result = evaluate(net, scenes.inputs, scenes.labels, maps, metrics, engine=other)
     for name, names in (("fidelity", ("mif", "lif")), ("insertion", ("insertion",))):
-        simulated = steps.on(torch.stack([whole["map", name].curves[curve] for curve in names], 1), result["map", name].fractions)
+        simulated = steps.simulate(
+            torch.stack([whole["map", name].curves[curve] for curve in names], 1), result["map", name].fractions
+        )
         assert torch.equal(result["map", name].extras["evaluated"], simulated.evaluated.double())
         torch.testing.assert_close(result["map", name].extras["bound"], simulated.bound, rtol=1e-5, atol=1e-7)
         values = simulated.areas[:, -1] - (simulated.areas[:, 0] if len(names) == 2 else 0)
@@ -158,7 +160,7 @@ def test_draws_are_averaged_and_infills_made_from_the_pixels_around_serve(infill
     engine = Engine(Net(), max_batch=8)
     whole = run([Insertion(infill, EqualFractions(30))], engine=engine)["map", "insertion"]
     result = run([Insertion(infill, FINE)], engine=engine)["map", "insertion"]
-    simulated = FINE.on(whole.curves["insertion"])
+    simulated = FINE.simulate(whole.curves["insertion"])
     assert torch.equal(result.extras["evaluated"], simulated.evaluated.double())
     torch.testing.assert_close(result.curves["insertion"], simulated.curves[:, 0], rtol=1e-6, atol=1e-9)
 
@@ -177,7 +179,7 @@ def test_a_relative_fidelity_has_its_tolerance_in_its_own_unit():
     whole = run([Fidelity(GREY, EqualFractions(30), score="logit", relative=True)])["map", "fidelity"]
     assert result.status == whole.status and set(whole.status) == {"ok", "undefined"}
     ok = result.valid
-    simulated = steps.on(torch.stack([whole.curves["mif"], whole.curves["lif"]], 1)[ok])
+    simulated = steps.simulate(torch.stack([whole.curves["mif"], whole.curves["lif"]], 1)[ok])
     torch.testing.assert_close(result.values[ok], simulated.areas[:, 1] - simulated.areas[:, 0], rtol=1e-6, atol=1e-9)
     assert torch.equal(result.extras["evaluated"][ok], simulated.evaluated.double())
     assert result.extras["bound"][~ok].isnan().all()

@@ -155,7 +155,7 @@ def test_directions_and_records():
     [
         ({"definition": "percent"}, ValueError, "AverageDrop: expected definition to be one of 'difference', 'relative', 'relat"),
         ({"score": "logit"}, ValueError, "AverageDrop: expected score to be one of 'probability', got 'logit'"),
-        ({"infill": 0.0}, TypeError, "AverageDrop: expected infill to be an Infill, got float; see saliency_ext.infill"),
+        ({"infill": 0.0}, TypeError, "AverageDrop: expected infill to be an Infill, got float, which has no 'name'"),
     ],
 )
 def test_bad_choices_are_refused(options, error, text):

@@ -264,7 +264,7 @@ def test_refusals():
         ),
         ({"score": "logits"}, ValueError, "Fidelity: expected score to be one of 'probability', .*, got 'logits'"),
         ({"area": "simpson"}, ValueError, "Fidelity: expected area to be one of 'trapezoid', .*, got 'simpson'"),
-        ({"infill": 0.5}, TypeError, "Fidelity: expected infill to be an Infill, got float; see saliency_ext.infill"),
+        ({"infill": 0.5}, TypeError, "Fidelity: expected infill to be an Infill, got float, which has no 'name'"),
     ]:
         with pytest.raises(error, match=text):
             Fidelity(**{"infill": GREY, **options})

@@ -182,7 +182,7 @@ def test_an_empty_batch_gives_empty_results():
         ({"levels": "area"}, ValueError, "expected levels to be one of 'count', 'mass', got 'area'"),
         ({"score": "logit"}, ValueError, "expected score and unit 'probability' and 'pixel', got 'logit' and 'pixel'"),
         ({"unit": "channel_value"}, ValueError, "expected score and unit 'probability' and 'pixel', got 'probability' and"),
-        ({"infill": None}, TypeError, "expected infill to be an Infill, got NoneType; see saliency_ext.infill"),
+        ({"infill": None}, TypeError, "expected infill to be an Infill, got NoneType, which has no 'name'"),
     ],
 )
 @pytest.mark.parametrize("metric", [Completeness, Soundness])

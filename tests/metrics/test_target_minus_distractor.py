@@ -52,7 +52,7 @@ def test_in_an_evaluation():
 
 
 def test_what_is_refused():
-    with pytest.raises(TypeError, match="expected metric to score a map against a truth mask, got int"):
+    with pytest.raises(TypeError, match="expected metrics to hold metrics, got int, which has no 'info'"):
         TargetMinusDistractor(3, OTHER)
     with pytest.raises(TypeError, match="expected others of dtype bool"):
         TargetMinusDistractor(RelevanceMass(), OTHER.float())

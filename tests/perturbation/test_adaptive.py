@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from saliency_ext.perturbation import AdaptiveSteps
-from saliency_ext.perturbation._curve_integration import area_under
+from saliency_ext.perturbation.curve_integration import area_under
 
 
 def middle(i, j, last):
@@ -72,7 +72,7 @@ def test_the_bound_holds_for_every_monotone_curve(values, steps, tolerance, risi
     curve = torch.tensor(sorted(values, reverse=not rising), dtype=torch.float64)
     at = torch.tensor([0, *itertools.accumulate(steps[: len(values) - 1])], dtype=torch.float64)
     at = at / at[-1]
-    result = AdaptiveSteps(tolerance, grid=max(len(values) - 1, 2), first=1).on(curve[None], at)
+    result = AdaptiveSteps(tolerance, grid=max(len(values) - 1, 2), first=1).simulate(curve[None], at)
     error = abs(float(result.areas[0, 0]) - float(area_under(curve, at)))
     assert error <= float(result.bound[0]) + 1e-12
     assert float(result.bound[0]) <= tolerance and bool(result.certified[0])
@@ -88,7 +88,7 @@ def test_any_curves_are_asked_what_the_rule_says(one, other, grid, tolerance, fi
     curves = torch.tensor([one[: grid + 1], other[: grid + 1]], dtype=torch.float64)
     at = [place / grid for place in range(grid + 1)]
     steps = AdaptiveSteps(tolerance, grid, first)
-    result = steps.on(curves[None])
+    result = steps.simulate(curves[None])
     expected = naive(curves.tolist(), at, tolerance, range(0, grid + 1, grid // first))
     assert [places(result, 0, 0), places(result, 0, 1)] == expected
     assert result.evaluated.tolist() == [sum(map(len, expected))] and float(result.bound[0]) <= tolerance
@@ -99,7 +99,7 @@ def test_any_curves_are_asked_what_the_rule_says(one, other, grid, tolerance, fi
 def test_rounds_ask_no_more_than_one_at_a_time(grid, more, tolerance):
     """A grid that halves to the end: the same points. Else at most one more, for the halves are not equal."""
     curves = monotone(60, grid + 1)
-    result = AdaptiveSteps(tolerance, grid, first=1).on(curves)
+    result = AdaptiveSteps(tolerance, grid, first=1).simulate(curves)
     for row, curve in enumerate(curves.tolist()):
         alone = one_at_a_time(curve, tolerance)
         assert alone == places(result, row) if more == 0 else abs(len(alone) - len(places(result, row))) <= more
@@ -114,7 +114,7 @@ def test_by_hand():
         (0.1874, {0, 2, 4, 8}, 1 / 16),
         (0.0624, {0, 1, 2, 4, 8}, 0.0),
     ):
-        result = AdaptiveSteps(tolerance, grid=8, first=1).on(drop)
+        result = AdaptiveSteps(tolerance, grid=8, first=1).simulate(drop)
         assert (places(result), float(result.bound[0])) == (requested, bound)
         assert result.evaluated.tolist() == [len(requested)] and result.certified.tolist() == [True]
     assert float(result.areas[0, 0]) == 1 / 16  # the whole grid's: half of the first step
@@ -123,25 +123,25 @@ def test_by_hand():
 def test_the_bound_is_attained_by_a_jump_beside_a_neighbour():
     """Ends alone say 1/2; the curve that falls at once has the area 1/16, the one that falls last 15/16: 7/16 off, both."""
     for curve in ([1.0] + [0.0] * 8, [1.0] * 8 + [0.0]):
-        result = AdaptiveSteps(0.5, grid=8, first=1).on(torch.tensor([curve]))
+        result = AdaptiveSteps(0.5, grid=8, first=1).simulate(torch.tensor([curve]))
         error = (result.areas[0, 0] - torch.trapezoid(torch.tensor(curve).double(), dx=1 / 8)).abs()
         assert float(error) == float(result.bound[0]) == 7 / 16
 
 
 def test_a_constant_curve_takes_two_points_and_a_step_its_logarithm():
-    constant = AdaptiveSteps(1e-6, grid=64, first=1).on(torch.full((1, 65), 0.3))
+    constant = AdaptiveSteps(1e-6, grid=64, first=1).simulate(torch.full((1, 65), 0.3))
     assert places(constant) == {0, 64} and float(constant.bound[0]) == 0 and bool(constant.certified[0])
     assert float(constant.areas[0, 0]) == pytest.approx(0.3, abs=1e-7)
     for at in (1, 20, 63, 64):
         step = (torch.arange(65) < at).double()[None]
-        result = AdaptiveSteps(1e-6, grid=64, first=1).on(step)
+        result = AdaptiveSteps(1e-6, grid=64, first=1).simulate(step)
         assert len(places(result)) == 2 + 6  # 64 = 2^6
         assert float(result.areas[0, 0]) == float(torch.trapezoid(step[0], dx=1 / 64))
 
 
 def test_curves_are_straight_between_evaluated_points_and_exact_at_them():
     curve = monotone(5, 33)
-    result = AdaptiveSteps(0.05, grid=32).on(curve)
+    result = AdaptiveSteps(0.05, grid=32).simulate(curve)
     for row in range(5):
         known = sorted(places(result, row))
         assert torch.equal(result.curves[row, 0, known], curve[row, known])
@@ -154,7 +154,7 @@ def test_curves_are_straight_between_evaluated_points_and_exact_at_them():
 def test_a_curve_that_turns_is_estimated_even_if_the_bound_is_met():
     turns = torch.tensor([[1.0, 0.2, 0.1, 0.0, 0.4, 0.4, 0.4, 0.4, 0.4]])
     for tolerance in (0.1, 1e-9):
-        result = AdaptiveSteps(tolerance, grid=8, first=1).on(turns)
+        result = AdaptiveSteps(tolerance, grid=8, first=1).simulate(turns)
         assert float(result.bound[0]) <= tolerance and result.certified.tolist() == [False]
     assert places(result) >= {0, 1, 2, 3, 4}
     assert float(result.areas[0, 0]) == pytest.approx(float(torch.trapezoid(turns[0].double(), dx=1 / 8)))
@@ -163,7 +163,7 @@ def test_a_curve_that_turns_is_estimated_even_if_the_bound_is_met():
 def test_the_certificate_is_conditional():
     """A bump between evaluated points that are monotone: certified, and wrong by far more than the tolerance."""
     bump = torch.tensor([[0.0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.0]])
-    result = AdaptiveSteps(0.01, grid=8, first=1).on(bump)
+    result = AdaptiveSteps(0.01, grid=8, first=1).simulate(bump)
     assert result.certified.tolist() == [True] and places(result) == {0, 8}
     assert float(torch.trapezoid(bump[0], dx=1 / 8)) - float(result.areas[0, 0]) > 0.7
 
@@ -172,7 +172,7 @@ def test_curves_of_one_number_share_the_tolerance():
     """Differences and sums of the two areas stay within the bound; the curve that moves gets the points."""
     curves = torch.stack([monotone(40, 101), monotone(40, 101, seed=1, power=1).flip(1)], 1)
     curves[0, 1] = 0.4
-    result = AdaptiveSteps(0.01, first=1).on(curves)
+    result = AdaptiveSteps(0.01, first=1).simulate(curves)
     truth = torch.trapezoid(curves, dx=0.01)
     off = result.areas - truth
     assert ((off[:, 1] - off[:, 0]).abs() <= result.bound + 1e-12).all() and (off.abs().sum(1) <= result.bound + 1e-12).all()
@@ -184,9 +184,9 @@ def test_curves_of_one_number_share_the_tolerance():
 def test_a_row_is_the_same_in_any_company():
     wild = torch.rand(30, 2, 51, generator=torch.Generator().manual_seed(4)) * torch.linspace(1, 0, 51)
     steps = AdaptiveSteps(0.02, grid=50)
-    whole, turned = steps.on(wild), steps.on(wild.flip(0).transpose(1, 2).contiguous().transpose(1, 2))
+    whole, turned = steps.simulate(wild), steps.simulate(wild.flip(0).transpose(1, 2).contiguous().transpose(1, 2))
     for row in range(30):
-        alone = steps.on(wild[row : row + 1])
+        alone = steps.simulate(wild[row : row + 1])
         for name in ("curves", "requested", "areas", "bound", "evaluated", "certified"):
             own = getattr(whole, name)[row]
             assert torch.equal(own, getattr(alone, name)[0]) and torch.equal(own, getattr(turned, name)[29 - row])
@@ -195,8 +195,8 @@ def test_a_row_is_the_same_in_any_company():
 def test_points_that_were_not_asked_are_not_read():
     curves = monotone(20, 101)
     before = curves.clone()
-    result = AdaptiveSteps(0.01).on(curves)
-    hidden = AdaptiveSteps(0.01).on(torch.where(result.requested[:, 0], curves, torch.nan))
+    result = AdaptiveSteps(0.01).simulate(curves)
+    hidden = AdaptiveSteps(0.01).simulate(torch.where(result.requested[:, 0], curves, torch.nan))
     assert torch.equal(result.curves, hidden.curves) and torch.equal(result.requested, hidden.requested)
     assert torch.equal(curves, before)
 
@@ -207,9 +207,9 @@ def test_points_that_were_not_asked_are_not_read():
 def test_a_score_that_is_not_finite_ends_the_search_of_its_image_alone(bad, at, requested):
     """Also where it ends a curve that falls throughout: there is no bound."""
     curves = monotone(3, 65)
-    whole = AdaptiveSteps(0.01, 64, first=1).on(curves)
+    whole = AdaptiveSteps(0.01, 64, first=1).simulate(curves)
     curves[1, at] = bad
-    result = AdaptiveSteps(0.01, 64, first=1).on(curves)
+    result = AdaptiveSteps(0.01, 64, first=1).simulate(curves)
     assert places(result, 1) == requested and not bool(result.certified[1]) and not bool(result.areas[1].isfinite().all())
     for row in (0, 2):
         assert torch.equal(result.requested[row], whole.requested[row]) and bool(result.certified[row])
@@ -220,7 +220,7 @@ def test_a_curve_read_backwards_is_asked_the_same():
         curves = monotone(50, points)
         for first in (1, 3, 4):
             steps = AdaptiveSteps(0.013, grid=points - 1, first=first)
-            assert torch.equal(steps.on(curves).requested, steps.on(curves.flip(1)).requested.flip(2))
+            assert torch.equal(steps.simulate(curves).requested, steps.simulate(curves.flip(1)).requested.flip(2))
 
 
 def test_the_first_points_are_asked_of_everyone():
@@ -230,19 +230,19 @@ def test_the_first_points_are_asked_of_everyone():
     assert AdaptiveSteps(grid=10).first_places(3) == [0, 1, 2]
     assert AdaptiveSteps(grid=10, first=10).first_places(11) == list(range(11))
     bump = torch.tensor([[0.0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.0]])
-    result = AdaptiveSteps(0.01, grid=8).on(bump)
+    result = AdaptiveSteps(0.01, grid=8).simulate(bump)
     assert places(result) == set(range(9)) - {3, 5} and not result.certified.any()
     assert float(result.areas[0, 0]) == pytest.approx(float(torch.trapezoid(bump[0], dx=1 / 8)))
-    flat = AdaptiveSteps(grid=64).on(torch.full((1, 65), 0.3))
+    flat = AdaptiveSteps(grid=64).simulate(torch.full((1, 65), 0.3))
     assert places(flat) == {0, 16, 32, 48, 64} and flat.certified.all()
 
 
 def test_no_images_and_few_pixels():
-    none = AdaptiveSteps().on(torch.rand(0, 101))
+    none = AdaptiveSteps().simulate(torch.rand(0, 101))
     assert none.areas.shape == (0, 1) and none.evaluated.shape == none.bound.shape == none.certified.shape == (0,)
     assert AdaptiveSteps(grid=10).grid_counts(4) == [0, 1, 2, 3, 4]
     assert AdaptiveSteps(grid=4).grid_counts(10) == [0, 2, 5, 8, 10]
-    single = AdaptiveSteps(1e-9, grid=10).on(torch.tensor([[0.2, 0.8]]), torch.tensor([0.0, 1.0]))
+    single = AdaptiveSteps(1e-9, grid=10).simulate(torch.tensor([[0.2, 0.8]]), torch.tensor([0.0, 1.0]))
     assert float(single.areas[0, 0]) == pytest.approx(0.5) and single.evaluated.tolist() == [2]
 
 
@@ -257,11 +257,15 @@ def test_no_images_and_few_pixels():
         (lambda: AdaptiveSteps(grid=10.0), TypeError, "grid to be an int"),
         (lambda: AdaptiveSteps(grid=10, first=11), ValueError, r"AdaptiveSteps: expected first in \[1, 10\], got 11"),
         (lambda: AdaptiveSteps(first=0), ValueError, r"first in \[1, 100\], got 0"),
-        (lambda: AdaptiveSteps().on([[1.0]]), TypeError, "AdaptiveSteps.on: expected curves to be a torch.Tensor"),
-        (lambda: AdaptiveSteps().on(torch.rand(2, 21)), ValueError, r"AdaptiveSteps.on: expected curves of shape \(N, K, P\) ="),
-        (lambda: AdaptiveSteps().on(torch.rand(101)), ValueError, r"curves of shape \(N, K, P\), got \(101,\)"),
+        (lambda: AdaptiveSteps().simulate([[1.0]]), TypeError, "AdaptiveSteps.simulate: expected curves to be a torch.Tensor"),
         (
-            lambda: AdaptiveSteps().on(torch.rand(2, 3), torch.tensor([0.0, 0.0, 1.0])),
+            lambda: AdaptiveSteps().simulate(torch.rand(2, 21)),
+            ValueError,
+            r"simulate: expected curves of shape \(N, K, P\) =",
+        ),
+        (lambda: AdaptiveSteps().simulate(torch.rand(101)), ValueError, r"curves of shape \(N, K, P\), got \(101,\)"),
+        (
+            lambda: AdaptiveSteps().simulate(torch.rand(2, 3), torch.tensor([0.0, 0.0, 1.0])),
             ValueError,
             "fractions at least two, rising",
         ),

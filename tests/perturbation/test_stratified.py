@@ -9,7 +9,7 @@ from saliency_ext import evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import ROAD, Deletion, Fidelity, GeometryGap, Insertion, LeRF, MoRF, Soundness, SymmetricRelevanceGain
 from saliency_ext.perturbation import Engine, EqualFractions, StratifiedSteps, learn_strata
-from saliency_ext.perturbation._curve_integration import area_under
+from saliency_ext.perturbation.curve_integration import area_under
 from saliency_ext.perturbation.stratified import equal_strata
 
 GREY = Constant(0.0)

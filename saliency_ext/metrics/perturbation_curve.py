@@ -1,15 +1,22 @@
-"""Curve metrics whose points each image may choose for itself: first a few, then more where they matter, round by round."""
+"""The two perturbation curves and their one number: most relevant pixels first, and least relevant pixels first.
 
+Deletion, MoRF and the MIF half of fidelity are one curve; insertion and LeRF (LIF) are the other, read in opposite directions.
+With `AdaptiveSteps` each image chooses its points: first a few, then more where the area is least certain, round by round.
+"""
+
+from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from ..perturbation import AdaptiveSteps, CurvePoints, Order, Outputs, RankMasks
+from ..checks import bad_value, require_choice
+from ..perturbation import AdaptiveSteps, CurvePoints, Order, Outputs, RankMasks, StratifiedSteps
 from .context import Keys, MetricContext, RequestedPoints
 from .curve_metric import CurveMetric
+from .result import MetricResult
 
 
 @dataclass
@@ -44,6 +51,7 @@ class RefinedCurve:
 
 
 Curve = Keys | RefinedCurve
+_SUMMARIES = ("auc", "aopc")
 _Read = tuple[list[Tensor], dict[str, Tensor]]
 
 
@@ -110,3 +118,73 @@ class RefinableMetric(CurveMetric):
             requested,
             self.fractions(refined[0].points.order.pixels),
         )
+
+
+@dataclass(frozen=True)
+class PerturbationCurve(RefinableMetric):
+    """One curve and its one number.
+
+    Args:
+        summary: "auc", the area by the rule `area`; or "aopc", the mean over the steps of (clean score - score)
+            [Samek 2017, Eq. 12], whose direction is the opposite one.
+    """
+
+    summary: str = "auc"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        name = type(self).__name__
+        require_choice(name, "summary", self.summary, _SUMMARIES)
+        if self.summary == "aopc" and isinstance(self.schedule, StratifiedSteps | AdaptiveSteps):
+            how = "drawn" if isinstance(self.schedule, StratifiedSteps) else "adaptive"
+            bad_value(name, "summary", f"'auc' where steps are {how}", "'aopc'")
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """Every choice, as plain values."""
+        return {**super().parameters, "summary": self.summary}
+
+    @property
+    def value_range(self) -> tuple[float, float] | None:
+        """That of the area; a mean drop may be negative and is not held to a range."""
+        return super().value_range if self.summary == "auc" else None
+
+    @abstractmethod
+    def curve(self, context: MetricContext, order: Order) -> Curve:
+        """Requests the points of the curve."""
+
+    def request(self, context: MetricContext) -> tuple[Curve, int]:
+        """The curve, and what its fractions are of."""
+        return self.curve(context, self.order(context)), self.places(context)
+
+    def compute(self, outputs: Outputs, requested: tuple[Curve, int]) -> MetricResult:
+        """The area, or the mean drop."""
+        fractions, ((curve,), extras) = self.fractions(requested[1]), self.read_curves(outputs, requested[:1])
+        info, values = self.info, (curve[:, :1] - curve).mean(1)
+        if self.summary == "auc":
+            values = self.summarise(curve, fractions, requested[1])
+        else:
+            opposite = {"lower": "higher", "higher": "lower"}[info.direction]
+            info = replace(info, name=f"{info.name}_aopc", direction=opposite, unit="mean drop of the score", range=None)
+        return MetricResult(info, values, self.parameters, fractions=fractions, curves={info.name: curve}, extras=extras)
+
+
+class MostRelevantFirst(PerturbationCurve):
+    """The score as the most relevant pixels are removed one after the other: deletion, MoRF, MIF."""
+
+    def curve(self, context: MetricContext, order: Order) -> Curve:
+        """Fraction t: the image without its t n most relevant pixels."""
+        return self.curve_most_removed(context, order)
+
+
+class LeastRelevantFirst(PerturbationCurve):
+    """The score as the least relevant pixels are removed: LeRF, LIF; read from its other end, insertion.
+
+    Removing the n - k least relevant pixels is inserting the k most relevant ones into the infill.
+    """
+
+    from_the_infill: ClassVar[bool] = False  # insertion: fraction t holds the t n most relevant pixels
+
+    def curve(self, context: MetricContext, order: Order) -> Curve:
+        """Fraction t: the image without its t n least relevant pixels, or, from the infill, with its t n most relevant ones."""
+        return (self.curve_most_inserted if self.from_the_infill else self.curve_least_removed)(context, order)
