@@ -48,8 +48,8 @@ class Scoring:
         good_images = finite_rows(inputs)
         bad_images, safe = ~good_images, with_zeros(inputs, good_images)
         chunk = dataclasses.replace(chunk, inputs=safe, sample_ids=chunk.sample_ids.to(safe.device))
-        self._look_at_the_model(safe)
-        # The clean logits are asked first only where a target or a label set depends on them; else they are one of the probes.
+        self._check_model(safe)
+        # Clean logits are forwarded first only where a target or a label set depends on them; else they are part of the plan.
         clean = _Lazy(lambda: self.engine.logits(safe))
         target = requested_classes(chunk.target, len(safe), clean).to(safe.device)
         if target.ndim != 1:
@@ -61,7 +61,7 @@ class Scoring:
             for source in self.sources
             for name, metric in self.metrics.items()
         }
-        classes = _distinct(target, [own for own in labels.values() if own is not None])
+        classes = _distinct(target, [columns for columns in labels.values() if columns is not None])
         known = self._classes if clean.value is None else clean.value.shape[1]
         if known is not None:
             check_classes("evaluate", target, known, first=chunk.start)
@@ -110,15 +110,15 @@ class Scoring:
             plan.request(WholeImage(), Constant(0.0))
         return plan
 
-    def _look_at_the_model(self, inputs: Tensor) -> None:
-        """Once, at the first images: is it coupled or stochastic, and are its logits probabilities?"""
+    def _check_model(self, inputs: Tensor) -> None:
+        """Once, on the first two images: warns if logits depend on the batch, are drawn anew, or are probabilities already."""
         if self._classes is not None or not self.check_model or len(inputs) == 0:
             return
         drift, logits = measure_drift(self.engine.forward, self.engine.cast(inputs[:2]))
         self._classes = logits.shape[1]
         if drift.warning:
             warnings.warn(f"evaluate: {drift.warning}", RuntimeWarning, stacklevel=4)
-        scores = {metric.parameters.get("score") for metric in self.metrics.values() if isinstance(metric, ModelMetric)}
+        scores = {metric.target_score for metric in self.metrics.values() if isinstance(metric, ModelMetric)} - {None}
         for score in sorted(map(str, scores)):
             require_meaning("evaluate", score, logits.shape[1])
         like_probabilities = logits.shape[1] > 1 and bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all())
@@ -132,7 +132,7 @@ class Scoring:
 
 @dataclass
 class _Labelled:
-    """The cases of one map, by label set: a map per label where a metric wants labels and the source has maps for them."""
+    """The contexts of one map, by label set: a map per label where a metric reads labels and the source has maps for them."""
 
     scoring: Scoring
     context: MetricContext
@@ -142,7 +142,7 @@ class _Labelled:
     _known: list[tuple[Tensor, MetricContext, SampleErrors]] = field(default_factory=list)
 
     def of(self, labels: Tensor | None) -> tuple[MetricContext, SampleErrors]:
-        """The case and what is wrong with its maps; metrics with equal labels share maps and ranks."""
+        """The context and the errors of its maps; metrics with equal labels share maps and ranks."""
         if labels is None:
             return self.context, self.sample_errors
         for known, context, sample_errors in self._known:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ..checks import bad_type, bad_value, require_integer, require_ndim, require_shape, require_tensor
+from ..metrics.base import as_metric
 from ..models.targets import Target, plain_target
 from ..perturbation import Engine
 from ..protocols import Forward
@@ -110,6 +111,7 @@ def controlled_means(
     require_integer(_FUNCTION, "images", images, 2, len(inputs))
     ids = torch.arange(len(inputs), device=inputs.device) if sample_ids is None else sample_ids
     require_shape(_FUNCTION, "sample_ids", ids, "(N,)", (len(inputs),))
+    metric, proxy_metric = as_metric(_FUNCTION, metric), as_metric(_FUNCTION, proxy.metric or metric)
     named = made_maps(named_maps(_FUNCTION, maps), model)
     runner = engine_for(_FUNCTION, model, engine)
     picks = random_order(ids, seed)[:images].to(inputs.device)
@@ -129,7 +131,6 @@ def controlled_means(
     if other is not model or proxy.dtype is not None or proxy.shrink != 1:
         runner = Engine(other, dtype=proxy.dtype)
     shrunk = {name: _shrunk(name, given, proxy) for name, given in named.items()}
-    proxy_metric = proxy.metric or metric
     approximate = evaluate(
         other, proxy.shrunk(inputs), target, shrunk, [proxy_metric], engine=runner, sample_ids=ids, chunk=chunk, **options
     )

@@ -1,6 +1,5 @@
 """Metrics and methods in the call shape of Quantus: arrays in, one number per sample out. Quantus itself is not imported."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,11 +12,10 @@ from torch.nn import Module
 from ..attribution.base import Method
 from ..checks import bad_type, bad_value, require_choice
 from ..evaluation import evaluate
-from ..evaluation.evaluate import named_metrics
+from ..metrics.base import MapMetric, ModelMetric, as_metric
 from ..metrics.presets import preset
 from ..metrics.result import MetricResult
 from ..perturbation import Engine
-from ..perturbation.outputs import SCORES
 
 Array = NDArray[Any]
 
@@ -26,19 +24,20 @@ class QuantusMetric:
     """A metric of `saliency_ext.metrics` with the call of a Quantus metric, for `quantus.evaluate` and harnesses like it.
 
     Args:
-        metric: such as `metrics.Fidelity(infill)`.
+        metric: what `evaluate` takes, such as `metrics.Fidelity(infill)`.
         curve: name of a curve to return per sample in place of the value, such as "morf".
-        absolute: whether the absolute value of attributions is judged.
-        engine: options of `probing.Engine`. By default forwards have the size that memory allows, not `batch_size`.
+        absolute: whether the absolute values of the attributions are scored.
+        engine: options of `perturbation.Engine`. By default forwards have the size that memory allows, not `batch_size`.
 
     Attributes:
         result: `MetricResult` of the last call: statuses, curves, parameters; None before one.
 
-    The engine on the last model, and so the model and a buffer of one forward, are kept until a call with another
-    model or other options.
+    Direction, unit, cost, determinism: those of the metric. The index of a sample is its sample id, which keys ties and random
+    infills; its value does not depend on batches. A sample without a value gets NaN; `result.status` says why.
 
-    Direction, unit, cost, determinism: those of the metric; a sample's number depends on its place among the samples (which keys
-    ties and random infills), not on batches. A sample without a value gets NaN; `result.status` says why.
+    Note:
+        The engine of the last call is kept, with its model and the buffer of one forward, until a call with another model or
+        other options.
 
     Example:
         >>> import numpy as np
@@ -54,12 +53,11 @@ class QuantusMetric:
     def __init__(
         self, metric: Any, *, curve: str | None = None, absolute: bool = False, engine: Mapping[str, Any] | None = None
     ) -> None:
-        (judged,) = named_metrics([metric]).values()
-        self.metric, self.curve, self.absolute = judged, curve, absolute
+        self.metric, self.curve, self.absolute = as_metric("QuantusMetric", metric), curve, absolute
         self.engine = dict(engine or {})
         self.result: MetricResult | None = None
         self._last: Engine | None = None
-        self._built: dict[str, Any] = {}
+        self._engine_options: dict[str, Any] = {}
 
     def __call__(
         self,
@@ -83,29 +81,28 @@ class QuantusMetric:
             model: torch module, or callable (N, C, H, W) -> logits (N, K).
             x_batch: (N, C, H, W) floating, in model input space; converted to the dtype of the model, or to float32.
             y_batch: (N,) integers.
-            a_batch: (N, H, W) or (N, 1, H, W), larger = more relevant. None: explain_func is asked.
-            s_batch: (N, H, W) or (N, 1, H, W), truth where not 0.
+            a_batch: (N, H, W) or (N, 1, H, W), larger = more relevant. None: explain_func makes them.
+            s_batch: (N, H, W) or (N, 1, H, W), the truth mask: True where not 0.
             channel_first: must not be False: a torch model reads (N, C, H, W).
             explain_func, explain_func_kwargs: called as explain_func(model=, inputs=, targets=, **kwargs) -> array.
             model_predict_kwargs: keyword arguments of the model.
-            softmax: True judges the probability, False the logit; None what the metric says.
+            softmax: True reads the probability of the target, False its logit; None the metric's own score.
             device: where to compute; None: the CPU.
             batch_size: images handled together.
-            custom_batch: not read.
+            custom_batch: ignored.
 
         Raises:
             TypeError, ValueError: which argument, what was expected and what was got.
         """
-        place = torch.device(device) if device is not None else None
-        inputs = _images("x_batch", x_batch, model, channel_first).to(place)
-        target = _classes(y_batch, len(inputs)).to(place)
+        inputs = _images("x_batch", x_batch, model, channel_first).to(device)
+        target = _classes(y_batch, len(inputs)).to(device)
         metric = self._with_score(softmax)
-        again = metric.info.needs == "method"
-        maps: Any
-        if again or a_batch is None:
+        maps: Tensor | Callable[[Tensor, Tensor], Tensor]
+        if metric.info.needs == "method" or a_batch is None:
             if explain_func is None:
-                bad_value("QuantusMetric", "explain_func", "a function", None, "the metric explains, or a_batch is None")
-            maps = _requesting(model, explain_func, dict(explain_func_kwargs or {}), self.absolute)
+                remedy = "the metric explains further inputs, or a_batch is None"
+                bad_value("QuantusMetric", "explain_func", "a function", None, remedy)
+            maps = _explainer(model, explain_func, dict(explain_func_kwargs or {}), self.absolute)
         else:
             maps = _map("a_batch", a_batch, inputs, self.absolute)
         forward = _with_options(model, dict(model_predict_kwargs or {}))
@@ -127,26 +124,26 @@ class QuantusMetric:
         return list(self.result.curves[self.curve].tolist())
 
     def _engine_for(self, forward: Any) -> Engine:
-        """The engine of the last call if model and options are still the same: its buffer is not made, nor measured, anew."""
-        if self._last is None or self._last.forward is not forward or self._built != self.engine:
-            self._last, self._built = Engine(forward, **self.engine), dict(self.engine)
+        """The engine of the last call where model and options are the same: its buffer is allocated and measured once."""
+        if self._last is None or self._last.forward is not forward or self._engine_options != self.engine:
+            self._last, self._engine_options = Engine(forward, **self.engine), dict(self.engine)
         return self._last
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the engine: a copy has no part in the model."""
+        """Without the engine, which holds the model."""
         return vars(self) | {"_last": None}
 
-    def _with_score(self, softmax: bool | None) -> Any:
-        """The metric on probabilities or logits, if it is one of a score."""
-        if softmax is None or self.metric.parameters.get("score") not in SCORES or not dataclasses.is_dataclass(self.metric):
+    def _with_score(self, softmax: bool | None) -> MapMetric | ModelMetric:
+        """The metric on probabilities or logits, where it reads a score of the target."""
+        if softmax is None or not isinstance(self.metric, ModelMetric) or self.metric.target_score is None:
             return self.metric
-        return dataclasses.replace(self.metric, score="probability" if softmax else "logit")
+        return self.metric.with_score("probability" if softmax else "logit")
 
 
 def pixel_flipping(
     features_in_step: int = 1, perturb_baseline: str | float = "black", *, return_auc_per_sample: bool = False
 ) -> QuantusMetric:
-    """Pixel flipping with the choices of Quantus (`metrics.preset("quantus")`, which says what is not reproduced).
+    """Pixel flipping with the parameters of Quantus (`metrics.preset("quantus")`, which says what is not reproduced).
 
     Args:
         features_in_step: channel values per step.
@@ -164,7 +161,7 @@ def pixel_flipping(
 
 
 class ExplainFunc:
-    """Our methods as `explain_func` of Quantus: arrays in, maps (N, 1, H, W) float32 out.
+    """Attribution methods as `explain_func` of Quantus: arrays in, maps (N, 1, H, W) float32 out.
 
     Args:
         make: from a model to a `Method`, for example `GradCAM`: metrics that randomise weights come with other models.
@@ -184,13 +181,13 @@ class ExplainFunc:
         self.make = make
 
     def __call__(self, model: Any, inputs: Array, targets: Array, method: str | None = None, device: str | None = None) -> Array:
-        """The maps of a batch; `method`, a name that Quantus passes along, is not read."""
+        """The maps of a batch; `method`, a name that Quantus passes along, is ignored."""
         images = _images("inputs", inputs, model, None).to(device)
         maps = self.make(model)(images, _classes(targets, len(images)).to(device))
         return np.asarray(maps[:, None].detach().cpu().float().numpy())
 
 
-def _requesting(
+def _explainer(
     model: Any, explain: Callable[..., Any], options: dict[str, Any], absolute: bool
 ) -> Callable[[Tensor, Tensor], Tensor]:
     def explained(inputs: Tensor, classes: Tensor) -> Tensor:
@@ -220,7 +217,13 @@ def _images(argument: str, value: Any, model: Any, channel_first: bool | None) -
         remedy = "torch models read (N, C, H, W): numpy.moveaxis(x, -1, 1), or channel_first=True if it is so already"
         bad_value("QuantusMetric", argument, "of shape (N, C, H, W)", f"{array.shape}, which reads like (N, H, W, C)", remedy)
     if array.dtype.kind != "f":
-        bad_type("QuantusMetric", argument, "of a floating dtype", array.dtype, "scale and normalise it as the model wants it")
+        bad_type(
+            "QuantusMetric",
+            argument,
+            "of a floating dtype",
+            array.dtype,
+            "scale and normalise it as for training",
+        )
     weight = next(model.parameters(), None) if isinstance(model, Module) else None
     dtype = torch.float64 if weight is not None and weight.dtype == torch.float64 else torch.float32
     return torch.from_numpy(np.array(array, copy=True)).to(dtype)

@@ -9,7 +9,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from torch import Tensor
 
@@ -17,11 +17,14 @@ from ..checks import bad_type, bad_value, require_number
 from ..infill.constant import DatasetMean
 from ..infill.imputed import NoisyLinear
 from ..perturbation import AdaptiveSteps, Outputs, Schedule, StratifiedSteps
+from ..perturbation.outputs import SCORES
 from ..protocols import Infill, MaskedInfill, MetricInfo
 from .context import MetricContext, RequestedPoints
 from .result import MetricResult
 
 _PAGE = "see docs/how-to/own-metric.md"
+_T = TypeVar("_T")
+
 _ROUNDING = 1e-6  # areas of probabilities may leave their range by rounding
 
 # What a metric may decide. "order" and "truth" judge a map by themselves. A "pair" is easy to win alone and is read with its
@@ -130,6 +133,16 @@ class ModelMetric(Metric):
         """The metric with another schedule, for a metric that has one: by default its dataclass field `schedule` is replaced."""
         return dataclasses.replace(self, schedule=sampling)  # type: ignore[type-var]  # dataclasses with a schedule
 
+    @property
+    def target_score(self) -> str | None:
+        """The score of the target that it reads, one of `perturbation.outputs.SCORES`; by default what its parameters record as
+        "score", None where they record none."""
+        return _score_in(self.parameters)
+
+    def with_score(self, score: str) -> Self:
+        """The metric on another score of the target: by default its dataclass field `score` is replaced, if it has one."""
+        return _with_score(self, score)
+
 
 def as_metric(function: str, metric: Any) -> "MapMetric | ModelMetric":
     """The metric as one of the two kinds: itself if it is one, else adapted from an object with the same members.
@@ -158,6 +171,16 @@ def as_metric(function: str, metric: Any) -> "MapMetric | ModelMetric":
         got = type(adapted.parameters).__name__
         bad_type(function, f"{kind}.parameters", "to be a mapping from names to values", got, _PAGE)
     return adapted
+
+
+def metric_from_options(function: str, kind: type, options: MetricOptions) -> "MapMetric | ModelMetric":
+    """A metric of this class as the command line makes it: by its `from_options`, or without arguments where it has none.
+
+    Raises:
+        TypeError: the class needs arguments, or what it makes is no metric (see `as_metric`).
+    """
+    make: Callable[[MetricOptions], object] = getattr(kind, "from_options", lambda _: kind())
+    return as_metric(function, make(options))
 
 
 def map_scores(metric: MapMetric, saliency: Tensor, truth: Tensor | None, sample_ids: Tensor | None) -> Tensor:
@@ -268,6 +291,29 @@ class _AdaptedModelMetric(_Adapted, ModelMetric):
     def with_sampling(self, sampling: Schedule | StratifiedSteps | AdaptiveSteps) -> Self:
         """With another `schedule` in the object, a dataclass."""
         return dataclasses.replace(self, metric=dataclasses.replace(self.metric, schedule=sampling))
+
+    @property
+    def target_score(self) -> str | None:
+        """The object's, else what its parameters record."""
+        own: str | None = getattr(self.metric, "target_score", _score_in(self.parameters))
+        return own
+
+    def with_score(self, score: str) -> Self:
+        """The object's, else with another `score` in the object, where it is a dataclass with one."""
+        change: Callable[[str], object] = getattr(self.metric, "with_score", lambda other: _with_score(self.metric, other))
+        return dataclasses.replace(self, metric=change(score))
+
+
+def _score_in(parameters: Mapping[str, object]) -> str | None:
+    score = parameters.get("score")
+    return score if isinstance(score, str) and score in SCORES else None
+
+
+def _with_score(metric: _T, score: str) -> _T:
+    if not dataclasses.is_dataclass(metric) or "score" not in (item.name for item in dataclasses.fields(metric)):
+        return metric
+    changed: _T = dataclasses.replace(metric, score=score)  # type: ignore[type-var]
+    return changed
 
 
 def _adapted(function: str, metric: Any) -> "_AdaptedMapMetric | _AdaptedModelMetric":

@@ -7,7 +7,7 @@ from torch import Tensor
 from .._registry import Registry
 from ..checks import bad_type, bad_value
 from ..protocols import MetricInfo
-from .base import MapMetric, MetricOptions, ModelMetric
+from .base import MapMetric, MetricOptions, ModelMetric, metric_from_options
 from .target_minus_distractor import SUFFIX, TargetMinusDistractor
 
 METRICS: Registry[MapMetric | ModelMetric] = Registry("metric", "saliency_ext.metrics", "saliency_ext.metrics", MetricInfo)
@@ -23,7 +23,7 @@ def make_metrics(names: Sequence[str], options: MetricOptions, *, others: Tensor
         others: (M, H, W) bool, where the distractor is, for sample ids 0 .. M - 1.
 
     Raises:
-        TypeError: the class has no `from_options`.
+        TypeError: the class cannot be made without arguments and has no `from_options`, or its instances are no metrics.
         ValueError: an unknown name; a difference of a metric that needs no truth, or without others.
 
     Example:
@@ -36,10 +36,11 @@ def make_metrics(names: Sequence[str], options: MetricOptions, *, others: Tensor
 def _made(name: str, options: MetricOptions, others: Tensor | None) -> MapMetric | ModelMetric:
     plain = name.removesuffix(SUFFIX)
     registered = METRICS.find("make_metrics", "names", plain)
-    if not issubclass(registered, MapMetric | ModelMetric):
-        expected = "to be a subclass of MapMetric or ModelMetric, to be made by name"
-        bad_type("make_metrics", f"names ({name!r})", expected, registered.__name__, "see docs/how-to/own-metric.md")
-    metric = registered.from_options(options)
+    try:
+        metric = metric_from_options("make_metrics", registered, options)
+    except TypeError as error:
+        remedy = f"its classmethod from_options(options) makes {registered.__name__} of the options that all metrics share"
+        bad_type("make_metrics", f"names ({name!r})", "to name metrics that can be made by name", f"an error: {error}", remedy)
     if plain == name:
         return metric
     if registered.info.needs != "truth" or not isinstance(metric, MapMetric):

@@ -12,7 +12,9 @@ from saliency_ext.conformance._explainer_rules import _Rules as ExplainerRules
 from saliency_ext.conformance._fixtures import CLASSES, LinearNet, images, network
 from saliency_ext.conformance._metric_rules import _Rules as MetricRules
 from saliency_ext.infill import Constant
-from saliency_ext.metrics import Deletion, Fidelity, Insertion
+from saliency_ext.metrics import METRICS as REGISTERED
+from saliency_ext.metrics import Deletion, Fidelity, Insertion, MapMetric, MetricOptions
+from saliency_ext.metrics.registry import make_metrics
 from saliency_ext.perturbation import AdaptiveSteps, EqualFractions
 
 ZERO, FEW = Constant(0.0), EqualFractions(6)
@@ -74,6 +76,27 @@ def test_our_metrics_conform_at_the_cost_that_is_written(metric, kind, cost):
     assert check_metric(counted, kind).failed == ()
     assert cost.format(len(counted.sizes)) in words(check_metric)
     assert max(counted.sizes) == (3 if kind == "other" else 4)
+
+
+SLOW = {"sensitivity_n"}  # 12 s: docs/cards.py checks it
+IGNORES_THE_MODEL = {"a constant map has a value", "a class that there is not is refused"}  # of what reads the map alone
+
+
+@pytest.mark.filterwarnings("ignore:.*training mode")
+@pytest.mark.parametrize("name", [name for name, kind in REGISTERED.items() if kind.info.needs != "method" and name not in SLOW])
+def test_every_registered_metric_keeps_the_rules_of_its_kind(name):
+    (metric,) = make_metrics([name], MetricOptions(ZERO, steps=4))
+    table = check_metric(metric)
+    assert table.subject == name
+    assert set(table.failed) <= (IGNORES_THE_MODEL if isinstance(metric, MapMetric) else set()), str(table)
+
+
+def test_a_metric_that_the_kit_cannot_check_is_refused():
+    (metric,) = make_metrics(["max_sensitivity"], MetricOptions())
+    with pytest.raises(ValueError, match="the conformance kit has no method.*got 'max_sensitivity'"):
+        check_metric(metric)
+    with pytest.raises(TypeError, match="check_metric: expected metrics to hold metrics, got object, which has no 'info'"):
+        check_metric(object())
 
 
 def breaks(rules, name):

@@ -1,15 +1,23 @@
 """Metrics of users, as docs/how-to/own-metric.md describes them: an object with info, parameters and score."""
 
 import dataclasses
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 
-from saliency_ext.evaluation import evaluate
+from saliency_ext.attribution import RandomControl
+from saliency_ext.conformance import check_metric
+from saliency_ext.evaluation import Proxy, controlled_means, evaluate
 from saliency_ext.infill import Constant
-from saliency_ext.metrics import Deletion
+from saliency_ext.integrations import quantus
+from saliency_ext.metrics import Deletion, MetricOptions, MetricResult
+from saliency_ext.metrics.registry import make_metrics
 from saliency_ext.metrics.target_minus_distractor import TargetMinusDistractor
+from saliency_ext.perturbation import RankMasks
 from saliency_ext.protocols import MetricInfo
+from saliency_ext.ranking import rank_methods
 from saliency_ext.study import Study
 
 INFO = MetricInfo("peak", "none", "share", "how much one pixel holds", "a test")
@@ -94,6 +102,63 @@ def test_torchmetrics_takes_it_too():
     metric = PeakMetric(classes.Evaluator(model))
     metric.update(IMAGES, 0, MAPS)
     assert metric.compute().item() == pytest.approx(peak(MAPS).mean().item())
+
+
+@dataclasses.dataclass(frozen=True)
+class HalfDrop:
+    """A metric on the model's outputs that inherits nothing; a dataclass, so that its fields are its parameters."""
+
+    score: str = "probability"
+    info: ClassVar[MetricInfo] = MetricInfo("half_drop", "higher", "difference", "a half", "a test", range=(-1.0, 1.0))
+
+    def request(self, context):
+        counts = [0, context.pixels // 2]
+        return context.request(RankMasks(context.ranked("index"), counts, keep="tail"), Constant(0.0))
+
+    def compute(self, outputs, requested):
+        whole, half = outputs.mean_score(requested, self.score).unbind(1)
+        return MetricResult(self.info, whole - half, {"score": self.score})
+
+
+class RankedPeak(Peak):
+    info = dataclasses.replace(INFO, direction="higher", range=(0.0, 1.0))
+
+
+@pytest.mark.parametrize("metric", [RankedPeak(), HalfDrop()], ids=["map", "model"])
+def test_a_class_that_inherits_nothing_is_taken_wherever_metrics_are(metric, tmp_path):
+    name, methods = metric.info.name, {"mine": lambda inputs, target: inputs[:, 0], "other": RandomControl(0)}
+    images = torch.rand(12, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    expected = evaluate(model, images, 0, methods, [metric])["mine", name].values
+    study = Study(model, images, 0, methods, [metric], out=tmp_path / "study")
+    torch.testing.assert_close(study.run()["mine", name].values, expected)
+    assert set(rank_methods(model, images, 0, methods, metric).names) == set(methods)
+    control = controlled_means(model, images, 0, {"mine": images[:, 0]}, metric, Proxy(metric), images=12)["mine"]
+    assert control.mean == pytest.approx(expected.mean().item())
+    assert "one finite value per image" not in check_metric(metric).failed
+    made = quantus.QuantusMetric(metric)(model, images.numpy(), np.zeros(12, dtype=int), images[:, 0].numpy(), softmax=True)
+    assert made == pytest.approx(expected.tolist())
+
+
+def test_the_score_of_a_class_that_inherits_nothing_can_be_chosen():
+    logits = quantus.QuantusMetric(HalfDrop())(model, IMAGES.numpy(), np.zeros(3, dtype=int), MAPS.numpy(), softmax=False)
+    expected = evaluate(model, IMAGES, 0, MAPS, [HalfDrop("logit")])["map", "half_drop"].values
+    assert logits == pytest.approx(expected.tolist())
+
+
+def test_a_class_that_inherits_nothing_is_made_by_its_import_path():
+    (by_path,) = make_metrics([f"{__name__}:HalfDrop"], MetricOptions())
+    result, expected = (evaluate(model, IMAGES, 0, MAPS, [metric])["map", "half_drop"] for metric in (by_path, HalfDrop()))
+    assert torch.equal(result.values, expected.values)
+    needs = r"to name metrics that can be made by name.*power.*from_options\(options\) makes NeedsPower"
+    with pytest.raises(TypeError, match=needs):
+        make_metrics([f"{__name__}:NeedsPower"], MetricOptions())
+
+
+class NeedsPower(Peak):
+    info = dataclasses.replace(INFO)
+
+    def __init__(self, power):
+        self.parameters = {"power": power}
 
 
 def without(member, **others):
