@@ -12,7 +12,7 @@ import torch
 from ..attribution.base import Method
 from ..evaluation.results import Results
 from ..report import Example
-from ..report._verdict import verdict, verdict_text
+from ..report._verdict import verdict
 from ..report.from_study import PAGE, study_data
 from ..report.write import write_page
 from ..study.study import Study
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> CommandResult:
     shown = study_data(options.out, facts=_facts(options, model, data), examples=examples)
     with writing("evaluate", f"The results are kept in {options.out}. {_again('mend that, then ')}"):
         page = write_page(shown, Path(options.out) / PAGE)
-    return CommandResult(f"{results}\n\n{verdict_text(verdict(shown))}\n\nReport: {page.resolve()}")
+    return CommandResult(f"{results}\n\n{verdict(shown).to_text()}\n\nReport: {page.resolve()}")
 
 
 def _studied(

@@ -1,4 +1,4 @@
-"""Do the choices matter? How neutral an infill is, how alike maps are, how far rankings of methods agree."""
+"""Studies of choices: neutrality of infills, similarity of maps, agreement of rankings."""
 
 from ._fault_tolerant_infill import FaultTolerantInfill, fault_tolerant
 from ._neutral_image import NeutralImage, learn_neutral_image

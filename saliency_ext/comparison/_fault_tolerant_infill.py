@@ -1,4 +1,4 @@
-"""An infill that may fail for a sample: that sample gets NaN and a reason, the others what they would have had."""
+"""A fault-tolerant infill: a sample it fails for gets NaN and a reason, the others are unaffected."""
 
 from collections.abc import Callable, Hashable
 
@@ -13,8 +13,8 @@ INFILL_FAILED = "infill_failed"
 class FaultTolerantInfill:
     """Another infill, with the same name, parameters, key and pixels, that never raises for a sample.
 
-    Where the infill raises for a batch, it is asked image by image; an image it fails for is filled with NaN, so that no score
-    of it can be taken for a number. `failed` collects sample id -> reason.
+    Where the infill raises for a batch, it is called image by image; an image it fails for is filled with NaN, so that its
+    scores are NaN. `failed` collects sample id -> reason.
 
     Example:
         >>> import torch
@@ -45,7 +45,7 @@ class FaultTolerantInfill:
 
     @property
     def draws(self) -> int:
-        """Independent draws averaged per probe."""
+        """Independent draws averaged per masked input."""
         return self.infill.draws
 
     def fill(self, inputs: Tensor, sample_ids: Tensor, draw: int = 0) -> Tensor:
@@ -87,6 +87,6 @@ class FaultTolerantMaskedInfill(FaultTolerantInfill):
 
 
 def fault_tolerant(infill: Infill) -> FaultTolerantInfill:
-    """The infill in a guard of its own, also if it already has one: failures of another use are not those of this one."""
+    """A fault-tolerant wrapper of the infill, a new one also if it already has one: failures are recorded per use."""
     own = infill.infill if isinstance(infill, FaultTolerantInfill) else infill
     return FaultTolerantMaskedInfill(own) if isinstance(own, MaskedInfill) else FaultTolerantInfill(own)

@@ -1,4 +1,4 @@
-"""What both studies of choices share: the images, maps with statuses, scores as a table."""
+"""Inputs of the studies of choices: images and classes, maps with statuses, tables of scores."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ _CHUNK = 32
 
 @dataclass
 class StudyInputs:
-    """Images with their classes, and how the model is asked.
+    """Images with their classes, and how the model is run.
 
     inputs: (N, C, H, W), NaN where an image could not be read. target: (N,). truth: (N, H, W) bool, or None.
     """

@@ -1,4 +1,4 @@
-"""What a study of choices found, as plain values: one question, one sentence, and the numbers behind it."""
+"""Findings of a study of choices, as plain values: a question, a verdict, and the numbers behind it."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from torch import Tensor
 from .._atomic_io import parquet_bytes, pyarrow, write_whole
 from ..stats.intervals import Summary
 
-TOO_FEW = "too few images to tell"
+TOO_FEW = "too few images for a conclusion"
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def format_value(value: float | Summary, digits: int = 2) -> str:
 
 
 def verdict_text(summary: Summary, *, above: str, below: str, neither: str) -> str:
-    """Which words fit an interval: it lies above 0, below 0, or holds it; without an interval nothing can be told.
+    """The words for an interval above 0, below 0, or with 0 inside; `TOO_FEW` without an interval.
 
     Example:
         >>> verdict_text(Summary(0.5, 0.25, 0.75, 10, 0), above="better", below="worse", neither="not distinguishable")

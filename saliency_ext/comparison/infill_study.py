@@ -1,4 +1,4 @@
-"""The study of infills: how neutral they are, what they change about maps, and whether verdicts survive another one."""
+"""The study of infills: their neutrality, their effect on maps, and the stability of rankings across infills."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -147,13 +147,13 @@ def neutral_finding(found: Neutrality) -> Finding:
     gap = found.values["N6"][order[1]] - found.values["N6"][order[0]]
     apart = summarise(gap[gap.isfinite()], len(gap))
     if apart.images:
-        unsure = "which cannot be told apart"
-        to_text = verdict_text(apart, above="which can be told apart", below=unsure, neither=unsure)
-        verdict += f"; next is {found.names[order[1]]}, by {format_value(apart, 3)} more, {to_text}."
+        unsure = "which is not significant"
+        significance = verdict_text(apart, above="a significant difference", below=unsure, neither=unsure)
+        verdict += f"; next is {found.names[order[1]]}, by {format_value(apart, 3)} more, {significance}."
     else:
         verdict += "; no other infill has values on the same images."
     flattest = found.names[int(found.values["N3"].nanmean(1).nan_to_num(-1.0).argmax())]
-    verdict += f" Alone, the model is least decided about {flattest}."
+    verdict += f" On the infill alone, the model's prediction is least certain for {flattest}."
     return Finding(question, verdict, numbers, [matrix], [_reliability(found)])
 
 
@@ -217,7 +217,7 @@ def order_findings(scores: Mapping[str, Tensor], settings: list[str], maps: list
         "Does the order of two maps survive another metric infill?",
         f"Under Fidelity {format_value(flips)} of the pairs of maps change their order when only the metric's "
         f"infill changes; other "
-        f"images of the kind would flip {images_alone}, and {decided} flip although both orders are beyond doubt. "
+        f"images of the kind would flip {images_alone}, and {decided} flip although both orders are significant. "
         f"Under MIF alone it is {format_value(result['mif'].flips)}.",
         {
             f"{area}, {kind}": value
@@ -234,12 +234,12 @@ def order_findings(scores: Mapping[str, Tensor], settings: list[str], maps: list
         ],
     )
     tau, rho = more_stable(scores["fidelity"], scores["mif"])
-    said_so = verdict_text(rho, above="more stable", below="less stable", neither="not told apart in stability")
+    stability = verdict_text(rho, above="more stable", below="less stable", neither="no significant difference in stability")
     each_rho = ", ".join(f"{area} {format_value(result[area].mean_rho)}" for area in ("mif", "lif", "fidelity"))
     second = Finding(
         "Does Fidelity rank methods more stably across infills than MIF alone?",
         f"Mean rank correlation of the rankings under two infills: {each_rho}. Fidelity less MIF: {format_value(rho)}: "
-        f"{said_so}.",
+        f"{stability}.",
         {
             f"{area}, {kind}": value
             for area, each in result.items()

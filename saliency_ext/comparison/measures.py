@@ -1,4 +1,4 @@
-"""The measures of how alike two maps are: what each needs of a map, and how pairs are made of it."""
+"""Similarity measures of two maps: the features of a map, and their comparison for pairs."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from ._hog import oriented_gradients
 from ._ssim import all_ssim, each_ssim
 
 _SHARES = {"iou_5": 0.05, "iou_10": 0.10, "iou_25": 0.25}
-# Name -> whether larger is more alike, and what it says.
+# Name -> direction of similarity, and definition.
 MEASURES: dict[str, tuple[str, str]] = {
     "spearman": ("higher", "correlation of the ranks of the pixels, equal values sharing their mean rank"),
     "pearson": ("higher", "correlation of the values"),

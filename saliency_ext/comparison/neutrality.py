@@ -1,4 +1,4 @@
-"""How neutral an infill is: alone, in the context of images, and where it cannot be seen."""
+"""Neutrality of infills: alone, in the context of images, and inside the object."""
 
 import math
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ _FUNCTION = "neutrality"
 _CHUNK = 32
 # Measure -> what it is, and what a neutral infill has.
 NEUTRALITY: dict[str, tuple[str, str]] = {
-    "N1": ("probability of the target on the infill alone", "1/K, or 0 where a model may answer none"),
+    "N1": ("probability of the target on the infill alone", "1/K, or 0 where a model may predict no class"),
     "N2": ("largest probability on the infill alone", "low"),
     "N3": ("entropy on the infill alone, over log K", "1"),
     "N4": ("divergence from the class prior on the infill alone, nats", "0"),
@@ -48,7 +48,7 @@ NEUTRALITY: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Neutrality:
-    """What `neutrality` found.
+    """The result of `neutrality`.
 
     Attributes:
         names: B infills.
@@ -89,7 +89,7 @@ def neutrality(
 ) -> Neutrality:
     """Eight measures of how neutral each infill is; `NEUTRALITY` says what each is and what a neutral infill has.
 
-    N1 to N5 look at the infill alone, N6 at a patch of it in an image, away from the object, N7 at random pixels of it, N8 at
+    N1 to N5 are of the infill alone, N6 of a patch of it in an image, away from the object, N7 of random pixels of it, N8 of
     what it hides. An infill can be neutral alone and not in context. N4 is sum_k p_k log(p_k / prior_k). Probabilities are the
     softmax over all classes; every measure is averaged over the draws of an infill.
 
@@ -99,7 +99,7 @@ def neutrality(
         target: (N,) classes, one class, or "predicted".
         infills: name -> infill. One that raises for a sample leaves that sample without values.
         truth: (N, H, W) bool, the object. None: N6 fills squares anywhere, N8 has no value.
-        prior: (K,) class probabilities of the training data. None: the mean of the model's finite answers to these images.
+        prior: (K,) class probabilities of the training data. None: the mean of the model's finite predictions for these images.
         area: share of the image that a square of N6 covers, in (0, 1].
         squares: of N6, per image.
         steps: of the curve of N7.
@@ -175,7 +175,7 @@ def neutrality(
 
 @dataclass(frozen=True)
 class _Requested:
-    """The probes of one chunk: the squares, and random pixels."""
+    """The masked inputs of one chunk: the squares, and random pixels."""
 
     inputs: Tensor
     ids: Tensor

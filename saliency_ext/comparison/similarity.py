@@ -1,4 +1,4 @@
-"""How alike saliency maps are: every two maps of an image, beside another seed and beside an unrelated image."""
+"""Pairwise similarity of saliency maps, with two references: another seed, and an unrelated image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,11 +76,11 @@ def pairwise_similarity(
     cell: int = CELL,
     grid: int = 14,
 ) -> Similarities:
-    """How alike every two maps are, image by image, with the two references that say what such a number means.
+    """Similarity of every two maps, image by image, with two references: the noise floor of the seed, and chance.
 
     spearman, pearson, cosine and kendall (tau-b, on means over a grid) compare values or ranks as they are; ssim [Wang 2004] and
     hog [Dalal 2005] compare maps scaled to [0, 1], as both know an absolute size; iou compares the highest 5, 10 or 25 % of the
-    pixels, pixels that tie at the edge belonging in equal parts; centre_distance is a distance, so lower is more alike.
+    pixels, pixels that tie at the edge belonging in equal parts; centre_distance is a distance: lower is more similar.
 
     Args:
         maps: name -> (N, H, W) floating, any sign, larger = more relevant; at least two. Any device; computed on the host.
@@ -103,7 +103,7 @@ def pairwise_similarity(
         or 1. Nothing is modified. ssim and hog equal those of scikit-image (uniform window, sample covariance; 9 orientations,
         L2-Hys) up to rounding. Memory: bounded by chunks of images, besides the results.
         Trap: a correlation below 1 says little without the noise floor, and one above 0 little without chance, which is high
-        where all maps of a method look alike.
+        where all maps of a method are similar.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Rounds of further points that single images ask: those of all maps and metrics of a chunk together, in full batches."""
+"""Adaptive refinement: rounds of further curve points of single images, batched over all maps and metrics of a chunk."""
 
 from collections.abc import Hashable, Iterable
 from typing import Any
@@ -18,27 +18,27 @@ def refine(
     outputs: Outputs,
     requested: Iterable[tuple[ModelMetric, Any]],
 ) -> None:
-    """Extends the answers until no metric wants more of them.
+    """Extends the outputs until no metric requests further points.
 
     Args:
-        engine, inputs, classes, sample_ids, answers: of the pass that came before; points are read for the first class alone.
-        asked: metrics, and what each of their calls of `request` returned.
+        engine, inputs, classes, sample_ids, outputs: of the first pass; points are read for the first class alone.
+        requested: metrics, and what each of their calls of `request` returned.
     """
     waiting = list(requested)
     while waiting:
-        wants = [(metric, own, metric.refine(outputs, own)) for metric, own in waiting]
-        waiting = [(metric, own) for metric, own, more in wants if more]
-        pooled = _pooled([want for *_, more in wants for want in more])
+        refined = [(metric, state, metric.refine(outputs, state)) for metric, state in waiting]
+        waiting = [(metric, state) for metric, state, further in refined if further]
+        pooled = _pooled([points for *_, further in refined for points in further])
         if pooled:
             with engine.session(inputs, classes[:, :1], sample_ids=sample_ids, outputs=outputs) as session:
-                for points, wanted in pooled:
-                    session.request_points(points, wanted)
+                for points, requested_points in pooled:
+                    session.request_points(points, requested_points)
 
 
-def _pooled(wants: list[RequestedPoints]) -> list[RequestedPoints]:
-    """Each curve once: of equal ranks, or asked by several metrics, the points that anyone wants."""
+def _pooled(requests: list[RequestedPoints]) -> list[RequestedPoints]:
+    """Each curve once, with the union of the points requested for equal ranks or by several metrics."""
     result: dict[Hashable, RequestedPoints] = {}
-    for points, wanted in wants:
+    for points, requested in requests:
         key = points.key
-        result[key] = (points, wanted | result[key][1] if key in result else wanted)
+        result[key] = (points, requested | result[key][1] if key in result else requested)
     return list(result.values())

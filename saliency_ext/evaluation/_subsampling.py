@@ -48,7 +48,7 @@ def picked_options(options: EvaluateOptions, picks: Tensor) -> EvaluateOptions:
 
 
 def picked_map(given: Any, picks: Tensor) -> Any:
-    """The maps of the picked images; a method is asked for them."""
+    """The maps of the picked images; a method computes them itself."""
     if isinstance(given, Tensor):
         return given[picks.to(given.device)]
     if isinstance(given, TargetMaps):

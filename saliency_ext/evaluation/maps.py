@@ -133,7 +133,7 @@ class MapSource:
         return maps if maps.shape[1:] == size else resampled(maps, size, str(self.options.resample))
 
     def explained(self, chunk: Chunk, inputs: Tensor, target: Tensor, on_bad: str) -> MapBatch:
-        """Maps made by the method for the chunk's images, or others in their place; where it fails it is asked image by image."""
+        """Maps made by the method for the chunk's images, or others in their place; where it fails, image by image."""
         try:
             made = self._made(inputs, target, chunk.sample_ids)
         except Exception:

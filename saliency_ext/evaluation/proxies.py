@@ -68,7 +68,7 @@ def controlled_means(
     *,
     images: int,
     engine: Engine | Mapping[str, Any] | None = None,
-    least: float = 0.5,
+    min_correlation: float = 0.5,
     seed: int = 0,
     sample_ids: Tensor | None = None,
     chunk: int | None = None,
@@ -82,7 +82,7 @@ def controlled_means(
         metric: one, as in `evaluate`.
         proxy: see `Proxy`.
         images: how many are evaluated with the metric, in [2, N].
-        least: see `controlled_mean`.
+        min_correlation: see `controlled_mean`.
         seed: of their choice, keyed by (seed, sample id).
         options: further options of `evaluate`: truth, channels, resample, on_bad, check_model.
 
@@ -135,7 +135,10 @@ def controlled_means(
         other, proxy.shrunk(inputs), target, shrunk, [proxy_metric], engine=runner, sample_ids=ids, chunk=chunk, **options
     )
     pairs = {name: (expensive[name, metric.info.name].values, approximate[name, proxy_metric.info.name].values) for name in named}
-    return {name: controlled_mean(values, picks, proxies, least=least) for name, (values, proxies) in pairs.items()}
+    return {
+        name: controlled_mean(values, picks, proxies, min_correlation=min_correlation)
+        for name, (values, proxies) in pairs.items()
+    }
 
 
 def _shrunk(name: str, given: Any, proxy: Proxy) -> Any:

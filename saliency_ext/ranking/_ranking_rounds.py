@@ -1,4 +1,4 @@
-"""Rounds of images of a ranking: shared among processes, and kept in a folder once they are finished."""
+"""Rounds of a ranking: distributed over processes, and persisted once they are finished."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -30,8 +30,8 @@ class RoundStore:
 
     Args:
         folder: made by `enter`.
-        made: what decides every number of the run.
-        answers: what its model answers to the first images.
+        made: the fingerprint of the run.
+        outputs: of the model on a few inputs.
     """
 
     def __init__(self, folder: Path, made: Fingerprint, outputs: ObservedOutputs) -> None:
@@ -85,17 +85,16 @@ class RoundStore:
 
 
 class Rounds:
-    """Values of one round of images after the other, the same in every process of a team.
+    """Values of one round of images after the other, the same in every process of a group.
 
-    A round is cut into pieces of so many images, whoever works on them: what a model says of an image may depend, in the last
-    bits, on how many images it is asked about at once. The p-th piece is that of process p modulo their number. The first
-    process reads and writes the folder.
+    A round is cut into pieces of a fixed number of images, as the last bits of a model's outputs may depend on the batch size.
+    The p-th piece is evaluated by process p modulo their number. The first process reads and writes the folder.
 
     Args:
-        team: who works together.
-        score: scores images; asked for pieces one after the other.
+        process_group: the processes that share a round.
+        score: scores images, piece by piece.
         piece: images.
-        store: where finished rounds are kept, or None.
+        store: where finished rounds are persisted, or None.
     """
 
     def __init__(self, process_group: ProcessGroup, score: Score, piece: int, store: RoundStore | None) -> None:

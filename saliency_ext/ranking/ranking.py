@@ -49,29 +49,29 @@ def rank_methods(
     out: str | Path | None = None,
     **options: Unpack[EvaluateOptions],
 ) -> Ranking:
-    """Orders saliency methods by their mean under a metric, and stops as soon as it is sure.
+    """Ranks saliency methods by their mean under a metric with sequential paired tests, and stops early.
 
-    Images are taken in random order without replacement; where the metric's schedule draws steps, with replacement, and each look
-    at an image has steps of its own: a look then is a random draw whose mean is exactly that of all images on the whole grid, and
-    there are as many looks at most as images. After each round every undecided pair's differences, image by image, go
-    to a `BettingSequence` with error alpha / pairs; a pair is decided when 0 is outside its interval, or when the interval lies
-    within the margin. A map whose pairs are all decided is no longer evaluated. The chance that any verdict ever printed is wrong
-    about the mean over all images is at most alpha, whenever one stops. An image without a value for one of two maps counts as
-    no difference between them.
+    Images are drawn in random order without replacement; where the metric's schedule draws steps, with replacement, and each
+    observation of an image has steps of its own: an observation then is a random draw whose mean is exactly that of all images
+    on the whole grid, and there are at most as many observations as images. After each round the paired differences of every
+    undecided pair update a `BettingSequence` with error alpha / pairs; a pair is decided when 0 is outside its interval, or when
+    the interval lies within the margin. A map whose pairs are all decided is no longer evaluated. The familywise error
+    probability of all verdicts about the mean over all images is at most alpha, whenever the ranking stops. An image without a
+    value for one of two maps counts as no difference between them.
 
     Args:
         model, inputs, target, maps, engine, sample_ids: as in `evaluate`; inputs a tensor, at least two maps.
         metric: one, as in `evaluate`.
         alpha: in (0, 1).
-        margin: >= 0, differences of the metric that do not matter; 0: pairs are never called alike before all images are seen.
+        margin: >= 0, differences of the metric within it are equivalent; 0: no verdict of equivalence before all images.
         budget: masked inputs to forward at most, or None; at least both ends of a curve for the images of a round. A round is
             begun only while it is not spent.
         round_size: images per round; of several processes, at least their number times `chunk`, else some have nothing to do.
-        bounds: the smallest and largest value of the metric. None: [0, 1] or [-1, 1] where these are certain, else refused.
+        bounds: the smallest and largest value of the metric. None: those of the metric where they are certain, else refused.
         seed: of the order of the images, which is keyed by (seed, sample id).
         chunk: images handled together, and given to one process. None: as many as the engine forwards, but at most 8.
-        out: a folder in which finished rounds are kept: after a kill the same call goes on behind them, and returns what it would
-            have returned. With another budget, too. None: nothing is kept.
+        out: a folder in which finished rounds are persisted: after an interruption the same call, also with another budget,
+            continues after them, with the same result. None: nothing is persisted.
         options: further options of `evaluate`: truth, channels, resample, on_bad, check_model.
 
     Raises:
@@ -86,7 +86,7 @@ def rank_methods(
         numbers), and all return the same, to the bit of what one process returns with one number of threads. One that raises
         stops all; one that is killed is noticed by the group's own timeout. Forwards that methods spend on their maps are not
         counted as masked inputs. Memory as in `evaluate`. With `StratifiedSteps` as the metric's schedule both
-        savings multiply: the mean of a fine grid's area is then estimated without bias.
+        savings multiply: the mean area on a fine grid is estimated without bias.
 
     Example:
         >>> from saliency_ext.infill import Constant
@@ -122,7 +122,7 @@ def rank_methods(
         expected = f"at least {ends}, both ends of a curve for each of the {ends // 2} images of a round"
         bad_value(_FUNCTION, "budget", expected, budget, "allow more, or make rounds smaller")
     ids = torch.arange(len(inputs), device=inputs.device) if sample_ids is None else sample_ids
-    # Drawn steps are noise that a whole pass over the images does not take away: no look is the last word on an image.
+    # Drawn steps are noise that one pass over the images does not remove: the population is not finite.
     drawn = isinstance(schedule, StratifiedSteps)
     order = (random_draws if drawn else random_order)(ids, seed).to(inputs.device)
     comparisons = PairwiseComparisons(pairs, span[1] - span[0], margin, None if drawn else len(inputs), alpha)
@@ -236,7 +236,7 @@ class _Scorer:
 
 
 def _pairs(inputs: Tensor, maps: Mapping[str, Any], alpha: float) -> list[tuple[str, str]]:
-    """All pairs of maps, of sound arguments."""
+    """All pairs of maps, of valid arguments."""
     require_ndim(_FUNCTION, "inputs", require_tensor(_FUNCTION, "inputs", inputs), "(N, C, H, W)")
     if len(inputs) == 0:
         bad_value(_FUNCTION, "inputs", "at least one image", "none")

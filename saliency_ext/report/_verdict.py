@@ -25,6 +25,11 @@ class Verdict:
     points: list[tuple[str, str]]
     taus: dict[tuple[str, str], float]
 
+    def to_text(self) -> str:
+        """The whole verdict as lines of text."""
+        lines = [self.headline, *(text for _, text in self.points)]
+        return "\n".join(lines + [f"{ranking.metric.name}: {sentence(ranking)}" for ranking in self.significances])
+
 
 def verdict(data: ReportData) -> Verdict:
     """The verdict over all metrics; only those that can rank maps on their own count."""
@@ -54,12 +59,6 @@ def sentence(found: RankingSignificance) -> str:
     if found.left_out:
         parts.append(f"Not compared, too few values: {listed(found.left_out)}")
     return ". ".join(parts) + "."
-
-
-def verdict_text(found: Verdict) -> str:
-    """The whole verdict as lines of text."""
-    lines = [found.headline, *(text for _, text in found.points)]
-    return "\n".join(lines + [f"{each.metric.name}: {sentence(each)}" for each in found.significances])
 
 
 def listed(names: Sequence[str]) -> str:

@@ -167,8 +167,8 @@ def gather(
         controls: names of further maps that do not depend on the trained model, besides those whose info says so.
         samples: a name per image; their numbers if not given.
         reasons: per image why it could not be read, or "".
-        masked_inputs: "asked" and "run", counted per image, as the summary of a study does; else those of the results' counters
-            are shown, which count kinds of masked input per chunk of images.
+        masked_inputs: "requested" and "run", counted per image, as the summary of a study does; else those of the results'
+            counters are shown, which count kinds of masked input per chunk of images.
         facts: what else a reader must know, such as model, data, target and seed.
         examples: images with their maps.
         pairs: images with verdicts on pairs of their labels.

@@ -42,7 +42,7 @@ def write_report(
         controls: further names of maps that know nothing of the model.
         samples: a name per image; their numbers if not given.
         reasons: per image why it could not be read, or "".
-        masked_inputs: "asked" and "run" per image, as the summary of a study counts them; else the results' counters are shown.
+        masked_inputs: "requested" and "run" per image, as the summary of a study counts them; else the results' counters.
         facts: what else a reader must know, such as model, data, target and seed.
         examples: images with their maps.
         pairs: images with verdicts on pairs of their labels, of `PairFinder`.

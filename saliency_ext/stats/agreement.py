@@ -1,4 +1,4 @@
-"""Does a ranking of methods survive another reasonable choice? Agreement over settings, such as infills, and over images."""
+"""Stability of rankings of methods: agreement over settings, such as infills, and over images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ class RankAgreement:
         inversions: (S, S) pairs of methods whose order differs.
         mean_tau, mean_rho: mean of Kendall's tau-b and of Spearman's rho over pairs of settings.
         flips: share of pairs of methods whose order differs, over pairs of settings.
-        decided_flips: the same, counted only where the order is beyond doubt (a 95 % interval of the paired difference) in both.
+        decided_flips: the same, counted only where the order is significant (95 % interval of the paired difference) in both.
         flips_other_images: share of pairs whose order differs between two resamples of the images under one setting: what
             another sample of images changes, where nothing else does.
-        alpha: per setting, Krippendorff's alpha of the images' own rankings: 1 where every image ranks the methods alike, 0
+        alpha: per setting, Krippendorff's alpha of the images' own rankings: 1 where every image ranks the methods equally, 0
             where images agree as if by chance.
     """
 
@@ -101,7 +101,7 @@ def rank_agreement(scores: Tensor, settings: Sequence[str], methods: Sequence[st
 
 
 def more_stable(first: Tensor, second: Tensor) -> tuple[Summary, Summary]:
-    """How much more alike the settings rank the methods under one metric than under another: difference of mean tau and mean rho.
+    """How much more stable rankings are across settings under one metric than under another: differences of mean tau and rho.
 
     Args:
         first, second: (S, M, N), as `rank_agreement` takes them, of the same settings, methods and images.
@@ -123,7 +123,7 @@ def more_stable(first: Tensor, second: Tensor) -> tuple[Summary, Summary]:
 
 
 def self_advantage(scores: Tensor) -> Summary:
-    """What a map gains when it is scored with the infill that made it: matched minus unmatched, paired over images.
+    """Advantage of a map that is scored with the infill that made it: matched minus unmatched, paired over images.
 
     mean over i of scores[i, i] - mean over i != j of scores[i, j]. Effects of the map alone and of the metric alone cancel.
 
@@ -186,7 +186,7 @@ def krippendorff_alpha(scores: Tensor) -> Summary:
 
 
 class _Orders:
-    """Means (S, M), and what resamples of the images make of their orders."""
+    """Rankings by means (S, M), and their bootstrap distribution over images."""
 
     def __init__(self, values: Tensor, means: Tensor, drawn: Tensor) -> None:
         self.values, self.means, self.drawn = values, means, drawn

@@ -1,4 +1,4 @@
-"""Confidence sequences: intervals for a mean that hold at all times together, so that one may look after every image and stop."""
+"""Confidence sequences: anytime-valid intervals for a mean, which permit stopping after any image."""
 
 import math
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 from ..checks import bad_value, require_integer, require_number
 
-# Largest share of the capital staked on one image: the other part is kept whatever it says.
+# Largest share of the capital staked on one image.
 _STAKE = 0.5
 
 
 class BettingSequence:
-    """Which means are still possible after each image, by betting against every candidate [Waudby-Smith & Ramdas 2024, Sec. 4-5].
+    """An anytime-valid interval for a mean, by betting against every candidate [Waudby-Smith & Ramdas 2024, Sec. 4-5].
 
     Values in [0, 1] come one by one, in random order without replacement from a population of N (or independently, N None).
     Against a candidate mean m two gamblers start with 1/2 each; with the mean of what is left if m were true,
@@ -22,7 +22,7 @@ class BettingSequence:
         l_t = sqrt(2 log(2 / alpha) / (s_{t-1}^2 t log(1 + t))),   s_{t-1}^2 = (1/4 + sum_{i<t} (x_i - mean_i)^2) / t
 
     Under the true mean K+ + K- is a martingale, so it ever exceeds 1 / alpha with probability <= alpha [Ville 1939]. A candidate
-    below the mean is given up when K+ does, one above when K- does, for good. After all N values the mean is known.
+    below the mean is rejected when K+ does, one above when K- does, for good. After all N values the mean is known.
 
     Args:
         candidates: (G,) means in [0, 1], rising. Columns are independent sequences, all against these candidates.
@@ -88,11 +88,11 @@ class BettingSequence:
             self.below = self.candidates > self.mean[:, None] + 1e-12
 
     def interval(self) -> tuple[Tensor, Tensor]:
-        """(P,) lower and upper bounds: the nearest candidates given up, else 0 and 1. After all N values, the mean."""
+        """(P,) lower and upper bounds: the nearest rejected candidates, else 0 and 1. After all N values, the mean."""
         if self.seen == self.population:
             return self.mean, self.mean
         edges = torch.cat([self.candidates.new_zeros(1), self.candidates, self.candidates.new_ones(1)])
-        low, high = (given_up.int().cumprod(1).sum(1) for given_up in (self.above, self.below.flip(1)))
+        low, high = (rejected.int().cumprod(1).sum(1) for rejected in (self.above, self.below.flip(1)))
         return edges[low], edges[len(edges) - 1 - high]
 
     def _left(self) -> Tensor:
@@ -102,6 +102,6 @@ class BettingSequence:
         return (self.population * self.candidates - self._total[:, None]) / (self.population - self.seen)
 
     def _rule_out(self, left: Tensor) -> None:
-        """Candidates that what was seen contradicts for certain: what is left would lie outside [0, 1]."""
+        """Rejects candidates that the observed values exclude with certainty: the rest would lie outside [0, 1]."""
         self.above |= left < -1e-9
         self.below |= left > 1 + 1e-9

@@ -1,13 +1,13 @@
-"""Means with 95 % intervals, and when a difference can be told from chance: one rule for every verdict of the library.
+"""Means with 95 % intervals, and the significance of differences: one rule for every verdict of the library.
 
 A verdict must hold for few images, for values that are skewed, tied or 0 and 1. A percentile bootstrap does not: with eight
-images it tells two equal maps apart in 16 % of all cases. So an interval of a mean here is the wider of two,
+images its false-positive rate on two equal maps is 16 %. So an interval of a mean here is the wider of two,
 
     flips      exact for any values that are symmetric about their mean, as the difference of two maps that are exchangeable is:
-               quantiles of the means of random subsets of the images [Hartigan 1969]; it looks after ties, 0 and 1, few images;
-    studentised bootstrap, which knows skewness, at a level that is stricter for few images (see `_studentised_error`);
+               quantiles of the means of random subsets of the images [Hartigan 1969]; for ties, binary values, few images;
+    studentised bootstrap, which covers skewness, at a level that is stricter for few images (see `_studentised_error`);
 
-and below `fewest_images` there is none. `bench/results/intervals.json` has how often it errs and how often it finds a difference.
+and below `fewest_images` there is none. `bench/results/intervals.json` has its false-positive rate and its power.
 """
 
 import math
@@ -23,7 +23,7 @@ from ..ops import philox_uniform
 
 _RESAMPLES = 2000
 _ERROR = 0.05
-_ENUMERATED = 11  # images up to which all subsets are looked at
+_ENUMERATED = 11  # images up to which all subsets are enumerated
 _SCARCE = 20  # images at which the studentised bootstrap gets half of the error
 _KEPT = 1 << 19  # weights: 4 MiB
 _ROUNDING = 1e-12  # of the largest value
@@ -42,7 +42,7 @@ class Summary:
 
     @property
     def too_few(self) -> bool:
-        """Whether the images are too few to say anything but the mean."""
+        """Whether the images are too few for an interval."""
         return math.isnan(self.low)
 
 
@@ -178,7 +178,7 @@ def _kept(make: Callable[[int, int], Tensor], count: int, draws: int) -> Tensor:
 
 
 def _of_size(make: Callable[[int, int], Tensor], count: int, draws: int) -> Tensor:
-    """Weights of so many images; those of few are kept, as one table asks for the same again and again. Not to be written to."""
+    """Weights for so many images, cached for few, as one table needs the same repeatedly. Read-only."""
     return (_kept if count * draws <= _KEPT else lambda make, *size: make(*size))(make, count, draws)
 
 
@@ -198,7 +198,7 @@ def interval(resampled: Tensor, images: int) -> tuple[Tensor, Tensor]:
     if images < fewest_images():
         nothing = torch.full(resampled.shape[1:], math.nan, dtype=resampled.dtype)
         return nothing, nothing
-    from scipy.special import ndtr, stdtrit  # half a second: only where there is something to tell
+    from scipy.special import ndtr, stdtrit  # half a second: only where it is needed
 
     tail = float(ndtr(math.sqrt(images / (images - 1)) * stdtrit(images - 1, _ERROR / 2)))
     low, high = torch.quantile(resampled, torch.tensor([tail, 1 - tail], dtype=resampled.dtype), 0)

@@ -1,4 +1,4 @@
-"""One chunk of a study: read the samples, ask every method and metric, make rows."""
+"""One chunk of a study: reads the samples, runs every method and metric, returns rows."""
 
 import dataclasses
 import time
@@ -22,7 +22,7 @@ from .stopping import StopMonitor
 
 @dataclass
 class ChunkJob:
-    """The work of a study, in numbered chunks that do not depend on each other.
+    """The work of a study, in numbered, independent chunks.
 
     Attributes:
         run: name of the run.
@@ -32,8 +32,8 @@ class ChunkJob:
         names: N, or None for those of the samples.
         size: samples per chunk.
         families: of the methods.
-        order: in which the samples are visited; None: as they come.
-        watch: what may end the study early, or None.
+        order: of the samples; None: as they come.
+        monitor: of the stopping rule, or None.
     """
 
     run: str
@@ -60,7 +60,7 @@ class ChunkJob:
         return place if self.order is None else self.order[place.start : place.stop]
 
     def do(self, index: int) -> tuple[Any, dict[str, Any]]:
-        """The rows of a chunk, and what they took."""
+        """The rows of a chunk, and the record of their cost."""
         start, before = time.perf_counter(), dataclasses.asdict(self.engine.counters)
         samples = self.samples(index)
         place = list(samples)
@@ -81,7 +81,7 @@ class ChunkJob:
         return table, {"samples": len(samples), "seconds": time.perf_counter() - start, "counters": counters}
 
     def _target(self, batch: SampleBatch, inputs: Tensor, samples: Sequence[int]) -> Tensor:
-        """(n,) classes; of a sample that could not be read any that is possible, as nothing is made of it."""
+        """(n,) classes; of a sample that could not be read an arbitrary valid one, as its rows have no values."""
         if isinstance(self.target, Tensor):
             return self.target[list(samples)].to(inputs.device)
         if self.target != GIVEN:
@@ -96,7 +96,7 @@ class ChunkJob:
 
 
 def _since(before: dict[str, Any], now: Counters) -> dict[str, Any]:
-    """What the counters counted since then."""
+    """The difference of the counters since then."""
     after = dataclasses.asdict(now)
     spent = {name: after["seconds"][name] - before["seconds"][name] for name in after["seconds"]}
     return {name: spent if name == "seconds" else after[name] - before[name] for name in after}

@@ -67,9 +67,9 @@ def fingerprint(
     }
 
 
-def run_name(found: Fingerprint, outputs: ObservedOutputs | None = None) -> str:
-    """16 hex digits that name the run of a fingerprint; with what the model answered, the run that a folder was begun with."""
-    return digest(json.dumps([found, outputs], sort_keys=True))
+def run_name(made: Fingerprint, outputs: ObservedOutputs | None = None) -> str:
+    """16 hex digits that identify a run by its fingerprint and the observed outputs of the model."""
+    return digest(json.dumps([made, outputs], sort_keys=True))
 
 
 def begin_or_join(
@@ -81,24 +81,24 @@ def begin_or_join(
     drop: Callable[[], None] | None = None,
     remedy: str,
 ) -> dict[str, Any]:
-    """What run.json of a folder says, once it is there and of the same run.
+    """The record of the run in a folder: that in run.json if it is of the same run, else the new one, which is written there.
 
-    The same: equal fingerprints and layouts, and answers of the model that are equal but for rounding. A run.json that is damaged
-    is written anew where the folder holds files of the very run.
+    The same run: equal fingerprints and layouts, and outputs of the model that are equal up to rounding. A damaged run.json is
+    written anew where the folder holds files of this run.
 
     Args:
         function: named in errors.
         folder: that of the run.
-        new: the record of the run: "fingerprint", "answers", "run" (`run_name` of both), perhaps "layout" and more.
-        has_files_of: whether a sound file of the folder names a run.
-        drop: removes what another run left; None: it is refused.
-        remedy: what to do about another run.
+        new: the record of the run: "fingerprint", "outputs", "run" (`run_name` of both), perhaps "layout" and more.
+        has_files_of: whether an intact file of the folder belongs to a run.
+        drop: removes the files of another run; None: another run is refused.
+        remedy: for another run, in the error.
 
     Raises:
-        ValueError: another run is there, or a run.json that is none.
+        ValueError: the folder holds another run, or a run.json that is no record.
     """
     path = folder / RUN
-    fresh: dict[str, Any] = json.loads(json.dumps(new))  # what JSON makes of it is what can be compared
+    fresh: dict[str, Any] = json.loads(json.dumps(new))  # comparable with what is read
     try:
         old = read_record(path, function)
     except DamagedError:
@@ -109,10 +109,10 @@ def begin_or_join(
         warnings.warn(f"{function}: {path} was damaged; it is written anew", RuntimeWarning, stacklevel=4)
         old = None
     if old is not None:
-        was, now = ({key: each.get(key) for key in ("fingerprint", "layout")} for each in (old, fresh))
+        was, now = ({key: record.get(key) for key in ("fingerprint", "layout")} for record in (old, fresh))
         changed = differences(was, now)
-        if not changed and (apart := outputs_differ(old.get("outputs") or {}, fresh["outputs"])):
-            changed = [apart]
+        if not changed and (deviation := outputs_differ(old.get("outputs") or {}, fresh["outputs"])):
+            changed = [deviation]
         if not changed:
             return old
         if drop is None:
@@ -123,7 +123,7 @@ def begin_or_join(
 
 
 def differences(old: Any, new: Any, place: str = "") -> list[str]:
-    """What differs between two fingerprints, one line each: where, what it was and what it is now."""
+    """The differences between two fingerprints, one line each: the key, the old and the new value."""
     if isinstance(old, dict) and isinstance(new, dict):
         each = [(f"{place}.{key}" if place else key, old.get(key, _ABSENT), new.get(key, _ABSENT)) for key in old | new]
     elif isinstance(old, list) and isinstance(new, list):

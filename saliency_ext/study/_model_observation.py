@@ -1,4 +1,4 @@
-"""What a model is and what it answers to some of the data: two studies of one folder must agree in both."""
+"""The identity of a model: its description, and its outputs on a few inputs. Two runs in one folder must agree in both."""
 
 import math
 from collections.abc import Mapping
@@ -27,13 +27,13 @@ ObservedOutputs = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ModelObservation:
-    """A model, seen at work.
+    """A model, observed on a few inputs.
 
     Attributes:
-        model: its description, to the bit; "changes" in place of what is another after each forward.
-        passing: names of attributes that are.
-        answers: "logits" of a few inputs, and the "tolerance" within which they are the same, relative to the largest of an
-            input. Processors round differently, so answers are compared, and never digested into what must be equal.
+        model: its description, exact; "changes" in place of what differs after each forward.
+        passing: names of the attributes that differ.
+        outputs: "logits" of a few inputs, and the "tolerance" within which they count as equal, relative to the largest logit of
+            an input. Processors round differently, so outputs are compared, and are no part of what must be equal.
     """
 
     model: Any
@@ -45,13 +45,12 @@ def observe(engine: Engine, images: Tensor) -> ModelObservation:
     """Forwards four inputs made of an image twice, and describes the model after each.
 
     The inputs are the image, its mirror, and the image with its upper, or left, half replaced by its mean. The first forward
-    also fills what a model makes when it is first needed, so that a fresh one and one that was used before are described alike.
-    A model that answers differently the second time, as one with dropout does, is known by its description alone. Random number
-    generators are left as they were.
+    also initialises what a model creates lazily, so that a fresh one and a used one have the same description. A stochastic
+    model, whose outputs differ the second time, is identified by its description alone. Random number generators are restored.
 
     Args:
         engine: of the study.
-        images: (n, C, H, W), of the data: the first without a NaN is shown; where there is none, the model is not asked.
+        images: (n, C, H, W), of the data: the first without NaN is used; without one there are no outputs.
 
     Raises:
         What the model raises.
@@ -66,7 +65,7 @@ def observe(engine: Engine, images: Tensor) -> ModelObservation:
         second = engine.logits(shown)
     model, passing = steady(before, _description(forward))
     if isinstance(forward, Module):
-        model["weights"] = before["weights"]  # even of one that changes them: that they change is no reason to look away
+        model["weights"] = before["weights"]  # also of a model that changes them
     half = {first.dtype, engine.cast(shown[:0]).dtype, model_dtype(forward)} & set(HALF_PRECISION)
     tolerance = _COARSE if half or first.device.type != "cpu" else _EXACT
     outputs = [{"tolerance": tolerance, "logits": _some(each)} for each in (first, second)]
@@ -90,26 +89,26 @@ def _some(logits: Tensor) -> list[list[float]]:
 
 
 def outputs_differ(old: ObservedOutputs, new: ObservedOutputs) -> str:
-    """In words, how far the answers of two models to the same images are apart; "" where rounding may be the reason."""
-    said, result = old.get("logits"), new.get("logits")
-    if not (isinstance(said, list) and isinstance(result, list)):
-        return "" if said == result else "answers of the model to an image: the same twice then or now, not both times"
-    if [len(row) for row in said] != [len(row) for row in result]:
-        return "answers of the model to an image: of another number of classes"
+    """The deviation between the outputs of two models on the same images, in words; "" where rounding may explain it."""
+    before, now = old.get("logits"), new.get("logits")
+    if not (isinstance(before, list) and isinstance(now, list)):
+        return "" if before == now else "outputs of the model on an image: deterministic in only one of the two runs"
+    if [len(row) for row in before] != [len(row) for row in now]:
+        return "outputs of the model on an image: another number of classes"
     worst, limit = 0.0, max(float(old.get("tolerance", 0.0)), float(new.get("tolerance", 0.0)))
-    for row, other in zip(said, result, strict=True):
+    for row, other in zip(before, now, strict=True):
         scale = max((abs(value) for value in row if math.isfinite(value)), default=0.0) or 1.0
-        for was, now in zip(row, other, strict=True):
-            if was != now and not (math.isnan(was) and math.isnan(now)):
-                apart = abs(was - now) / scale
-                worst = max(worst, apart if math.isfinite(apart) else math.inf)
+        for first, second in zip(row, other, strict=True):
+            if first != second and not (math.isnan(first) and math.isnan(second)):
+                deviation = abs(first - second) / scale
+                worst = max(worst, deviation if math.isfinite(deviation) else math.inf)
     if worst <= limit:
         return ""
-    return f"answers of the model to an image: off by {worst:.2g} of the largest logit, where {limit:g} may be rounding"
+    return f"outputs of the model on an image: deviate by {worst:.2g} of the largest logit, where {limit:g} may be rounding"
 
 
 def steady(first: Any, second: Any) -> tuple[Any, set[str]]:
-    """What two descriptions of one object have in common, and the names under which they differ.
+    """The common part of two descriptions of one object, and the names under which they differ.
 
     Example:
         >>> steady({"scale": 2, "calls": 1}, {"scale": 2, "calls": 2})

@@ -1,4 +1,4 @@
-"""Processes that compute one thing together, and agree on every number of it."""
+"""Collective reductions of several processes, with errors of one process raised in all."""
 
 from collections.abc import Callable
 
@@ -65,10 +65,10 @@ class ProcessGroup:
         return message[self.world :]
 
     def agree(self, what: str) -> None:
-        """Refuses processes that were told different things."""
-        own = torch.zeros(self.world, dtype=torch.int64)
-        own[self.rank] = int(digest(what)[:15], 16)
-        if len(set(self.all_reduce_sum(self.world, lambda: own).tolist())) > 1:
+        """Refuses processes with different arguments."""
+        digests = torch.zeros(self.world, dtype=torch.int64)
+        digests[self.rank] = int(digest(what)[:15], 16)
+        if len(set(self.all_reduce_sum(self.world, lambda: digests).tolist())) > 1:
             remedy = "load the same data in the same order, and choose the same"
             bad_value(self._function, "arguments", "to be the same in every process", "different ones", remedy)
 

@@ -34,8 +34,8 @@ class StudyStore:
     (all chunks), summary.json (what it took in all), claims (locks, empty). Parquet bytes depend on the results alone: no times,
     a fixed schema and compression. Names of files are made of numbers only, never of what is in the data.
 
-    No file is believed: JSON holds a digest of its own content, a shard's note and the summary one of the Parquet file beside
-    them, and the name of the run. What is not as it was written is named in a warning, and counts as missing.
+    Every file is verified: JSON holds a digest of its own content, a shard's note and the summary one of the Parquet file beside
+    them, and the name of the run. A file that is not as it was written is named in a warning, and counts as missing.
 
     Args:
         folder: made by `prepare`.
@@ -61,7 +61,7 @@ class StudyStore:
         make_folder(self.folder / SHARDS)
 
     def read_run(self) -> dict[str, Any] | None:
-        """What run.json says, or None if there is none."""
+        """The content of run.json, or None."""
         return read_record(self.folder / RUN)
 
     def check_owner(self, run: str) -> None:
@@ -77,7 +77,7 @@ class StudyStore:
             )
 
     def note(self, chunk: int, run: str) -> dict[str, Any] | None:
-        """What a finished chunk of this run took; None where there is no sound note of it."""
+        """The record of the cost of a finished chunk of this run; None where there is no intact one."""
         path = self.shard(chunk).with_suffix(".json")
         try:
             result = read_record(path)
@@ -104,11 +104,11 @@ class StudyStore:
         return note is not None and is_of_run(self.shard(chunk), run, str(note.get("parquet")))
 
     def forget(self, chunk: int) -> None:
-        """Looks at the chunk again when it is asked for: what was found of it no longer holds."""
+        """Discards that the chunk was intact: it is checked again at the next query."""
         self._checked.discard(chunk)
 
     def write_shard(self, chunk: int, table: Any, took: Mapping[str, Any], run: str) -> None:
-        """Writes what a chunk took, then its rows: the second file says that the chunk is finished."""
+        """Writes the cost record of a chunk, then its rows: the second file marks the chunk as finished."""
         path, content = self.shard(chunk), parquet_bytes(table)
         write_record(path.with_suffix(".json"), {**took, "run": run, "parquet": hashlib.sha256(content).hexdigest()})
         write_whole(path, content)
@@ -162,7 +162,7 @@ class StudyStore:
         write_atomically(self.results, write)
 
     def is_merged(self, run: str) -> bool:
-        """Whether the final file of this run is there, as it was written; looked at once."""
+        """Whether the final file of this run is there, as it was written; checked once."""
         if not self._merged and self.results.exists():
             try:
                 summary = read_record(self.folder / SUMMARY) or {}

@@ -1,4 +1,4 @@
-"""What one process does in a study: take chunks nobody works on until all are finished, then make the final files."""
+"""One process of a study: claims and evaluates chunks until all are finished, then merges them."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ from .stopping import StopMonitor
 Progress = Callable[[int, int, int, float], None]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_LOOK_AGAIN = 0.1  # seconds, while others work on the last chunks
+_POLLING_INTERVAL = 0.1  # seconds, while others work on the last chunks
 
 
 class Worker:
@@ -35,15 +35,15 @@ class Worker:
         self._done = 0
 
     def work(self) -> None:
-        """Finishes the job. What stops it says how to go on."""
+        """Finishes the job. Errors say how to continue."""
         with self._explained():
             while True:
                 try:
                     while pending := self._pending():
                         if not self._advance(pending):
-                            time.sleep(_LOOK_AGAIN)
+                            time.sleep(_POLLING_INTERVAL)
                     return self._finish()
-                except UnsoundShardError as error:  # it rotted since it was looked at, or another run wrote over it
+                except UnsoundShardError as error:  # damaged since it was checked, or overwritten by another run
                     self._store.check_owner(self._chunk_job.run)
                     self._store.forget(error.chunk)
 
@@ -60,7 +60,7 @@ class Worker:
                 self._tidy()
 
     def report(self) -> None:
-        """Tells the caller where the study stands."""
+        """Reports the progress to the caller."""
         if self._progress is not None:
             forwards, seconds = self._chunk_job.engine.counters.forwards - self._before, time.perf_counter() - self._began
             self._progress(self._done, len(self._chunk_job.reader), forwards, seconds)
@@ -79,7 +79,7 @@ class Worker:
         return missing
 
     def _is_over(self, monitor: StopMonitor, missing: set[int]) -> bool:
-        """Whether the study may stop, after a look at the finished chunks that have no gap before them."""
+        """Whether the study may stop, after an update with the finished chunks that have no gap before them."""
         while monitor.over is None and monitor.chunks < self._chunk_job.chunks and monitor.chunks not in missing:
             monitor.see(*chunk_values(self._store, monitor.chunks, self._chunk_job.run, monitor.metric))
         return monitor.over is not None
@@ -113,7 +113,7 @@ class Worker:
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        """Says of whatever stops the work that nothing is lost, and how to go on."""
+        """Adds to every error that nothing is lost, and how to continue."""
         try:
             yield
         except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Finished studies, read from their folders: no model and no data are needed."""
+"""Readers of finished studies, which need neither model nor data."""
 
 import dataclasses
 from collections import Counter
@@ -55,7 +55,7 @@ def read_results(folder: str | Path) -> Results:
 
 
 def read_run(folder: str | Path) -> dict[str, Any]:
-    """What a study is: "run" (its name), "fingerprint", "layout", "about" (methods, metrics, names of classes).
+    """The record of a study: "run" (its name), "fingerprint", "layout", "about" (methods, metrics, names of classes).
 
     Raises:
         ValueError: the folder holds no study.
@@ -64,7 +64,7 @@ def read_run(folder: str | Path) -> dict[str, Any]:
 
 
 def read_summary(folder: str | Path) -> dict[str, Any]:
-    """What a finished study took: see `summary_of`.
+    """The cost and statuses of a finished study, see `summary_of`.
 
     Raises:
         ValueError: the folder holds no finished study.
@@ -73,11 +73,11 @@ def read_summary(folder: str | Path) -> dict[str, Any]:
 
 
 def summary_of(store: StudyStore, run: str, chunks: int, stopped: StopReport | None = None) -> dict[str, Any]:
-    """What a study took, over all processes and interruptions; chunks that were begun and lost are not counted.
+    """The cost and statuses of the first chunks of a study, over all processes and interruptions; lost chunks are not counted.
 
-    samples, chunks; masked_inputs asked, run and saved (asked by several methods or metrics, run once); counters of the engine;
-    seconds of work (of two processes at once, both); ranks, and number of processes, that took part; statuses and how many rows
-    have them; with a stop rule "stopped", the plain values of `StopReport`. Of the first so many chunks.
+    samples, chunks; masked_inputs requested, run and saved (requested by several methods or metrics, forwarded once); counters
+    of the engine; seconds of compute time, summed over processes; ranks, and number of processes, that took part; statuses with
+    their numbers of rows; with a stop rule "stopped", the plain values of `StopReport`.
 
     Raises:
         UnsoundShardError: a chunk has no sound note or shard of this run.
@@ -90,17 +90,19 @@ def summary_of(store: StudyStore, run: str, chunks: int, stopped: StopReport | N
         took.append(note)
     counted = [note["counters"] for note in took]
     names = [field.name for field in dataclasses.fields(Counters) if field.name != "seconds"]
-    counters: dict[str, Any] = {name: sum(each[name] for each in counted) for name in names}
-    counters["seconds"] = {name: sum(each["seconds"][name] for each in counted) for name in Counters().seconds}
+    counters: dict[str, Any] = {name: sum(chunk_counters[name] for chunk_counters in counted) for name in names}
+    counters["seconds"] = {
+        name: sum(chunk_counters["seconds"][name] for chunk_counters in counted) for name in Counters().seconds
+    }
     kinds = (sum(note["samples"] * note["counters"][name] for note in took) for name in ("requested", "unique"))
-    requested, answered = (counters["refined"] + kind for kind in kinds)
+    requested, forwarded = (counters["refined"] + kind for kind in kinds)
     statuses: Counter[str] = Counter()
     for chunk in range(chunks):
         statuses.update(read_parquet(store.shard(chunk), ["status"])["status"].to_pylist())
     result = {
         "chunks": chunks,
         "samples": sum(note["samples"] for note in took),
-        "masked_inputs": {"requested": requested, "run": answered, "saved": requested - answered},
+        "masked_inputs": {"requested": requested, "run": forwarded, "saved": requested - forwarded},
         "counters": counters,
         "seconds": sum(note["seconds"] for note in took),
         "ranks": sorted({note["rank"] for note in took}),

@@ -16,7 +16,7 @@ _DTYPES = (torch.float32, torch.float64)
 _TRUTH = ("truth", "mask")
 _UNREADABLE = "unreadable"  # in place of a digest
 _LONGEST = 500  # characters of a reason
-_PATIENCE = 20  # samples looked at before the share of unreadable ones counts
+_PATIENCE = 20  # samples read before the share of unreadable ones counts
 
 
 @runtime_checkable
@@ -38,7 +38,7 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class Sample:
-    """One item, taken apart."""
+    """One item, unpacked."""
 
     image: Tensor
     label: int | None
@@ -73,7 +73,7 @@ class SampleReader:
     Args:
         function: named in errors.
         samples: the data.
-        max_unreadable: share of unreadable samples, in [0, 1], above which reading is given up, once 20 were looked at.
+        max_unreadable: share of unreadable samples, in [0, 1], above which reading is given up, from 20 samples on.
     """
 
     def __init__(self, function: str, samples: Any, max_unreadable: float = 0.5) -> None:
@@ -85,7 +85,7 @@ class SampleReader:
             require_ndim(self._function, "inputs", samples, "(N, C, H, W)")
         self._samples = samples
         self._max_unreadable = max_unreadable
-        self._looked: dict[int, str] = {}  # number of a sample -> why it could not be read, or ""
+        self._problems: dict[int, str] = {}  # number of a sample -> why it could not be read, or ""
         self._digests: list[str] | None = None
         self._like: Sample | None = None
         for index in range(len(samples)):
@@ -94,7 +94,7 @@ class SampleReader:
                 break
         else:
             if len(samples):
-                bad_value(self._function, "inputs", "with a sample that can be read", f"none; of the first: {self._looked[0]}")
+                bad_value(self._function, "inputs", "with a sample that can be read", f"none; of the first: {self._problems[0]}")
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -139,11 +139,11 @@ class SampleReader:
             [None if sample is None else sample.label for sample in result],
             None if unknown is None else torch.stack([unknown if truth is None else truth for truth in truths]),
             ["" if sample is None else sample.name for sample in result],
-            [self._looked[index] for index in places],
+            [self._problems[index] for index in places],
         )
 
     def _get(self, index: int) -> Sample | None:
-        """A sample; None, with the reason in `_looked`, if its item raises or does not look like the first."""
+        """A sample; None, with the reason in `_problems`, if its item raises or has another layout than the first."""
         try:
             item = self._samples[index]
         except MemoryError:
@@ -152,28 +152,28 @@ class SampleReader:
             self._unreadable(index, error)
             return None
         try:
-            sample = _taken_apart(self._function, item, index)
+            sample = _unpacked(self._function, item, index)
             if self._like is not None:
                 _check_same_layout(self._function, sample, self._like, index)
         except (TypeError, ValueError) as error:
-            if self._like is None:  # the first one says what the data look like: if that is wrong, all are
+            if self._like is None:  # the first defines the layout: if it is wrong, all are
                 raise
             self._unreadable(index, error)
             return None
-        self._looked[index] = ""
+        self._problems[index] = ""
         return sample
 
     def _unreadable(self, index: int, error: Exception) -> None:
         reason = without_addresses(" ".join(f"{type(error).__name__}: {error}".split()))[:_LONGEST]
-        self._looked[index] = reason
-        bad = sum(reason != "" for reason in self._looked.values())
-        if len(self._looked) >= _PATIENCE and bad > self._max_unreadable * len(self._looked):
+        self._problems[index] = reason
+        bad = sum(reason != "" for reason in self._problems.values())
+        if len(self._problems) >= _PATIENCE and bad > self._max_unreadable * len(self._problems):
             expected = f"with at most {self._max_unreadable:.0%} unreadable samples"
-            got = f"{bad} of the {len(self._looked)} looked at, the last (sample {index}): {reason}"
+            got = f"{bad} of the {len(self._problems)} read, the last (sample {index}): {reason}"
             bad_value(self._function, "inputs", expected, got, "repair the data, or allow more with max_unreadable")
 
 
-def _taken_apart(function: str, item: Any, index: int) -> Sample:
+def _unpacked(function: str, item: Any, index: int) -> Sample:
     """Image, label, truth and name of an item."""
     what = f"inputs[{index}]"
     label = truth = None

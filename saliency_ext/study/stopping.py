@@ -1,4 +1,4 @@
-"""When a study has seen enough: rules, and what is known at the moment they hold."""
+"""Stopping rules of a study, and their state after each chunk."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,29 +20,29 @@ _CONTROL = "control"
 
 @dataclass(frozen=True)
 class StopRule:
-    """When a study stops; where several of the three are given, the first that holds.
+    """When a study stops; if several of the three criteria are given, at the first that is met.
 
-    The samples are then looked at in random order, keyed by (seed of the study, sample id), and the rule looks at the finished
-    chunks from the first on, in order. The results are those of the shortest such row of chunks at which it holds.
+    The samples are then evaluated in random order, keyed by (seed of the study, sample id), and the rule is checked after each
+    finished chunk, in order from the first. The results are those of the shortest prefix of chunks at which it is met.
 
     Args:
-        separated: name of a metric whose steps are the same for all images: stop when any two methods, and any method and
-            control, are told apart under it, or alike within the margin. Two controls are not compared. A sample without a value
-            for one of two is no difference.
-        alpha: chance, in (0, 1), that any of these verdicts is wrong about the mean over all samples.
-        margin: >= 0, differences of the metric that do not matter; 0: pairs are never called alike early.
-        bounds: the smallest and largest value of the metric. None: [0, 1] or [-1, 1] where these are certain, else refused.
-        budget: stop once so many masked inputs were run. Forwards that methods spend on their maps are not counted.
-        seconds: stop once the chunks took so many seconds of work, of all processes together.
+        separated: name of a metric whose steps are the same for all images: stop when every two methods, and every method and
+            control, are distinguishable under it, or equivalent within the margin. Two controls are not compared. A sample
+            without a value for one of two counts as no difference.
+        alpha: familywise error probability, in (0, 1), of these verdicts about the mean over all samples.
+        margin: >= 0, differences of the metric within it are equivalent; 0: no early verdict of equivalence.
+        bounds: the smallest and largest value of the metric. None: those of the metric where they are certain, else refused.
+        budget: stop once so many masked inputs were forwarded. Forwards of methods for their maps are not counted.
+        seconds: stop once the chunks took so many seconds of compute time, summed over all processes.
 
     Raises:
-        TypeError, ValueError: nothing to stop at; alpha, margin, budget or seconds out of range. The study refuses a metric that
-            it has not, or whose bounds are not certain; fewer than two methods; a budget that one chunk may exceed.
+        TypeError, ValueError: no criterion; alpha, margin, budget or seconds out of range. The study refuses a metric that it
+            does not have, or whose bounds are not certain; fewer than two methods; a budget that one chunk may exceed.
 
     Note:
-        With `separated` and `budget` the decision is a function of the data alone: another number of processes, a kill and a
-        resume change nothing. Seconds are not the same twice; those of finished chunks are recorded, so a resume goes on with
-        them, and a study that has stopped stays as it is. The last chunk may go beyond a budget.
+        With `separated` and `budget` the decision depends on the data alone, not on the number of processes or interruptions.
+        Seconds are not reproducible; those of finished chunks are recorded, so a resumed study continues with them, and a
+        study that has stopped does not change. The last chunk may exceed a budget.
 
     Example:
         >>> StopRule("fidelity", margin=0.02, budget=200_000).budget
@@ -58,7 +58,7 @@ class StopRule:
 
     def __post_init__(self) -> None:
         if self.separated is None and self.budget is None and self.seconds is None:
-            bad_value(_RULE, "separated, budget or seconds", "one at least", "none", "name the metric that is to decide")
+            bad_value(_RULE, "separated, budget or seconds", "at least one", "none", "name the metric of the pairwise tests")
         if not 0 < require_number(_RULE, "alpha", self.alpha) < 1:
             bad_value(_RULE, "alpha", "in (0, 1)", self.alpha)
         require_number(_RULE, "margin", self.margin)
@@ -70,7 +70,7 @@ class StopRule:
     def monitor(
         self, metrics: Mapping[str, MapMetric | ModelMetric], families: Mapping[str, str], images: int, chunk: int
     ) -> "StopMonitor":
-        """The rule at work on a study with these metrics and methods, whose chunks have so many images."""
+        """The monitor of a study with these metrics and methods, whose chunks have so many images."""
         ends = 2 * min(chunk, images)
         if self.budget is not None and not any(isinstance(metric, ModelMetric) for metric in metrics.values()):
             bad_value(_RULE, "budget", "none where no metric masks inputs", self.budget, "stop after seconds")
@@ -84,19 +84,19 @@ class StopRule:
         metric = metrics[self.separated]
         schedule = metric.sampling if isinstance(metric, ModelMetric) else None
         if isinstance(schedule, StratifiedSteps | AdaptiveSteps):
-            remedy = "use EqualFractions, or for drawn steps rank_methods, which looks at images again with other steps"
-            bad_value(_RULE, "separated", "a metric that knows each image for certain", type(schedule).__name__, remedy)
+            remedy = "use EqualFractions, or for drawn steps rank_methods, which observes images repeatedly with other steps"
+            bad_value(_RULE, "separated", "a metric whose value of an image is not random", type(schedule).__name__, remedy)
         low, high = checked_range(_RULE, metric, self.bounds)
         methods = [name for name, family in families.items() if family != _CONTROL]
         if len(methods) < 2:
-            bad_value(_RULE, "separated", "at least two methods to tell apart", len(methods), "leave it out, or add a method")
+            bad_value(_RULE, "separated", "at least two methods to distinguish", len(methods), "leave it out, or add a method")
         pairs = [*combinations(methods, 2), *product(methods, [name for name in families if name not in methods])]
         comparisons = PairwiseComparisons(pairs, high - low, self.margin, max(images, 1), self.alpha)
         return StopMonitor(self, comparisons, (low, high), metric.info.direction == "lower", images)
 
 
 class StopMonitor:
-    """A rule, and the chunks that it has looked at, one after the other from the first."""
+    """The state of a rule after the first chunks of a study."""
 
     def __init__(
         self, rule: StopRule, comparisons: PairwiseComparisons | None, bounds: tuple[float, float], lower: bool, population: int
@@ -108,12 +108,12 @@ class StopMonitor:
 
     @property
     def metric(self) -> str | None:
-        """Of which values are needed, if any."""
+        """Name of the metric whose values are needed, or None."""
         return self._rule.separated
 
     @property
     def over(self) -> str | None:
-        """Why it is over, None if it is not."""
+        """The criterion that is met, or None."""
         if self._comparisons is not None and self._comparisons.decided:
             return SEPARATED
         if self.images >= self._population:
@@ -123,13 +123,13 @@ class StopMonitor:
         return TIME if self._rule.seconds is not None and self._seconds >= self._rule.seconds else None
 
     def see(self, values: Mapping[str, Tensor], took: Mapping[str, Any]) -> None:
-        """The next chunk: (n,) values of each method under the metric, NaN where there is none, and what is noted of it.
+        """Updates the state with the next chunk: (n,) values of each method, NaN where there is none, and the record of its cost.
 
         Raises:
             ValueError: a value is outside the bounds.
         """
-        for name, own in values.items():
-            require_within(_RULE, f"maps[{name!r}]", own, self._bounds)
+        for name, scores in values.items():
+            require_within(_RULE, f"maps[{name!r}]", scores, self._bounds)
         if self._comparisons is not None:
             self._left_out += int(torch.stack(list(values.values())).isnan().any(0).sum())
             self._comparisons.see(values)
@@ -139,7 +139,7 @@ class StopMonitor:
         self._seconds += took["seconds"]
 
     def stopped(self) -> StopReport:
-        """What is known where it is over."""
+        """The report of the current state."""
         times = self._population / max(self.images, 1)
         return StopReport(
             why=self.over or ALL,

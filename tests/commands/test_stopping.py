@@ -111,7 +111,7 @@ def test_compare_says_which_run_stopped_and_takes_the_shared_images(here, capsys
         (["--until-separated", "insertion"], "expected one of --metrics, fidelity, deletion; got insertion"),
         (["--until-separated", "--metrics", "deletion"], "expected one of --metrics, deletion; got fidelity"),
         (["--until-separated", "--score", "logit"], "name another metric after --until-separated"),
-        (["--until-separated", "--methods", "gradient"], "at least two methods to tell apart, got 1"),
+        (["--until-separated", "--methods", "gradient"], "at least two methods to distinguish, got 1"),
         (["--budget", "15"], "expected budget at least 16, both ends of a curve for each of the 8 images of a chunk, got 15"),
         (["--budget", "15"], "or lower --max-batch"),
     ],

@@ -51,13 +51,13 @@ def test_the_most_neutral_infill_changes_least() -> None:
     assert neutral(6, (0.1, 0.3)).startswith(
         "In context grey: a square of it away from the object moves the probability by 0.100"
     )
-    assert "next is blur, by 0.200 [0.189, 0.211] more, which can be told apart." in neutral(8, (0.1, 0.3))
+    assert "next is blur, by 0.200 [0.189, 0.211] more, a significant difference." in neutral(8, (0.1, 0.3))
     assert neutral(6, (0.3, 0.1)).startswith("In context blur:")
-    assert "which cannot be told apart" in neutral(6, (0.1, 0.1))
-    assert f"more, {TOO_FEW}." in neutral(1, (0.1, 0.3)) and "told apart" not in neutral(1, (0.1, 0.3))
+    assert "which is not significant" in neutral(6, (0.1, 0.1))
+    assert f"more, {TOO_FEW}." in neutral(1, (0.1, 0.3)) and "significant" not in neutral(1, (0.1, 0.3))
     assert "; no other infill has values on the same images." in neutral(6, (0.1, NAN))
     assert neutral(6, (NAN, NAN)) == "Not measured: no infill has values."
-    assert neutral(6, (0.1, 0.3)).endswith("least decided about blur.")  # the higher entropy
+    assert neutral(6, (0.1, 0.3)).endswith("least certain for blur.")  # the higher entropy
 
 
 # ---- maps
@@ -80,9 +80,9 @@ def alike(images: int, between: float, floor: float = NAN) -> str:
         (8, 0.9, 0.5, "That is not clearly below the noise floor of the seed."),
         (8, 0.5, NAN, "; no noise floor was measured. The infill changes the maps."),
         (8, 0.9995, NAN, "; no noise floor was measured. The infill hardly matters."),
-        (1, 0.5, NAN, "; no noise floor was measured. Too few images to tell."),
-        (1, 0.5, 0.9, "seed 0.90 (no interval: too few images). Too few images to tell."),
-        (8, NAN, NAN, "Too few images to tell."),
+        (1, 0.5, NAN, "; no noise floor was measured. Too few images for a conclusion."),
+        (1, 0.5, 0.9, "seed 0.90 (no interval: too few images). Too few images for a conclusion."),
+        (8, NAN, NAN, "Too few images for a conclusion."),
     ],
 )
 def test_maps_are_judged_against_the_noise_floor(images: int, between: float, floor: float, ending: str) -> None:
@@ -111,7 +111,7 @@ def test_fidelity_is_called_more_stable_where_its_rankings_agree_more() -> None:
     steady, turned = tables(12)
     assert orders(steady, turned, steady)[1].endswith(": more stable.")
     assert orders(turned, steady, steady)[1].endswith(": less stable.")
-    assert orders(steady, steady, steady)[1].endswith(": not told apart in stability.")
+    assert orders(steady, steady, steady)[1].endswith(": no significant difference in stability.")
     few = [table[..., :1] for table in (steady, turned, steady)]
     assert orders(*few)[1].endswith(f": {TOO_FEW}.")
     assert "nan" not in " ".join(orders(*few)) and "would flip not measured" in orders(*few)[0]

@@ -164,7 +164,7 @@ def test_hyperparameters_without_a_noise_floor_or_with_one_image_decide_nothing(
         *["4 steps"] * 2,
     ]  # a number of steps that is given twice counts once
     one = hyperparameter_study(model, images(1), 0, families, infill=Constant(0.5), again=again, steps=(2, 4))
-    assert one.findings[0].verdict.endswith(". Too few images to tell: window = 16.") and "nan" not in one.to_text()
+    assert one.findings[0].verdict.endswith(". Too few images for a conclusion: window = 16.") and "nan" not in one.to_text()
 
 
 def test_no_image_at_all_measures_nothing() -> None:

@@ -5,7 +5,7 @@ import dataclasses
 import torch
 
 from saliency_ext.protocols import MethodInfo
-from saliency_ext.report._verdict import listed, sentence, verdict, verdict_text
+from saliency_ext.report._verdict import listed, sentence, verdict
 from saliency_ext.report.data import gather
 from tests.report.samples import (
     DELETION,
@@ -147,7 +147,7 @@ def test_only_controls():
 
 
 def test_as_text():
-    text = verdict_text(verdict(data_of(simple({"good": 0.6, "random": 0.0}))))
+    text = verdict(data_of(simple({"good": 0.6, "random": 0.0}))).to_text()
     assert text.splitlines()[0] == "good leads under fidelity, and beats every control."
     assert text.splitlines()[-1] == "fidelity: good leads. Every method beats every control."
 

@@ -35,7 +35,7 @@ def test_the_mean_over_all_choices_is_the_mean_of_all_images(monkeypatch):
     values = torch.tensor([0.0, 1.0, 1.5, 4.0, 9.0, 2.0]).double()
     proxies = torch.tensor([0.1, 0.0, 1.0, 1.0, 2.0, 5.0]).double()
     choices = [torch.tensor(choice) for choice in itertools.permutations(range(6), 4)]
-    result = [controlled_mean(values[choice], choice, proxies, least=0.0) for choice in choices]
+    result = [controlled_mean(values[choice], choice, proxies, min_correlation=0.0) for choice in choices]
     assert any(each.used for each in result)
     assert sum(each.mean for each in result) / len(result) == pytest.approx(float(values.mean()), abs=1e-12)
 
@@ -97,8 +97,8 @@ def test_images_without_a_value_are_none_of_the_population():
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"least": 1.5}, "least in"),
-        ({"least": math.nan}, "least"),
+        ({"min_correlation": 1.5}, "min_correlation in"),
+        ({"min_correlation": math.nan}, "min_correlation"),
         ({"picks": torch.tensor([0, 0, 1])}, "picks distinct int64"),
         ({"picks": torch.tensor([0, 1, 4])}, r"picks distinct int64 in \[0, 4\)"),
         ({"picks": torch.tensor([0.0, 1, 2])}, "picks distinct int64"),

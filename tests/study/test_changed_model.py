@@ -58,7 +58,7 @@ def with_scale(value):
 CHANGED = {
     "an attribute": (Tempered, lambda: Tempered(0.1), "model.attributes.temperature"),
     "a little of an attribute": (Tempered, lambda: Tempered(1.0 + 1e-6), "model.attributes.temperature"),
-    "a private attribute": (Tempered, lambda: Tempered(private=0.9), "answers of the model to an image: off by"),
+    "a private attribute": (Tempered, lambda: Tempered(private=0.9), "outputs of the model on an image: deviate by"),
     "something in an attribute": (Tempered, lambda: with_scale(2.0), "model.attributes.choices"),
     "the code of forward": (lambda: with_forward(1.0), lambda: with_forward(1.5), "model.code"),
     "forward of one object": (
@@ -66,8 +66,8 @@ CHANGED = {
         lambda: with_attribute(Tempered(), "forward", lambda images: images.flatten(1)[:, :5]),
         "model.attributes.forward",
     ),
-    "a forward hook": (Tempered, lambda: with_hook("forward_hook", lambda m, i, o: o * 0.5), "answers of the model"),
-    "a forward pre-hook": (Tempered, lambda: with_hook("forward_pre_hook", lambda m, i: (i[0] + 1,)), "answers of the model"),
+    "a forward hook": (Tempered, lambda: with_hook("forward_hook", lambda m, i, o: o * 0.5), "outputs of the model"),
+    "a forward pre-hook": (Tempered, lambda: with_hook("forward_pre_hook", lambda m, i: (i[0] + 1,)), "outputs of the model"),
     "a backward hook": (
         Tempered,
         lambda: with_hook("full_backward_hook", lambda m, i, o: (i[0] * 2, *i[1:])),
@@ -167,9 +167,9 @@ def test_rounding_is_forgiven_and_no_more():
     def times(factor):
         return {**seen, "logits": [[value * factor for value in row] for row in rows]}
 
-    assert outputs_differ(seen, times(1 + 1e-5)) == "" and "off by" in outputs_differ(seen, times(1 + 1e-3))
+    assert outputs_differ(seen, times(1 + 1e-5)) == "" and "deviate by" in outputs_differ(seen, times(1 + 1e-3))
     gone = {**seen, "logits": [[float("nan")] * 5] * 4}
-    assert outputs_differ(gone, gone) == "" and "off by inf" in outputs_differ(seen, gone) and outputs_differ(gone, seen)
+    assert outputs_differ(gone, gone) == "" and "deviate by inf" in outputs_differ(seen, gone) and outputs_differ(gone, seen)
     assert "another number" in outputs_differ(seen, {**seen, "logits": [row[:4] for row in rows]})
     assert outputs_differ(seen, {**seen, "logits": "not the same twice"}) and outputs_differ({}, seen)
     nothing = observe(Engine(SmallNet(), max_batch=4), torch.full((2, 3, 6, 5), torch.nan)).outputs

@@ -274,7 +274,7 @@ def test_the_chunk_is_no_larger_than_the_rule_looks(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
-        ({}, ValueError, "StopRule: expected separated, budget or seconds one at least, got none"),
+        ({}, ValueError, "StopRule: expected separated, budget or seconds at least one, got none"),
         ({"separated": "fidelity", "alpha": 0.0}, ValueError, r"expected alpha in \(0, 1\), got 0"),
         ({"separated": "fidelity", "alpha": 1.0}, ValueError, r"expected alpha in \(0, 1\), got 1"),
         ({"separated": "fidelity", "margin": -0.1}, ValueError, "StopRule: expected margin >= 0"),
@@ -295,7 +295,7 @@ def test_rules_that_cannot_be(arguments, error, text):
         (
             {"maps": {"one": DATA[:, 0]}, "controls": True},
             ValueError,
-            "expected separated at least two methods to tell apart, got 1",
+            "expected separated at least two methods to distinguish, got 1",
         ),
         (
             {"metrics": [Fidelity(GREY, CURVE, score="logit")], "stop": StopRule("fidelity")},
@@ -306,7 +306,7 @@ def test_rules_that_cannot_be(arguments, error, text):
             (
                 {"metrics": [Fidelity(GREY, steps)]},
                 ValueError,
-                f"StopRule: expected separated a metric that knows each image for certain, got {type(steps).__name__}; use Equal",
+                f"StopRule: expected separated a metric whose value of an image is not random, got {type(steps).__name__}",
             )
             for steps in (StratifiedSteps(2, 8), AdaptiveSteps(0.1, 8))
         ),

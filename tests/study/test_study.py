@@ -162,9 +162,7 @@ def test_a_sample_that_cannot_be_read_is_a_row(tmp_path):
 
 def test_too_many_unreadable_samples_stop_the_study(tmp_path):
     items = [IMAGES[0] if index % 5 == 0 else OSError(f"no {index}") for index in range(40)]
-    expected = (
-        r"at most 50% unreadable samples, got 16 of the 20 looked at, the last \(sample 19\): OSError: no 19; .*max_unreadable"
-    )
+    expected = r"at most 50% unreadable samples, got 16 of the 20 read, the last \(sample 19\): OSError: no 19; .*max_unreadable"
     with pytest.raises(ValueError, match=expected):
         make_study(tmp_path / "a", inputs=Items(items)).run()
     with pytest.raises(ValueError, match=expected) as caught:  # found while it works, not before
