@@ -1,7 +1,7 @@
-"""What each CUDA kernel takes of the device: registers, stack, spills, as nvcc reports them for one architecture.
+"""What each CUDA kernel takes of the device: registers, stack, spills, as nvcc reports them for each architecture.
 
 python -m tests.native.resources            prints the table
-python -m tests.native.resources --record   rewrites resources.json, the registers that test_resources allows
+python -m tests.native.resources --record   rewrites resources.json, what test_resources allows
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tests.native import toolchain
 from tests.native.toolchain import ROOT
 
 RECORD = Path(__file__).parent / "resources.json"
-ARCH = "sm_90"
-FLAGS = ["-std=c++20", "-O3", "-fmad=false", f"-arch={ARCH}", "-Xptxas", "-v", "-DSX_WITH_CUDA"]
+ARCHITECTURES = ("sm_80", "sm_90")
+FLAGS = ["-std=c++20", "-O3", "-fmad=false", "-Xptxas", "-v", "-DSX_WITH_CUDA"]
 
 _ENTRY = re.compile(r"Compiling entry function '(\w+)'")
 _STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -47,24 +47,24 @@ def parse(report: str) -> dict[str, Resources]:
     return result
 
 
-def measure(source: Path, nvcc: Path) -> dict[str, Resources]:
+def measure(source: Path, nvcc: Path, arch: str) -> dict[str, Resources]:
     """Compiles one .cu file and returns the resources of its kernels."""
-    command = [str(nvcc), *FLAGS, f"-I{ROOT / 'csrc' / 'cuda'}", "-c", str(source), "-o", "/dev/null"]
+    command = [str(nvcc), *FLAGS, f"-arch={arch}", f"-I{ROOT / 'csrc' / 'cuda'}", "-c", str(source), "-o", "/dev/null"]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}\n{done.stdout}")
     return parse(done.stdout)
 
 
-def measure_all(nvcc: Path) -> dict[str, Resources]:
+def measure_all(nvcc: Path, arch: str) -> dict[str, Resources]:
     """All kernels of csrc/cuda."""
     with ThreadPoolExecutor(toolchain.JOBS) as pool:
         files = sorted((ROOT / "csrc" / "cuda").glob("*.cu"))
-        return {name: used for result in pool.map(lambda path: measure(path, nvcc), files) for name, used in result.items()}
+        return {name: used for result in pool.map(lambda path: measure(path, nvcc, arch), files) for name, used in result.items()}
 
 
-def complaints(found: dict[str, Resources], allowed: dict[str, int]) -> list[str]:
-    """What is wrong with the kernels, in words; empty if nothing."""
+def complaints(found: dict[str, Resources], allowed: dict[str, dict[str, int]]) -> list[str]:
+    """What is wrong with the kernels of one architecture, in words; empty if nothing."""
     wrong = []
     for name, used in found.items():
         if used.stack > 0:
@@ -73,8 +73,10 @@ def complaints(found: dict[str, Resources], allowed: dict[str, int]) -> list[str
             wrong.append(f"{name}: {used.spills} bytes of spills")
         if name not in allowed:
             wrong.append(f"{name}: not recorded; run python -m tests.native.resources --record")
-        elif used.registers > allowed[name]:
-            wrong.append(f"{name}: {used.registers} registers, {allowed[name]} recorded")
+        elif used.registers > allowed[name]["registers"]:
+            wrong.append(f"{name}: {used.registers} registers, {allowed[name]['registers']} recorded")
+        elif used.shared > allowed[name]["shared"]:
+            wrong.append(f"{name}: {used.shared} bytes of shared memory, {allowed[name]['shared']} recorded")
     wrong += [f"{name}: recorded, but there is no such kernel; record again" for name in allowed.keys() - found.keys()]
     return wrong
 
@@ -96,12 +98,18 @@ def main(arguments: list[str]) -> None:
     nvcc = toolchain.find_nvcc()
     if nvcc is None:
         raise SystemExit("resources: expected a CUDA toolkit in /usr/local/cuda*, got none")
-    result = measure_all(nvcc)
+    record = {arch: {name: asdict(used) for name, used in sorted(measure_all(nvcc, arch).items())} for arch in ARCHITECTURES}
+    for arch, kernels in record.items():
+        for name, used in kernels.items():
+            print(arch, name, used)
     if "--record" in arguments:
-        record = {name: used.registers for name, used in sorted(result.items())}
-        RECORD.write_text(json.dumps({"arch": ARCH, "registers": record}, indent=1) + "\n")
-    for name, used in sorted(result.items()):
-        print(name, asdict(used))
+        lines = [
+            f' "{arch}": {{\n'
+            + ",\n".join(f"  {json.dumps(name)}: {json.dumps(used)}" for name, used in kernels.items())
+            + "\n }"
+            for arch, kernels in record.items()
+        ]
+        RECORD.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-Variant = Literal["plain", "address", "thread"]
+Variant = Literal["plain", "address", "thread", "counted"]
 
 ROOT = Path(__file__).resolve().parents[2]
 EMULATION = ROOT / "tests" / "native" / "emulation"
 EMULATION_SOURCES = sorted(EMULATION.glob("*.cpp"))
+PROFILER = ROOT / "tests" / "native" / "profiler"
 JOBS = 2
 RACE_EXIT_CODE = 66
 
@@ -29,7 +30,10 @@ _VARIANT_FLAGS: dict[str, list[str]] = {
     "plain": [],
     "address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"],
     "thread": ["-fsanitize=thread", "-fno-omit-frame-pointer"],
+    "counted": [],
 }
+# Each load and store of a kernel calls the profiler. Nothing is merged that nvcc would not merge.
+_COUNTED_KERNEL = ["-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0", "-fno-tree-vectorize", "-w"]
 
 
 def build_shared(
@@ -141,7 +145,8 @@ def _compile(
     folders = [f"-I{folder}" for folder in (EMULATION, ROOT / "csrc", ROOT / "csrc" / "cuda")]
     folders += [f"-I{path}" if Path(path).is_relative_to(ROOT) else f"-isystem{path}" for path in include]
     flags = [*_FLAGS, *_WARNINGS, *folders, *(f"-D{name}" for name in define), *extra]
-    jobs = [(source, [*flags, *_VARIANT_FLAGS[variant]]) for source in sources]
+    counted = _COUNTED_KERNEL if variant == "counted" else []
+    jobs = [(source, [*flags, *_VARIANT_FLAGS[variant], *(counted if source.suffix == ".cu" else [])]) for source in sources]
     # The emulator's own data is shared by all CUDA threads without locks, so TSan must not look at it.
     own = ["-DSIM_THREAD_SANITIZER", "-fno-omit-frame-pointer"] if variant == "thread" else _VARIANT_FLAGS[variant]
     jobs += [(source, [*_FLAGS, *_WARNINGS, f"-I{EMULATION}", *own]) for source in EMULATION_SOURCES]

@@ -3,6 +3,8 @@
 #include <bit>
 #include <utility>
 
+#include "observer.h"
+
 namespace sim {
 
 constinit thread_local BlockRunner* current_runner = nullptr;
@@ -49,7 +51,9 @@ bool BlockRunner::run(uint3 block, bool shuffled, Random random) {
   // The memory of shared arrays and stacks passes from block to block: all of the last block happened before all of
   // this one. Within the block nothing is ordered by this.
   release(&start_sync_);
+  if (observer != nullptr) observer->begin_block();
   run_next(main_);
+  if (observer != nullptr) observer->end_block();
   acquire(&end_sync_);
   if (!faulted_ && exited_ != total_) explain_standstill();
   if (const char* name = arrays_.find_damaged(); name != nullptr && !faulted_) explain_damage(name);
@@ -171,6 +175,7 @@ void BlockRunner::barrier(Site site) {
   } else {
     at_barrier_ = 0;
     ++barrier_phase_;
+    if (observer != nullptr) observer->barrier();
     for (int i = 0; i < total_; ++i) {
       if (&threads_[i] != &thread) make_ready(threads_[i]);
     }
@@ -250,6 +255,7 @@ void* BlockRunner::shared_array(const void* key, std::size_t bytes, const char* 
     // For TSan nobody's thread in the block makes the array: it is there from the start.
     become(main_identity_);
     data = arrays_.add(key, bytes, name);
+    if (observer != nullptr) observer->shared_array(data, bytes);
     release(data);
     become(running_->identity);
   }

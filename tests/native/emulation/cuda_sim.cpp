@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "block_runner.h"
+#include "observer.h"
 
 constinit thread_local uint3 threadIdx{};
 constinit thread_local uint3 blockIdx{};
@@ -19,6 +20,9 @@ constinit thread_local dim3 blockDim{};
 constinit thread_local dim3 gridDim{};
 
 namespace sim {
+
+Observer* observer = nullptr;
+
 namespace {
 
 constexpr int kMaxWorkers = 16;
@@ -81,6 +85,7 @@ void work(Job& job) {
     const std::uint64_t i = job.next.fetch_add(1, std::memory_order_relaxed);
     if (i >= job.total) break;
     const std::uint64_t block = job.block(i);
+    if (observer != nullptr && !observer->wants_block(block)) continue;
     const auto rest = static_cast<unsigned>(block / grid.x);
     const uint3 index{static_cast<unsigned>(block % grid.x), rest % grid.y, rest / grid.y};
     // Keyed by the block, not by the worker: a fault is found again with the same seed.
@@ -96,6 +101,7 @@ void work(Job& job) {
 }
 
 int worker_count(std::uint64_t blocks) {
+  if (observer != nullptr) return 1;
   int workers = workers_setting.load();
   if (workers <= 0) workers = static_cast<int>(std::thread::hardware_concurrency());
   workers = std::clamp(workers, 1, kMaxWorkers);
@@ -119,6 +125,7 @@ int run_launch(const Launch& launch) {
     return last_status = fail(cudaErrorInvalidConfiguration, "kernel '" + name + "': invalid grid or block size");
   }
   Job job(launch, seed_setting.load());
+  if (observer != nullptr) observer->begin_launch(launch);
   std::vector<std::thread> helpers;
   for (int i = 1; i < worker_count(job.total); ++i) {
     try {
@@ -129,6 +136,7 @@ int run_launch(const Launch& launch) {
   }
   work(job);
   for (auto& helper : helpers) helper.join();
+  if (observer != nullptr) observer->end_launch();
   return last_status = job.status.load();
 }
 
