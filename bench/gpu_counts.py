@@ -31,18 +31,17 @@ class Device:
     clock: float  # Hz, boost
     memory: float  # bytes per second
     cache: float  # bytes per second, of L2
-    cache_bytes: int
 
 
 DEVICES = {
-    "H200": Device("sm_90", 132, 1.98e9, 4.8e12, 5.5e12, 50 << 20),
-    "A100": Device("sm_80", 108, 1.41e9, 2.04e12, 4.0e12, 40 << 20),
-    "T4": Device("sm_75", 40, 1.59e9, 0.32e12, 1.27e12, 4 << 20),
+    "H200": Device("sm_90", 132, 1.98e9, 4.8e12, 5.5e12),
+    "A100": Device("sm_80", 108, 1.41e9, 2.04e12, 4.0e12),
+    "T4": Device("sm_75", 40, 1.59e9, 0.32e12, 1.27e12),
 }
 MEMORY_EFFICIENCY = 0.9  # of the published rate, which no kernel reaches
 LAUNCH = 2.5e-6  # seconds from the end of one kernel to the start of the next
 INSTANTIATIONS = {"blend_": "BFloat16, float"}  # which instantiation of a kernel a case runs; else the one for float
-_LINE = "{:24} {:>3} {:>8} {:>8} {:>7} {:>5} {:>9}  {}"
+_LINE = "{:24} {:>3} {:>8} {:>8} {:>7} {:>7} {:>5} {:>9}  {}"
 
 
 def resources_of(case: str, kernel: str, architecture: str) -> tuple[int, int]:
@@ -61,8 +60,6 @@ def resources_of(case: str, kernel: str, architecture: str) -> tuple[int, int]:
 
 def predicted_seconds(summary: dict[str, Any], case: str, images: int, device: Device, scale: float = 1.0) -> float:
     """Time of a case's launches one after the other, with `scale` times the images that were counted."""
-    working_set = scale * sum(launch["footprint"] for launch in summary["launches"])
-    rate = device.cache if working_set < 0.5 * device.cache_bytes else device.memory * MEMORY_EFFICIENCY
     total = 0.0
     for launch in summary["launches"]:
         registers, shared = resources_of(case, launch["kernel"], device.architecture)
@@ -71,7 +68,7 @@ def predicted_seconds(summary: dict[str, Any], case: str, images: int, device: D
         idle = math.ceil(waves) / waves if waves > 1 else max(1.0, 1 / (waves * resident))  # of the last wave; of a small grid
         through_cache = max(launch["traffic"], launch["traffic"] / 2 + 32 * launch["stored_sectors"] / 2)
         seconds = max(
-            scale * launch["footprint"] / rate,
+            scale * launch["memory"] / (MEMORY_EFFICIENCY * device.memory),
             scale * through_cache / device.cache,
             scale * launch["shared_passes"] / (device.multiprocessors * device.clock),
         )
@@ -102,6 +99,7 @@ def row(counted: Counted) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
+    """Counts, prints and, if asked, records. Returns how many limits are passed."""
     record = "--record" in arguments
     names = [name for name in arguments if not name.startswith("--")] or list(CASES)
     unknown = [name for name in names if name not in CASES]
@@ -111,7 +109,15 @@ def main(arguments: list[str]) -> int:
     wrong: list[str] = []
     print(
         _LINE.format(
-            "case", "N", "sectors", "traffic", "blocks", "banks", "occupancy", f"H200, {PREDICTED_IMAGES} images: predicted"
+            "case",
+            "N",
+            "sectors",
+            "traffic",
+            "memory",
+            "blocks",
+            "banks",
+            "occupancy",
+            f"H200, {PREDICTED_IMAGES} images: predicted",
         )
     )
     for name in names:
@@ -121,8 +127,8 @@ def main(arguments: list[str]) -> int:
             table.setdefault(name, {})[str(images)] = summary
             share = min(launch["occupancy"]["sm_90"] for launch in summary["launches"])
             time = summary[f"predicted_us_{PREDICTED_IMAGES}_images"]["H200"]
-            ratios = (f"{counted.sectors:.2f}", f"{counted.traffic:.2f}")
-            print(_LINE.format(name, images, *ratios, counted.blocks, counted.conflicts, share, f"{time:.0f} us"))
+            ratios = (f"{counted.sectors:.2f}", f"{counted.traffic:.2f}", f"{counted.memory:.2f}")
+            print(_LINE.format(name, images, *ratios, counted.blocks, f"{counted.conflicts:.1f}", share, f"{time:.0f} us"))
             wrong += counts.complaints(counted)
     print(*wrong, sep="\n")
     if record:

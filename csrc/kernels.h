@@ -41,7 +41,9 @@ struct TopkProblem {
   uint8_t* out;
 };
 void topk_mask_cpu(int64_t begin, int64_t end, const TopkProblem&);  // unit: row
-int topk_mask_cuda(const TopkProblem&, void* stream);
+// scratch: topk_mask_scratch_bytes(problem) bytes of device memory.
+int64_t topk_mask_scratch_bytes(const TopkProblem&);
+int topk_mask_cuda(const TopkProblem&, void* scratch, void* stream);
 
 // ---- the renderer: one perturbed input per (step, image) ----
 int64_t blend_units(const BlendProblem&);
@@ -99,7 +101,7 @@ struct TotalVariationProblem {
   const void* values;
   const void* weights;  // (M,), read where gradient is asked
   void* gradient;       // (M, H, W) or null
-  double* partial;      // (M, chunks): sums of the row chunks, written where sums are asked
+  double* partial;      // (M, chunks), on CUDA (M, variation_tiles): sums of parts of a map, written where sums are asked
   void* sums;           // (M,) or null
 };
 int64_t total_variation_chunks(int64_t height, int64_t width);

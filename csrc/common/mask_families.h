@@ -110,6 +110,7 @@ struct KeepGrid {
     const int64_t at = (per_image ? n * steps : 0) + s;
     return {grids + at * rows * columns, clamped(shifts[2 * at], last_shift_y), clamped(shifts[2 * at + 1], last_shift_x)};
   }
+  SX_HD int64_t bits_of_step() const { return static_cast<int64_t>(rows) * columns; }
   SX_HD static int32_t clamped(int32_t shift, int32_t last) { return shift < 0 ? 0 : (shift > last ? last : shift); }
   // Index just outside the grid: mirrored (without repeating the border cell) or clamped.
   SX_HD int32_t border(int32_t i, int32_t count) const {

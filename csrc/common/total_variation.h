@@ -111,4 +111,10 @@ SX_HD int64_t variation_rows_per_chunk(int64_t height, int64_t width) {
   return rows < 1 ? 1 : (rows < height || height == 0 ? rows : height);
 }
 
+// The CUDA kernel sums in tiles of this size, for the same reason: 512 pixels, so that one map of 224 x 224 is 112 of them.
+constexpr int64_t kVariationTileWidth = 64, kVariationTileHeight = 8;
+SX_HD int64_t variation_tiles(int64_t height, int64_t width) {
+  return ((height + kVariationTileHeight - 1) / kVariationTileHeight) * ((width + kVariationTileWidth - 1) / kVariationTileWidth);
+}
+
 }  // namespace saliency_ext

@@ -35,26 +35,32 @@ namespace saliency_ext::cuda {
 
 // Block sizes and work per thread, one struct per op: the algorithms name no number.
 struct RankTuning {
-  static constexpr int kThreads = 1024;  // one block owns a row; 32 warps hide the latency of its scattered writes
-  static constexpr int kDigitBits = 8;   // 32 warps x 256 counters x 4 bytes = 32 KiB of shared memory
+  static constexpr int kThreads = 256;
+  static constexpr int kItems = 12;     // of a thread: a row of 224 x 224 is 17 tiles, whose runs of equal digits are 12 long
+  static constexpr int kDigitBits = 8;  // 8 warps x 256 counters x 4 bytes = 8 KiB of shared memory
 };
 struct TopkTuning {
-  static constexpr int kThreads = 512;
+  static constexpr int kThreads = 256;
+  static constexpr int kItems = 12;
   static constexpr int kDigitBits = 8;
+  static constexpr int kGroup = 8;  // places whose digits a block counts at once
 };
 struct BlendTuning {
   static constexpr int kThreads = 256;
-  static constexpr int kStoreBytes = 16;  // a thread writes whole 16-byte vectors
-  static constexpr int kSteps = 32;       // steps per block: image, infill and codes are loaded once for these
+  static constexpr int kSteps = 32;  // of a block at most, a bit of a word each: image, infill and codes are loaded once for these
+  static constexpr int kLeastSteps = 8;
+  static constexpr int kBits = 2048;  // bytes of the bits of a block's steps in shared memory
+  static constexpr int kBlocksPerMultiprocessor = 2;  // wanted: where there are fewer, a block takes fewer steps
 };
 struct BlendGradTuning {
   static constexpr int kThreads = 256;
+  static constexpr int kChannels = 4;  // whose sums a thread keeps in registers
 };
 struct BlendUpdateTuning {
   static constexpr int kThreads = 256;
 };
 struct VariationTuning {
-  static constexpr int kThreads = 512;
+  static constexpr int kThreads = 256;  // two pixels of a tile each
 };
 struct NoiseTuning {
   static constexpr int kThreads = 256;
@@ -64,17 +70,36 @@ struct LinearInfillTuning {
   static constexpr int64_t kBlocks = 132;  // planes in work at a time, each with scratch of its own
 };
 struct MaskStepTuning {
-  static constexpr int kThreads = 512;
+  static constexpr int kThreads = 256;
 };
 struct SmoothMaximumTuning {
   static constexpr int kThreads = 256;
 };
 
-// The grid of so many blocks. More than a grid's first dimension holds becomes 0, which the launch refuses with a status.
-inline unsigned grid_of(int64_t blocks) { return blocks <= INT32_MAX ? static_cast<unsigned>(blocks) : 0u; }
+// Of the current device. How work is spread may depend on it, never what comes out.
+inline int64_t device_attribute(cudaDeviceAttr attribute) {
+  int device = 0, value = 0;
+  if (cudaGetDevice(&device) != cudaSuccess) return 1;
+  return cudaDeviceGetAttribute(&value, attribute, device) == cudaSuccess && value > 0 ? value : 1;
+}
+inline int64_t multiprocessors() { return device_attribute(cudaDevAttrMultiProcessorCount); }
+inline int64_t level_two_cache() { return device_attribute(cudaDevAttrL2CacheSize); }  // bytes
 
-// The grid whose blocks of `size` threads cover `count` items.
-inline unsigned blocks_for(int64_t count, int64_t size) { return grid_of((count + size - 1) / size); }
+// Calls launch(first item, number of items, grid) once for as many items, of so many blocks each, as one grid holds, until all
+// have been. Kernels so count blocks in 32 bits. Returns the first status that is not 0.
+template <class Launch>
+int launch_in_parts(int64_t items, int64_t blocks_of_item, const Launch& launch) {
+  if (blocks_of_item > INT32_MAX) return static_cast<int>(cudaErrorInvalidConfiguration);
+  const int64_t at_once = INT32_MAX / blocks_of_item;
+  int status = 0;
+  for (int64_t first = 0; first < items && status == 0; first += at_once) {
+    const int64_t count = items - first < at_once ? items - first : at_once;
+    status = launch(first, count, static_cast<unsigned>(count * blocks_of_item));
+  }
+  return status;
+}
+
+inline int64_t blocks_for(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 __device__ __forceinline__ int64_t global_thread() {
   return static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;

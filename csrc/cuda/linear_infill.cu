@@ -203,7 +203,7 @@ int64_t blocks_of(const LinearInfillProblem& problem) {
 
 template <InfillStencil kStencil>
 int launch(const LinearInfillProblem& problem, double* scratch, void* stream) {
-  const unsigned grid = cuda::grid_of(blocks_of(problem));
+  const unsigned grid = static_cast<unsigned>(blocks_of(problem));
   const int64_t elements = block_elements(problem);
   return problem.dtype == DType::kFloat64
              ? SX_LAUNCH((infill_kernel<kStencil, double>), grid, kThreads, stream, problem, scratch, elements)

@@ -63,9 +63,10 @@ template <class T>
 int launch(const SmoothMaximumProblem& q, void* stream) {
   constexpr int kThreads = SmoothMaximumTuning::kThreads;
   if (q.slopes != nullptr) {
-    return SX_LAUNCH(smooth_maximum_slope_kernel<T>, cuda::grid_of(q.maps * q.rows * q.columns), kThreads, stream, q);
+    return SX_LAUNCH(smooth_maximum_slope_kernel<T>, static_cast<unsigned>(q.maps * q.rows * q.columns), kThreads, stream, q);
   }
-  return SX_LAUNCH(smooth_maximum_kernel<T>, cuda::blocks_for(q.maps * q.height * q.width, kThreads), kThreads, stream, q);
+  return SX_LAUNCH(smooth_maximum_kernel<T>, static_cast<unsigned>(cuda::blocks_for(q.maps * q.height * q.width, kThreads)),
+                   kThreads, stream, q);
 }
 
 }  // namespace

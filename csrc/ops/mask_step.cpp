@@ -109,6 +109,8 @@ void mask_step(std::optional<Tensor> gradient, const Tensor& inputs, const Tenso
   require(std::max({q.height, q.width, q.down.cells, q.across.cells}) <= INT32_MAX, kOp, "down and across",
           "of at most 2^31 - 1 cells and pixels", shape_text(down));
   require_countable(kOp, "values and mask together", {rows, q.planes, q.down.cells + q.height, q.across.cells + q.width});
+  require(q.planes * q.height * q.width <= INT32_MAX && q.planes * q.down.cells * std::max(q.width, q.across.cells) <= INT32_MAX,
+          kOp, "mask", "of at most 2^31 - 1 pixels a row", shape_text(mask));
   if (values.numel() == 0 || mask.numel() == 0) return;
   require(infills == 0 || (image_count > 0 && infill_count > 0), kOp, "inputs and infill", "to hold an image", shape_text(inputs));
   if (!runs_cuda_kernel(values)) check_contents(q);

@@ -28,7 +28,10 @@ Tensor topk_mask(const Tensor& saliency, const Tensor& counts, std::optional<Ten
                             static_cast<uint8_t*>(out.mutable_data_ptr())};
   if (rows == 0 || pixels == 0 || masks == 0) return out;
   if (runs_cuda_kernel(saliency)) {
-    run_cuda(counter, saliency, [&](void* stream) { return topk_mask_cuda(problem, stream); });
+#if defined(SX_EMULATED_CUDA) || defined(SX_WITH_CUDA)
+    const Tensor scratch = empty_like_device({topk_mask_scratch_bytes(problem)}, ScalarType::Byte, saliency);
+    run_cuda(counter, saliency, [&](void* stream) { return topk_mask_cuda(problem, scratch.mutable_data_ptr(), stream); });
+#endif
   } else {
     run_cpu(counter, rows, (8 + masks) * pixels, [&](int64_t begin, int64_t end) { topk_mask_cpu(begin, end, problem); });
   }

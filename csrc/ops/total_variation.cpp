@@ -6,10 +6,11 @@ namespace {
 
 OpCounter counter("total_variation");
 
-// Chunk sums go to `partial`, which is not needed where only the gradient is asked.
+// Sums of parts of a map go to `partial`, which is not needed where only the gradient is asked.
 void run(TotalVariationProblem problem, const Tensor& mask) {
   const int64_t chunks = total_variation_chunks(problem.height, problem.width);
-  const Tensor partial = empty_like_device({problem.sums == nullptr ? 0 : problem.maps, chunks}, ScalarType::Double, mask);
+  const int64_t parts = runs_cuda_kernel(mask) ? variation_tiles(problem.height, problem.width) : chunks;
+  const Tensor partial = empty_like_device({problem.sums == nullptr ? 0 : problem.maps, parts}, ScalarType::Double, mask);
   problem.partial = partial.mutable_data_ptr<double>();
   if (problem.maps == 0 || chunks == 0) return;
   if (runs_cuda_kernel(mask)) {

@@ -1,6 +1,7 @@
 // Every CPU kernel, called as a C++ host would, from two threads, on buffers of the exact size; and the CUDA kernel of the
 // same problem, run by the emulation. Both must write the same bits (sums of total variation: nearly the same).
 // With the argument "cpu" the emulation is left out.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -95,7 +96,8 @@ void check_rank(const Shape& s, const std::vector<int64_t>& ids) {
       expect(kept[i] == (a[i % a.size()] < counts[i / a.size()]), "topk_mask", "is not rank < count");
     }
     topk.out = kept_cuda.data();
-    on_device("topk_mask", [&] { return topk_mask_cuda(topk, nullptr); });
+    std::vector<char> memory(static_cast<size_t>(topk_mask_scratch_bytes(topk)));
+    on_device("topk_mask", [&] { return topk_mask_cuda(topk, memory.data(), nullptr); });
     expect_same(kept, kept_cuda, "topk_mask");
   }
 }
@@ -205,14 +207,14 @@ void check_renderer(const Shape& s) {
 
 template <class T>
 void check_variation(const Shape& s) {
-  const int64_t maps = s.n * s.c, chunks = total_variation_chunks(s.h, s.w);
+  const int64_t maps = s.n * s.c, chunks = total_variation_chunks(s.h, s.w), parts = std::max(chunks, variation_tiles(s.h, s.w));
   const auto values = normal<T>(maps * s.pixels()), weights = normal<T>(maps);
   for (const VariationRule rule : {VariationRule{Variation::kAnisotropic, 1, 0}, VariationRule{Variation::kAnisotropic, 3, 1e-3},
                                    VariationRule{Variation::kIsotropic, 1, 0}, VariationRule{Variation::kIsotropic, 1.5, 0.1},
                                    VariationRule{Variation::kSquared, 1, 0}}) {
     for (const bool with_gradient : {false, true}) {
       std::vector<T> sums(static_cast<size_t>(maps)), sums_cuda(sums), gradient(with_gradient ? values.size() : 0), other(gradient);
-      std::vector<double> partial(static_cast<size_t>(maps * chunks));
+      std::vector<double> partial(static_cast<size_t>(maps * parts));
       TotalVariationProblem problem{maps, s.h, s.w, sizeof(T) == 8 ? DType::kFloat64 : DType::kFloat32, rule, values.data(),
                                     weights.data(), with_gradient ? gradient.data() : nullptr, partial.data(), sums.data()};
       on_two_threads(maps * chunks, [&](int64_t begin, int64_t end) { total_variation_cpu(begin, end, problem); });

@@ -64,8 +64,8 @@ class Allocator:
         freed: how many tensors were freed after a read.
     """
 
-    def __init__(self, turns):
-        self.turns, self.reads, self.sample_errors, self.freed = turns, {}, [], 0
+    def __init__(self, scheduling):
+        self.scheduling, self.reads, self.faults, self.freed = scheduling, {}, [], 0
 
     def read(self, what, tensor, operation):
         if id(tensor) not in self.reads:
@@ -74,8 +74,8 @@ class Allocator:
 
     def free(self, number, what):
         self.freed += 1
-        if not all(is_over(operation, self.turns.current.seen) for operation in self.reads.pop(number)):
-            self.sample_errors.append(what)
+        if not all(is_over(operation, self.scheduling.current.seen) for operation in self.reads.pop(number)):
+            self.faults.append(what)
 
 
 def is_over(operation, before):
@@ -83,11 +83,11 @@ def is_over(operation, before):
     return before.get(stream, 0) >= count
 
 
-def outputs(turns):
+def outputs(scheduling):
     generator = torch.Generator().manual_seed(0)
     images, saliency = torch.randn(5, 2, 6, 6, generator=generator), torch.rand(5, 6, 6, generator=generator)
     engine = Engine(lambda x: torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3))], 1), max_batch=4)
-    engine._runner.turns = lambda device: turns
+    engine._runner.scheduling = lambda device: scheduling
     with engine.session(images, torch.zeros(5, 1, dtype=torch.int64)) as session:
         for infill in (Constant(0.0), Blur(2.0)):
             plan = Plan()
@@ -103,21 +103,21 @@ def test_two_buffers_give_the_answers_of_one():
 
 
 def test_no_buffer_is_forwarded_before_it_is_rendered_or_rendered_before_it_is_forwarded():
-    turns = Watched()
-    outputs(turns)
+    scheduling = Watched()
+    outputs(scheduling)
     last = {}
-    for what, buffer, operation, before in turns.notes:
+    for what, buffer, operation, before in scheduling.notes:
         other = last.get(("forward" if what == "render" else "render", buffer))
         assert other is None or is_over(other, before)
         last[what, buffer] = operation
-    assert {buffer for _, buffer, _, _ in turns.notes} == {0, 1}
+    assert {buffer for _, buffer, _, _ in scheduling.notes} == {0, 1}
 
 
 def test_a_render_need_not_wait_for_the_forward_before_it():
-    turns = Watched()
-    outputs(turns)
+    scheduling = Watched()
+    outputs(scheduling)
     beside, last = 0, None
-    for what, _, operation, before in turns.notes:
+    for what, _, operation, before in scheduling.notes:
         if what == "render" and last is not None:
             beside += not is_over(last, before)
         if what == "forward":
@@ -126,36 +126,36 @@ def test_a_render_need_not_wait_for_the_forward_before_it():
 
 
 def test_what_the_caller_made_is_waited_for():
-    turns = Watched()
-    made, _ = turns.current.operate()
-    turns.begin()
-    with turns.rendering(0):
+    scheduling = Watched()
+    made, _ = scheduling.current.operate()
+    scheduling.begin()
+    with scheduling.rendering(0):
         pass
-    assert is_over(made, turns.notes[0][3])
+    assert is_over(made, scheduling.notes[0][3])
 
 
 @pytest.fixture
 def watched(monkeypatch):
-    """An engine on two streams, its turns, and the allocator that is told of what is rendered."""
-    turns = Watched()
-    allocator = Allocator(turns)
+    """An engine on two streams, its scheduling, and the allocator that is told of what is rendered."""
+    scheduling = Watched()
+    allocator = Allocator(scheduling)
     engine = Engine(lambda x: torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3))], 1), max_batch=4)
-    engine._runner.turns = lambda device: turns
+    engine._runner.scheduling = lambda device: scheduling
     render, zeros = _forward_queue._render, engine._runner._zeros
 
     def rendered(batch, part, steps, infill, out):
-        operation, _ = turns.side.operate()
+        operation, _ = scheduling.side.operate()
         for what, tensor in (("images", part.inputs), ("ids", part.sample_ids), ("ranks", batch.masks.order.ranks)):
             allocator.read(what, tensor, operation)
         render(batch, part, steps, infill, out)
 
     def cleared(*options):
-        turns.notes.append(("clear", None, *turns.current.operate()))
+        scheduling.notes.append(("clear", None, *scheduling.current.operate()))
         return zeros(*options)
 
     monkeypatch.setattr(_forward_queue, "_render", rendered)
     monkeypatch.setattr(engine._runner, "_zeros", cleared)
-    return engine, turns, allocator
+    return engine, scheduling, allocator
 
 
 def saliency():
@@ -198,15 +198,15 @@ def test_nothing_is_freed_while_the_side_stream_reads_it(watched, requested):
     with engine.session(torch.rand(5, 2, 6, 6), torch.zeros(5, 1, dtype=torch.int64)) as session:
         requested(session)
     assert allocator.freed >= 1
-    assert allocator.sample_errors == []
+    assert allocator.faults == []
 
 
 def test_buffers_are_cleared_before_they_are_rendered_into(watched):
-    engine, turns, _ = watched
+    engine, scheduling, _ = watched
     with engine.session(torch.rand(5, 2, 6, 6), torch.zeros(5, 1, dtype=torch.int64)) as session:
         ask_masks(session)
-    clears = [operation for what, _, operation, _ in turns.notes if what == "clear"]
-    first = next(before for what, _, _, before in turns.notes if what == "render")
+    clears = [operation for what, _, operation, _ in scheduling.notes if what == "clear"]
+    first = next(before for what, _, _, before in scheduling.notes if what == "render")
     assert len(clears) == 2
     assert all(is_over(operation, first) for operation in clears)
 

@@ -167,6 +167,16 @@ cudaError_t cudaGetLastError() {
   return static_cast<cudaError_t>(status);
 }
 
+cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  *value = attribute == cudaDevAttrMultiProcessorCount ? 132 : 50 << 20;
+  return cudaSuccess;
+}
+
 const char* cudaGetErrorString(int status) { return status == cudaSuccess ? "no error" : sim_last_error(); }
 
 extern "C" {

@@ -25,6 +25,9 @@ extern constinit thread_local dim3 blockDim;
 extern constinit thread_local dim3 gridDim;
 
 cudaError_t cudaGetLastError();
+cudaError_t cudaGetDevice(int* device);
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrL2CacheSize };
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);  // those of an H200
 const char* cudaGetErrorString(int status);  // for a launch failure: the last fault's message
 
 namespace sim {

@@ -60,7 +60,7 @@ T* integers(const char* name, int64_t count, int64_t end) {
 
 ImageView view(const void* data) { return {data, {kChannels * kPixels, kPixels, kSide, 1}}; }
 
-constexpr uint64_t kSample = 24;  // blocks counted where all of them do alike
+constexpr uint64_t kSample = 64;  // blocks counted where all of them do alike
 
 int rank(int64_t n, bool half_zero) {
   float* saliency = numbers<float>("saliency", n * kPixels);
@@ -80,7 +80,7 @@ int topk(int64_t n, bool half_zero) {
   const TopkProblem problem{saliency, DType::kFloat32, n, kPixels, kMasks, {Ties::kIndex, 0, nullptr}, counts,
                             buffer<uint8_t>("masks", Role::kOutput, kMasks * n * kPixels)};
   profiler.limit_blocks(n == 1 ? 0 : 64, true);
-  return topk_mask_cuda(problem, nullptr);
+  return topk_mask_cuda(problem, buffer<char>("scratch", Role::kScratch, topk_mask_scratch_bytes(problem)), nullptr);
 }
 
 BlendProblem blend_problem(int64_t n) {
@@ -167,14 +167,14 @@ int blend_rank_update(int64_t n) {
 }
 
 int total_variation(int64_t n) {
-  profiler.limit_blocks(kSample, false);
+  profiler.limit_blocks(0, true);
   TotalVariationProblem problem{};
   problem.maps = n, problem.height = problem.width = kSide, problem.dtype = DType::kFloat32;
   problem.rule = {Variation::kIsotropic, 1.0, 1e-8};
   problem.values = numbers<float>("mask", n * kPixels);
   problem.weights = numbers<float>("weights", n);
   problem.gradient = buffer<float>("gradient", Role::kOutput, n * kPixels);
-  problem.partial = buffer<double>("partial", Role::kScratch, n * total_variation_chunks(kSide, kSide));
+  problem.partial = buffer<double>("partial", Role::kScratch, n * variation_tiles(kSide, kSide));
   problem.sums = buffer<float>("sums", Role::kOutput, n);
   return total_variation_cuda(problem, nullptr);
 }
@@ -227,7 +227,7 @@ Resizing resizing(const char* matrix_name, const char* bands_name) {
 }
 
 int mask_step(int64_t n) {
-  profiler.limit_blocks(kSample, false);
+  profiler.limit_blocks(0, true);
   MaskStepProblem q{};
   q.rows = n, q.planes = 1, q.infills = 1, q.channels = kChannels, q.height = q.width = kSide;
   q.image_count = q.infill_count = n, q.image_height = q.image_width = kSide, q.dtype = DType::kFloat32;
@@ -299,9 +299,9 @@ void print_counts(const char* kind, const std::vector<counting::GlobalCounts>& c
   for (size_t i = 0; i < counts.size(); ++i) {
     const counting::GlobalCounts& c = counts[i];
     if (c.requests == 0) continue;
-    std::printf("%s\"%s\": {\"requests\": %ld, \"lanes\": %ld, \"sectors\": %ld, \"ideal\": %ld, \"traffic\": %ld, \"footprint\": %ld}",
+    std::printf("%s\"%s\": {\"requests\": %ld, \"lanes\": %ld, \"sectors\": %ld, \"ideal\": %ld, \"traffic\": %ld, \"memory\": %ld}",
                 comma,
-                profiler.buffers()[i].name.c_str(), c.requests, c.lanes, c.sectors, c.ideal, c.traffic, c.footprint);
+                profiler.buffers()[i].name.c_str(), c.requests, c.lanes, c.sectors, c.ideal, c.traffic, c.memory);
     comma = ", ";
   }
   std::printf("}");
@@ -329,7 +329,7 @@ int main(int argc, char** argv) {
                 launch.kernel.c_str(), launch.blocks, launch.threads, launch.counted_blocks);
     print_counts("loads", launch.loads);
     print_counts("stores", launch.stores);
-    std::printf(", \"shared\": {\"requests\": %ld, \"passes\": %ld, \"ideal\": %ld, \"worst\": %ld}}", launch.shared.requests,
+    std::printf(", \"shared\": {\"requests\": %ld, \"passes\": %ld, \"ideal\": %ld, \"worst\": %.3f}}", launch.shared.requests,
                 launch.shared.passes, launch.shared.ideal, launch.shared.worst);
     comma = ",";
   }

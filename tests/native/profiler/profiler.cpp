@@ -1,6 +1,7 @@
 #include "profiler.h"
 
 #include <algorithm>
+#include <deque>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -11,7 +12,12 @@ Profiler profiler;
 namespace {
 
 std::unordered_map<const void*, std::uint32_t> place_numbers;
-std::unordered_set<std::uintptr_t> cached_sectors, launch_sectors;
+std::unordered_set<std::uintptr_t> cached_sectors;
+
+// The device's cache: which sectors it holds, whether they were written, and in which order they came.
+std::unordered_map<std::uintptr_t, bool> device_sectors;
+std::deque<std::uintptr_t> device_queue;
+std::size_t device_capacity = 0;
 
 // The kernel's own name, out of what SX_LAUNCH was given.
 std::string plain_name(const char* launched) {
@@ -41,12 +47,14 @@ void Profiler::begin_launch(const sim::Launch& launch) {
   counts.stores.resize(buffers_.size());
   const auto blocks = static_cast<std::uint64_t>(counts.blocks);
   block_stride_ = most_blocks_ == 0 ? 1 : std::max<std::uint64_t>(1, (blocks + most_blocks_ - 1) / most_blocks_);
+  device_capacity = static_cast<std::size_t>(kDeviceCacheBytes / kSector) / block_stride_;  // the blocks counted have a share of it
   launches_.push_back(std::move(counts));
-  launch_sectors.clear();
 }
 
+// Runs of neighbours, which share what the device's cache holds.
 bool Profiler::wants_block(std::uint64_t block) {
-  counts_this_ = block % block_stride_ == 0;
+  constexpr std::uint64_t kRun = 16;
+  counts_this_ = block / kRun % block_stride_ == 0;
   return counts_this_ || run_others_;
 }
 
@@ -95,7 +103,7 @@ void Profiler::access(const void* place, std::uintptr_t address, std::uint32_t b
   const std::uint64_t order = static_cast<std::uint64_t>(number) << 32 | visits[number]++;
   std::vector<Event>& events = threads_[thread];
   events.push_back({order, address, bytes, epoch_, static_cast<std::uint32_t>(events.size()), kind,
-                    static_cast<std::int16_t>(buffer)});
+                    static_cast<std::int8_t>(buffer), static_cast<std::uint8_t>(thread % kWarp)});
 }
 
 void Profiler::end_block() {
@@ -111,7 +119,7 @@ void Profiler::end_block() {
       std::vector<Event>().swap(threads_[thread]);
     }
     std::sort(all.begin() + static_cast<std::ptrdiff_t>(begin), all.end(), [](const Event& a, const Event& b) {
-      return a.order != b.order ? a.order < b.order : a.buffer < b.buffer;
+      return std::tuple(a.order, a.buffer, a.lane) < std::tuple(b.order, b.buffer, b.lane);
     });
     for (std::size_t i = begin; i < all.size();) {
       Request request{all[i].epoch, all[i].turn, static_cast<std::uint32_t>(warp), i, i};
@@ -137,13 +145,33 @@ void Profiler::end_block() {
   }
 }
 
-void Profiler::end_launch() { launch_sectors.clear(); }
+void Profiler::end_launch() {
+  LaunchCounts& launch = launches_.back();
+  for (const auto& [place, counts] : launch.shared_places) {
+    launch.shared.worst = std::max(launch.shared.worst, static_cast<double>(counts.first) / static_cast<double>(counts.second));
+  }
+}
 
 bool Profiler::cached(std::uintptr_t sector) {
   if (!cached_sectors.insert(sector).second) return true;
   cached_sectors.erase(queue_[oldest_]);
   queue_[oldest_] = sector;
   oldest_ = (oldest_ + 1) % queue_.size();
+  return false;
+}
+
+bool Profiler::device_cached(std::uintptr_t sector, bool written) {
+  const auto [entry, is_new] = device_sectors.try_emplace(sector, written);
+  if (!is_new) {
+    const bool clean = written && !entry->second;
+    entry->second = entry->second || written;
+    return !clean;
+  }
+  device_queue.push_back(sector);
+  while (device_queue.size() > device_capacity) {
+    device_sectors.erase(device_queue.front());
+    device_queue.pop_front();
+  }
   return false;
 }
 
@@ -174,7 +202,7 @@ void Profiler::count_global(const std::vector<Event>& events, const Request& req
     to.ideal += (static_cast<std::int64_t>(asked) + kSector - 1) / kSector;
     for (const std::uintptr_t sector : sectors) {
       to.traffic += cached(2 * sector + written) ? 0 : kSector;
-      to.footprint += launch_sectors.insert(2 * sector + written).second ? kSector : 0;
+      to.memory += device_cached(sector, written) ? 0 : kSector;
     }
   };
   if (first.kind != Access::kStore) count(launch.loads, false);
@@ -203,7 +231,9 @@ void Profiler::count_shared(const std::vector<Event>& events, const Request& req
   ++shared.requests;
   shared.passes += passes;
   shared.ideal += ideal;
-  shared.worst = std::max(shared.worst, (passes + ideal - 1) / ideal);
+  auto& of_place = launches_.back().shared_places[static_cast<std::uint32_t>(events[request.first].order >> 32)];
+  of_place.first += passes;
+  of_place.second += ideal;
 }
 
 }  // namespace counting

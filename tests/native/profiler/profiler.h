@@ -6,9 +6,12 @@
 //   sectors    32-byte pieces of global memory it touches        ideal     as many as hold the bytes that its lanes ask for
 //   passes     turns that shared memory needs for it: the most words asked of one bank (lanes that update one word count each)
 // Of a block: traffic, the sectors that its cache does not hold, read and written. The cache keeps the last kCacheBytes, first
-// in, first out; requests come in the order in which lanes run in step. Of a launch: footprint, the bytes of different sectors.
+// in, first out; requests come in the order in which lanes run in step.
+// Of a case: memory, the bytes that the cache of the device does not hold. It keeps the last kDeviceCacheBytes, first in, first
+// out, from launch to launch, and a written sector goes to memory once while it is held.
 #include <cstdint>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "observer.h"
@@ -17,6 +20,7 @@ namespace counting {
 
 constexpr std::int64_t kSector = 32;
 constexpr std::int64_t kCacheBytes = 32 << 10;  // of a block: 256 KiB of L1 for eight blocks
+constexpr std::int64_t kDeviceCacheBytes = 25 << 20;  // half of the 50 MiB of an H200, each half of which may hold a copy
 constexpr int kWarp = 32;
 
 enum class Access : std::uint8_t { kLoad = 0, kStore = 1, kAtomic = 2 };
@@ -28,11 +32,12 @@ struct Buffer {
 };
 
 struct GlobalCounts {
-  std::int64_t requests = 0, lanes = 0, sectors = 0, ideal = 0, traffic = 0, footprint = 0;
+  std::int64_t requests = 0, lanes = 0, sectors = 0, ideal = 0, traffic = 0, memory = 0;
 };
 
 struct SharedCounts {
-  std::int64_t requests = 0, passes = 0, ideal = 0, worst = 1;  // worst: passes of a request over its ideal, at most
+  std::int64_t requests = 0, passes = 0, ideal = 0;
+  double worst = 1;  // passes over ideal of one place in the code, the largest
 };
 
 struct LaunchCounts {
@@ -40,6 +45,7 @@ struct LaunchCounts {
   std::int64_t blocks = 0, threads = 0, counted_blocks = 0;
   std::vector<GlobalCounts> loads, stores;  // per buffer; atomics count as both
   SharedCounts shared;
+  std::unordered_map<std::uint32_t, std::pair<std::int64_t, std::int64_t>> shared_places;  // passes and ideal by place
 };
 
 class Profiler : public sim::Observer {
@@ -71,7 +77,8 @@ class Profiler : public sim::Observer {
     std::uintptr_t address;
     std::uint32_t bytes, epoch, turn;  // turn: accesses of this thread before
     Access kind;
-    std::int16_t buffer;  // -1: shared memory
+    std::int8_t buffer;  // -1: shared memory
+    std::uint8_t lane;
   };
   struct Request {
     std::uint32_t epoch, turn, warp;
@@ -82,6 +89,7 @@ class Profiler : public sim::Observer {
   void count_global(const std::vector<Event>& events, const Request& request);
   void count_shared(const std::vector<Event>& events, const Request& request);
   bool cached(std::uintptr_t sector);
+  bool device_cached(std::uintptr_t sector, bool written);
 
   std::vector<Buffer> buffers_;
   std::vector<LaunchCounts> launches_;
