@@ -1,14 +1,12 @@
-"""Writes the README's tables of what fewer forwards cost from the committed JSON: `python -m bench.forwards_table`."""
+"""The tables of what fewer forwards cost of the benchmark page, from the committed JSON."""
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from .readme import RESULTS, rewrite
+from .readme import RESULTS
 
 _NAMES = ("stratified", "adaptive", "ranking", "proxies")
-MARKS = ("<!-- forwards:begin -->", "<!-- forwards:end -->")
 
 
 def table() -> str:
@@ -25,9 +23,9 @@ def _stratified(content: dict[str, Any]) -> list[str]:
         "testbed scenes evaluated once on the whole grid ([stratified.json](bench/results/stratified.json)). Noise: standard "
         f"error of the mean over images with draws over that without, for {chosen['strata']} strata that are equal, or learned "
         f"from {chosen['pilot']} other images. Bias: over {chosen['reseeds']} reseeds of the learned ones, in standard errors. "
-        f"Coverage: of their 95 % intervals from {chosen['images']} images, over {chosen['coverage_reseeds']} reseeds. Last "
-        f"column, what not to do: {chosen['coarse'] + 1} even points, and how many standard errors of {chosen['images']} images "
-        "and of all that is.",
+        f"Coverage: of their 95 % intervals from {chosen['images']} images, over {chosen['coverage_reseeds']} reseeds. "
+        f"Last column: bias of a coarse {chosen['coarse'] + 1}-point grid, and in standard errors "
+        f"(n = {chosen['images']} / all images).",
         "",
         "| method | curve | noise, equal strata | noise, learned strata | bias | coverage | coarse grid off by |",
         "|---|---|---|---|---|---|---|",
@@ -66,7 +64,7 @@ def _ranking(content: dict[str, Any]) -> list[str]:
         f"{chosen['alpha']:g} ([ranking.json](bench/results/ranking.json)). Gap: also in standard deviations of the difference. "
         "Saved: masked inputs of all images on the whole grid over those until the verdict, median over orders.",
         "",
-        "| metric | pair | gap | steps | margin | wrong | told apart | alike | images, median | saved |",
+        "| metric | pair | gap | steps | margin | wrong | distinguishable | equivalent | images, median | saved |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in content["pairs"]:
@@ -89,8 +87,8 @@ def _together(tournaments: Sequence[dict[str, Any]], equal: Sequence[dict[str, A
     ]
     same = [f"{row['case']} ({_SCHEMES[row['scheme']]}): {100 * row['distinguishable']:.2f} %" for row in equal]
     return [
-        f"All pairs together at error {alpha:g}: {'; '.join(runs)}. What has no difference was told apart in so many orders "
-        f"(at most {100 * alpha:g} % may be): {'; '.join(same)}."
+        f"All pairs together at error {alpha:g}: {'; '.join(runs)}. False-positive rate on pairs with no true difference "
+        f"(nominal: at most {100 * alpha:g} %): {'; '.join(same)}."
     ]
 
 
@@ -99,7 +97,8 @@ def _proxies(content: dict[str, Any]) -> list[str]:
     lines = [
         f"Control variates: Fidelity on the whole grid for {chosen['images']} of the {chosen['scenes']} images, a cheaper proxy "
         f"for all ([proxies.json](bench/results/proxies.json)); coverage of 95 % intervals over {chosen['reseeds']} choices. "
-        "Gain: so many times the images would do the same. Cost: masked inputs of both; last, the standard error of drawn steps "
+        "Gain: factor by which the sample would have to grow for the same variance. "
+        "Cost: masked inputs of both; last, the standard error of drawn steps "
         "on as many images as the same masked inputs pay for (at most all: then only their noise is left).",
         "",
         "| method | proxy | correlation | gain | coverage | cost | standard error | drawn steps at that cost |",
@@ -116,12 +115,3 @@ def _proxies(content: dict[str, Any]) -> list[str]:
         f"Cheaper forwards as proxies for {chosen['model_method']}, on {chosen['model_scenes']} scenes, correlation and gain: "
         f"{'; '.join(others)}.",
     ]
-
-
-def main() -> int:
-    """Rewrites README.md."""
-    return rewrite(table(), MARKS)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

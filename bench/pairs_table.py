@@ -1,13 +1,8 @@
-"""Writes the README's table of pair verdicts from the committed JSON: `python -m bench.pairs_table`."""
+"""The table of pair verdicts of the benchmark page, from the committed JSON."""
 
-import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from .readme import RESULTS, rewrite
-
-MARKS = ("<!-- pairs:begin -->", "<!-- pairs:end -->")
 PUBLISHED = {"pairs2024_diff": "prefix difference", "pairs2024_own": "ownership"}
 OURS, THEIRS = "grad_cam", "integrated_gradients"
 
@@ -75,12 +70,3 @@ def _said(content: dict[str, Any], slices: Sequence[str]) -> list[str]:
 def _share(row: dict[str, Any]) -> str:
     low, high = row["interval"]
     return f"{row['accuracy']:.2f} [{low:.2f}, {high:.2f}]"
-
-
-def main() -> int:
-    """Rewrites README.md."""
-    return rewrite(table(json.loads((RESULTS / "pairs.json").read_text())), MARKS)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

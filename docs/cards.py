@@ -1,4 +1,4 @@
-"""What the cards of metrics and methods show: `python docs/cards.py` measures it and writes docs/cards.json.
+"""What the cards of metrics and methods show: `python docs/cards.py` measures it and writes bench/results/cards.json.
 
 A metric: its value for maps that are known to be good, upside down and blind, on scenes of the testbed, and which rules of the
 conformance kit hold for it. A method: which rules hold for it. The values are measured three times, as processors with AVX-512,
@@ -32,7 +32,7 @@ from saliency_ext.testbed.load import load_net
 from saliency_ext.testbed.scenes import make_scenes
 from saliency_ext.testbed.truth import own_region
 
-FILE = Path(__file__).with_name("cards.json")
+FILE = Path(__file__).resolve().parent.parent / "bench/results/cards.json"
 IMAGES = 8
 MAPS = ("grad_cam", "grad_cam, negated", "centre", "random")
 

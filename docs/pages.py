@@ -18,8 +18,8 @@ from saliency_ext.attribution.registry import METHODS
 from saliency_ext.metrics.registry import METRICS
 
 ROOT = Path(__file__).resolve().parent.parent
-CARDS = json.loads((ROOT / "docs/cards.json").read_text())
-TRUTH = json.loads((ROOT / "saliency_ext/testbed/ground_truth.json").read_text())
+CARDS = json.loads((ROOT / "bench/results/cards.json").read_text())
+TRUTH = json.loads((ROOT / "bench/results/ground_truth.json").read_text())
 PACKAGES = (
     *(
         "ops",

@@ -24,7 +24,7 @@ from saliency_ext.metrics.registry import METRICS, make_metrics
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
-CARDS = json.loads((DOCS / "cards.json").read_text())
+CARDS = json.loads((ROOT / "bench/results/cards.json").read_text())
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 
 

@@ -15,6 +15,8 @@ from saliency_ext.metrics.result import OK, MetricResult
 from saliency_ext.perturbation import Counters
 from saliency_ext.protocols import MetricInfo
 
+ROOT = Path(__file__).resolve().parents[2]
+
 DELETION = MetricInfo("deletion", "lower", "", "", "")
 POINTING = MetricInfo("pointing_game", "higher", "", "", "", role="truth")
 OTHER = MetricInfo("pointing_game_target_minus_distractor", "higher", "", "", "", role="truth", range=(-1.0, 1.0))
@@ -110,7 +112,7 @@ def test_no_ranking_where_nothing_can_be_ranked():
 
 def test_the_committed_table_is_the_committed_json_and_says_what_it_must():
     folder = Path(testbed.__file__).parent
-    content, text = json.loads((folder / "ground_truth.json").read_text()), (folder / "README.md").read_text()
+    content, text = json.loads((ROOT / "bench/results/ground_truth.json").read_text()), (folder / "README.md").read_text()
     assert rewritten(text, content) == text
     maps, both = content["maps"], "pointing_game_target_minus_distractor"
     controls = [name for name, result in maps.items() if result["control"] and result[both]["images"] > 1]

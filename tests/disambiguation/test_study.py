@@ -10,8 +10,8 @@ import torch
 
 pytest.importorskip("sklearn")
 
-from bench.pairs_table import MARKS, not_better, row_of, table
-from bench.readme import RESULTS, ROOT, between
+from bench.pairs_table import not_better, row_of, table
+from bench.readme import RESULTS
 from bench.studies.pairs import PAIRS, TRUE, Remembered, line, settings, wilson
 from saliency_ext.testbed.slices import SLICES
 
@@ -58,10 +58,10 @@ def published() -> dict:
     return json.loads((RESULTS / "pairs.json").read_text())
 
 
-def test_the_readmes_table_is_the_committed_json():
-    content, readme = published(), (ROOT / "README.md").read_text()
+def test_the_table_is_of_the_whole_study():
+    content = published()
     assert content["complete"] and content["sharing"]["verdicts_equal"] and max(content["sharing"]["ratio_to_one_pair"]) <= 3
-    assert between(readme, table(content), MARKS) == readme and table(content).count("\n| ") == len(PAIRS) + 1
+    assert table(content).count("\n| ") == len(PAIRS) + 1
     assert {(row["rules"], row["method"], row["infill"]) for row in content["rows"]} == set(settings()), (
         "the JSON is of this study"
     )
