@@ -99,7 +99,7 @@ def _headlines() -> Iterator[tuple[str, str, str, str]]:
         "deletion + insertion, 18-layer net",
         "the bare forwards",
         engine,
-        _times(engine, "engine", "1 image(s)", "bare forwards"),
+        f"{1 / _row(engine, 'engine', '1 image(s)', 'bare forwards')['ratio']:.2f}x their time",
     )
     run = next(row for row in _read("ranking.json")["tournaments"] if (row["metric"], row["scheme"]) == ("fidelity", "drawn"))
     fewer = f"{number(run['times_fewer_masked_inputs'])}x fewer masked inputs"
