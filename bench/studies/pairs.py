@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from saliency_ext.attribution import GradCAM, InputXGradient, IntegratedGradients, LayerCAM
-from saliency_ext.disambiguation import PairFinder, PairResult, preset, proof_json, read_proof, verify
+from saliency_ext.disambiguation import PairFinder, PairResult, preset_rules, proof_json, read_proof, verify
 from saliency_ext.fingerprinting import tensor_digest
 from saliency_ext.infill import Blur, DatasetMean, GaussianNoise, ImageExtreme
 from saliency_ext.segmentation import grid
@@ -88,8 +88,8 @@ def measured(model: Any, part: Slice, rules: str, attribution: Any, infill: str)
     """One row: a setting on a slice."""
     others = [INFILLS["blur" if infill != "blur" else "mean"]]
     choices = {
-        "rules": replace(preset(rules)["rules"], area_limit=1.0),
-        "min_pixels": preset(rules)["min_pixels"],
+        "rules": replace(preset_rules(rules)["rules"], area_limit=1.0),
+        "min_pixels": preset_rules(rules)["min_pixels"],
         "minimise": False,
     }
     finder = PairFinder(model, INFILLS[infill], partial(grid, cells=CELLS), attribution=attribution, others=others, **choices)
@@ -150,7 +150,7 @@ def study(pairs: dict[str, int], report: Callable[[str], None], path: Path | Non
 def sharing(model: Any, attribution: Any) -> dict[str, Any]:
     """Masked inputs for all 10 pairs of a top-5, over those of a pair alone; without a floor, so that every pair is judged."""
     inputs = make_slice("easy", "test", 4).scenes.inputs
-    rules = replace(preset("default")["rules"], floor=0.0, area_limit=1.0)
+    rules = replace(preset_rules("default")["rules"], floor=0.0, area_limit=1.0)
 
     def requested(images: Tensor, labels: Any) -> tuple[list[PairResult], int]:
         finder = PairFinder(

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from .._atomic_io import write_whole
-from ..disambiguation import PairFinder, Proof, SegmentAnything, preset, read_proof, verify, write_proof
+from ..disambiguation import PairFinder, Proof, SegmentAnything, preset_rules, read_proof, verify, write_proof
 from ..infill.registry import infill_summaries
 from ..report import PairExample, write_pairs
 from ..report._contact_sheet import with_texts, wrapped
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> CommandResult:
     infills = [
         infill_by_name(each, model.preprocessing, options.seed) for each in dict.fromkeys([options.infill, *options.others])
     ]
-    choices = preset(options.rules) | {"infill": infills[0], "others": infills[1:]}
+    choices = preset_rules(options.rules) | {"infill": infills[0], "others": infills[1:]}
     images = inputs[None].to(model.device)
     segments, segmenter = requested_segments(options, model)
     out = folder_place("--out", options.out)

@@ -1,4 +1,4 @@
-"""What is left of each label when segments are redacted: probes in a plan, answered by the engine, as retentions in percent."""
+"""Retention of labels, in percent of their clean scores, when segments are redacted."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ from ..perturbation import CoalitionMasks, Engine, Plan
 from ..perturbation.outputs import read_out
 from ..protocols import Forward, Infill
 
-_CELLS = 1 << 26  # rows x sets x segments asked at once: their memory in bytes
+_CELLS = 1 << 26  # rows x sets x segments per plan: their memory in bytes
 
 
 class Centred(nn.Module):
     """A model whose logits are measured from their own mean: z_k - mean over finite z. Probabilities are those of the model.
 
-    So "logit relative to the mean logit" is the logit of this model, whatever the classes asked.
+    So "logit relative to the mean logit" is the logit of this model, whatever the classes read.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""What redacting a set of segments must do to the labels; and smaller sets that still do it."""
+"""Claims about the redaction of sets of segments, their check by forwards, and the pruning of the sets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -36,7 +36,7 @@ def prefix_difference(rules: Rules, orders: tuple[Tensor, Tensor], left: tuple[T
     """Distinct by the difference of prefixes [Mummani 2024, second algorithm].
 
     S1 is the shortest prefix of c1's segments whose redaction lowers c1 and keeps c2, S2 with roles exchanged; U1 = S1 \\ S2 and
-    U2 = S2 \\ S1 are proposed, and must be asked about anew.
+    U2 = S2 \\ S1 are proposed, and must be checked by new forwards.
 
     Args:
         orders: (P, M) of c1 and of c2. left: along each, retentions (P, S, 2, 2) of (c1, c2) after 1 .. S segments.
@@ -54,7 +54,7 @@ def prefix_difference(rules: Rules, orders: tuple[Tensor, Tensor], left: tuple[T
 
 
 def common_prefix(rules: Rules, orders: tuple[Tensor, Tensor], left: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Shared [Mummani 2024]: D = intersection of the shortest prefixes after which both labels have fallen, to be asked anew.
+    """Shared [Mummani 2024]: D = intersection of the shortest prefixes after which both labels have fallen, to be checked.
 
     Arguments as `prefix_difference`. Returns D (P, M) bool; the smaller of the prefixes (P, M), ours in case D fails; and whether
     both prefixes exist (P,).
@@ -113,7 +113,7 @@ def ownership(
         orders: of `ownership_orders`, for c1 and c2. own: of `owners`. left: as in `prefix_difference`, along these orders.
 
     Returns:
-        As `prefix_difference`; these sets were asked about along the way.
+        As `prefix_difference`; these sets were forwarded along the way.
     """
     counts = []
     for number, trace in enumerate(left):

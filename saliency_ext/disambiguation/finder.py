@@ -1,4 +1,4 @@
-"""One entity or two: for every pair of a model's top labels, which sets of segments tell, and the proofs."""
+"""`PairFinder`: for every pair of a model's top labels, segments that prove distinct or shared evidence."""
 
 from collections.abc import Sequence
 
@@ -15,51 +15,52 @@ from ..ops.rank import checked_sample_ids
 from ..perturbation import Counters, Engine
 from ..protocols import Explainer, Forward, Infill
 from ..segmentation import Segmenter, segment_sizes, segment_sums
-from ._judging import judge
+from ._pair_evidence import find_evidence
 from ._redaction import Centred, Redactions, clean_scores
 from .pair import PairResult, PairTable
 from .proof import fingerprint_of
 from .rules import Rules
-from .segments import MOST_SEGMENTS, Partition, partition
+from .segments import MAX_SEGMENTS, Partition, partition
 
 
 class PairFinder:
-    """Tells for every pair of labels whether the model sees two things or one, with a proof [Mummani 2024].
+    """Proves for pairs of labels whether the model bases them on distinct or on shared evidence [Mummani 2024].
 
     Retention: r_c(S) = 100 p_c(image with segments S redacted) / p_c(image). Segments are ordered, for each label, by their mean
     attribution (the order that XRAI's greedy growth gives to disjoint segments).
 
     "distinct": U1 lowers c1 to r <= 100 - delta and keeps c2 at r >= delta, U2 the other way round.
         prefix_difference: S_c is the shortest prefix of c's order that lowers c and keeps the other; U1 = S1 \\ S2,
-        U2 = S2 \\ S1, and all four inequalities are asked about anew. This is the published second algorithm, and our default.
+        U2 = S2 \\ S1, and all four inequalities are checked by new forwards. The published second algorithm, and our default.
         ownership: a segment is c1's if its gain, as a share of c1's best, is the larger one; U1 is the shortest prefix of c1's
         own segments that lowers c1 and keeps c2. The published first algorithm; it may go on to segments of the other label
         (`past_own`), ours stops.
-    "shared": S_c is the shortest prefix of c's order after which both have fallen; D = S1 n S2, asked about anew, lowers both.
-        Published. Ours also wants one thing, not two removed at once (`Rules.inseparable`), and tries a second proposal where
-        the first fails (`Rules.fallback`).
+    "shared": S_c is the shortest prefix of c's order after which both have fallen; D = S1 n S2, checked by new forwards, lowers
+        both. Published. Ours also excludes two entities that are removed at once (`Rules.inseparable`), and tries a second
+        proposal where the first fails (`Rules.fallback`).
     "both", "undecided": both rules hold, or none. Ours tries an undecided pair again with weaker thresholds (`Rules.weaker`), and
         calls nothing proven by redacting more than half of the image (`Rules.area_limit`).
 
     Args:
         model: callable (B, C, H, W) -> logits (B, K). An nn.Module is run in eval mode and given back as it was.
-        infill: what redacted pixels become, of `saliency_ext.infill`. There is no default, because the choice can decide.
+        infill: what redacted pixels become, of `saliency_ext.infill`. There is no default, because the result can depend on it.
         segmenter: inputs to labels, see `partition`.
         attribution: a method, or (inputs, classes) -> maps (N, H, W), signed. None: as published, integrated gradients of the
             logit, 50 points, mean over each image's smallest and largest value as baselines, signed maximum over channels.
-        rules: thresholds and algorithm; `preset` has the published ones.
-        others: further infills under which each proof is asked about; one that holds under any of them is robust.
+        rules: thresholds and algorithm; `preset_rules` has the published ones.
+        others: further infills under which each proof is checked; one that holds under any of them is robust.
         minimise: prune the sets of each proof; they go on to hold under all infills they held under.
-        most, min_pixels: of `partition`.
+        max_segments, min_pixels: of `partition`.
         max_batch: masked inputs per forward.
 
     Cost in masked inputs: with `prefix_difference` one per segment and label, for all pairs of T labels together. Then at most
     four per pair and threshold, and per pair whose common set is questioned (`Rules.inseparable`) two per segment of the largest
-    such set of the call; a further threshold asks that only of sets it changes. A proof costs one per set and infill, pruned
-    twice that and one per segment of it and infill, also one that proves too large. `ownership` needs two further traces per pair
-    that pairs do not share. Attribution comes on top. Memory: a square of the number of segments in bits per image and label.
+    such set of the call; a further threshold costs that only for the sets it changes. A proof costs one per set and infill,
+    pruned twice that and one per segment of it and infill, also one that proves too large. `ownership` needs two further traces
+    per pair that pairs do not share. Attribution comes on top. Memory: a square of the number of segments in bits per image and
+    label.
 
-    Deterministic. A result depends on its image, labels and sample id alone; that of a pair not on the other pairs asked.
+    Deterministic. A result depends on its image, labels and sample id alone; that of a pair not on the other pairs.
     Swapping two labels swaps U1 and U2 and nothing else (not with ties="first").
 
     Traps: removing one label's evidence raises the probability of all others, so r_2 >= delta says little: the informative half
@@ -98,7 +99,7 @@ class PairFinder:
         rules: Rules | None = None,
         others: Sequence[Infill] = (),
         minimise: bool = True,
-        most: int = MOST_SEGMENTS,
+        max_segments: int = MAX_SEGMENTS,
         min_pixels: int = 1,
         max_batch: int = 64,
     ) -> None:
@@ -109,7 +110,7 @@ class PairFinder:
             if not isinstance(each, Infill):
                 bad_type(name, "infill and others", "to be infills", type(each).__name__, "see saliency_ext.infill")
         if rules is not None and not isinstance(rules, Rules):
-            bad_type(name, "rules", "to be Rules", type(rules).__name__, "preset(name)['rules'] has the published ones")
+            bad_type(name, "rules", "to be Rules", type(rules).__name__, "preset_rules(name)['rules'] has the published ones")
         require_integer(name, "max_batch", max_batch, 1, 2**31 - 1)
         if attribution is None:
             baselines = (ImageExtreme("min"), ImageExtreme("max"))
@@ -117,7 +118,7 @@ class PairFinder:
         self.model, self.infill, self.segmenter = model, infill, segmenter
         self.attribution = as_method(attribution)
         self.rules = rules or Rules()
-        self.others, self.minimise, self.most, self.min_pixels = tuple(others), minimise, most, min_pixels
+        self.others, self.minimise, self.max_segments, self.min_pixels = tuple(others), minimise, max_segments, min_pixels
         self._engine = Engine(Centred(model), max_batch=max_batch)
 
     @property
@@ -127,7 +128,7 @@ class PairFinder:
 
     @property
     def masked_inputs(self) -> int:
-        """Images asked of the model so far, redacted or clean; without padding and those of the attribution."""
+        """Images forwarded so far, redacted or clean; without padding and those of the attribution."""
         return self.counters.images_forwarded - self.counters.images_padded
 
     def __call__(
@@ -165,7 +166,7 @@ class PairFinder:
         logits = self._engine.logits(images)
         classes = _checked_labels(requested_classes(labels, len(images), lambda: logits).to(images.device), logits.shape[1])
         if segments is None:
-            segments = partition(images, self.segmenter, most=self.most, min_pixels=self.min_pixels)
+            segments = partition(images, self.segmenter, max_segments=self.max_segments, min_pixels=self.min_pixels)
         require_shape(name, "segments.labels", segments.labels, "(N, H, W)", (len(images), *images.shape[2:]))
         clean = clean_scores(logits, classes)
         redactions = Redactions(self._engine, images, classes, ids, segments.labels.to(images.device), self.infill, clean)
@@ -173,7 +174,7 @@ class PairFinder:
         gains = self._gains(redactions, table.needed(), segments.counts)
         table.check_gains(gains)
         infills = [redactions, *(redactions.under(other) for other in self.others)]
-        result = judge(
+        result = find_evidence(
             self.rules,
             infills,
             gains,
@@ -187,14 +188,14 @@ class PairFinder:
 
     def _gains(self, redactions: Redactions, needed: Tensor, counts: Tensor) -> Tensor:
         """Mean attribution of each segment for each label (N, T, M) float64; 0 for segments that an image does not have."""
-        most = max(int(counts.max()), 1)
-        gains = torch.zeros((*redactions.classes.shape, most), dtype=torch.float64)
+        numbers = max(int(counts.max()), 1)
+        gains = torch.zeros((*redactions.classes.shape, numbers), dtype=torch.float64)
         rows = needed.nonzero().flatten()
         if len(rows):
             at = rows.to(redactions.inputs.device)
             maps = self.attribution(redactions.inputs[at], redactions.classes[at], sample_ids=redactions.sample_ids[at])
             labels = redactions.segments[at]
-            gains[rows] = segment_sums(maps, labels, most) / segment_sizes(labels, most).clamp(min=1)[:, None]
+            gains[rows] = segment_sums(maps, labels, numbers) / segment_sizes(labels, numbers).clamp(min=1)[:, None]
         return gains
 
 

@@ -1,4 +1,4 @@
-"""The answer for a pair of labels, and the table of all pairs of a call."""
+"""The result for a pair of labels, and the table of all pairs of a call."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..fingerprinting import tensor_digest
-from ._judging import BOTH, SHARED, UNDECIDED, PairEvidence, Pairs
+from ._pair_evidence import BOTH, SHARED, UNDECIDED, PairEvidence, Pairs
 from ._redaction import Redactions
 from .proof import Evidence, Proof, masks_of
 from .rules import Rules
@@ -26,10 +26,11 @@ STATUSES = {
 
 @dataclass(frozen=True)
 class PairResult:
-    """What was found of two labels.
+    """The result for two labels.
 
     labels: two classes. clean: their probabilities. verdict: "distinct", "shared", "both" or "undecided"; the last does not mean
-    one entity. status: "ok", or why nothing was asked; see `STATUSES`. reason: in words. proofs: one for each kind that holds.
+    one entity. status: "ok", or why the pair was not evaluated; see `STATUSES`. reason: in words. proofs: one for each kind that
+    holds.
     """
 
     labels: tuple[int, int]
@@ -41,7 +42,7 @@ class PairResult:
 
 
 class PairTable:
-    """All pairs of the labels (N, T) of N images, and why some of them are not judged.
+    """All pairs of the labels (N, T) of N images, and why some of them are not evaluated.
 
     Args:
         rules: thresholds. classes: (N, T). clean: (N, T, 2) scores. good: (N,) bool, finite images. All on the host.
@@ -63,7 +64,7 @@ class PairTable:
         return "pair_undefined" if (small | senseless).any() else OK
 
     def needed(self) -> Tensor:
-        """(N,) bool: images with a pair to judge."""
+        """(N,) bool: images with a pair to evaluate."""
         return torch.tensor([OK in statuses for statuses in self._status])
 
     def check_gains(self, gains: Tensor) -> None:
@@ -75,7 +76,7 @@ class PairTable:
                     statuses[at] = "nonfinite_map"
 
     def judged(self) -> Pairs:
-        """The pairs to judge, image by image."""
+        """The pairs to evaluate, image by image."""
         rows = [(n, *pair) for n, at, pair in self._all() if self._status[n][at] == OK]
         return Pairs(*torch.tensor(rows, dtype=torch.int64).view(-1, 3).unbind(1))
 

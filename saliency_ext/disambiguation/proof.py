@@ -1,4 +1,4 @@
-"""A proof of a verdict: which pixels to redact, and what is then left of the labels."""
+"""A proof of a verdict: masks of the redacted pixels, and the scores of the labels that remain."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from .._digests import digest
 from ..checks import bad_value, require_choice, require_shape
 from ..fingerprinting import Fingerprinter, module_digest
 from ..protocols import Forward, Infill
-from ._judging import DISTINCT, SHARED
+from ._pair_evidence import DISTINCT, SHARED
 from .rules import SCORES, check_area_limit, check_delta, measured
 
 KINDS = (DISTINCT, SHARED)
@@ -28,7 +28,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Proof:
-    """A statement about one model, image, threshold and infill; it says nothing of the world.
+    """A statement about one model, image, threshold and infill; not about the world.
 
     kind: "distinct": redacting masks[0] lowers labels[0] to at most 100 - delta percent and keeps labels[1] at delta at least;
     masks[1] the other way round. "shared": redacting masks[0] lowers both to at most 100 - delta.

@@ -1,4 +1,4 @@
-"""Proofs as JSON: small, read without trust. No pickle, no code, sizes bounded before anything is made of them."""
+"""Proofs as JSON, read without trust: no pickle, no code, sizes checked before allocation."""
 
 import json
 import math
@@ -232,7 +232,7 @@ def _refuse(field: str, expected: str, got: object) -> NoReturn:
 
 
 def _refuse_for(error: Exception, field: str, expected: str) -> NoReturn:
-    """Passes our own refusals on, and puts all others into our words."""
+    """Passes errors of this module on, and turns all others into ValueErrors."""
     if str(error).startswith("read_proof:"):
         raise error
     _refuse(field, expected, f"{type(error).__name__}: {str(error)[:_TEXT]}")

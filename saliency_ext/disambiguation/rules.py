@@ -1,4 +1,4 @@
-"""When a redaction settles a pair: thresholds, the published rules as presets, ours as the default."""
+"""Rules of a pair search: thresholds and algorithms; the published rules are presets, ours are the default."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -19,7 +19,7 @@ GUARD = 0.01  # percentage points: a forward of another batch size rounds otherw
 
 @dataclass(frozen=True)
 class Rules:
-    """The choices of a pair search. Retention r_c(S) is what is left of label c's score when segments S are removed, in percent.
+    """The options of a pair search. Retention r_c(S): percent of label c's score that remains when segments S are removed.
 
     delta: in (50, 100), of "distinct": one label falls to r <= 100 - delta while the other keeps r >= delta.
     shared_delta: in (50, 100), of "shared": both labels fall to r <= 100 - shared_delta.
@@ -28,19 +28,19 @@ class Rules:
     weaker: further values of delta, decreasing, each above 50 and below delta and shared_delta: where a pair is undecided, both
         rules are tried again with the next one in place of delta and shared_delta. The traces are the same; a proof says which
         delta it holds for. None: (65.0,) where 65 lies below delta and shared_delta, else (); the field then holds that.
-    floor: in [0, 1), least clean probability of either label; below it the pair is not judged.
+    floor: in [0, 1), smallest clean probability of either label; below it the pair is not evaluated.
     ties: ownership of a segment whose shares are equal: "first" label (published; depends on their order) or "neither".
     past_own: ownership goes on to segments of the other label when a label's own are used up (published), so the two sets of a
         proof may intersect.
     shared_search: the prefix of a label ends where "both" labels have fallen, or the "own" one.
-    fallback: where a published proposal cannot be made or does not hold, a second one is asked about, without further traces:
+    fallback: where a published proposal does not exist or does not hold, a second one is checked, without further traces:
         for "distinct" prefixes that end where the own label has fallen, for "shared" the smaller of the two prefixes.
-    inseparable: removing two things lowers both labels, which says nothing of one thing. So a common set is held without the
+    inseparable: removing two entities lowers both labels, too, which proves no shared evidence. So a common set excludes the
         segments of a distinct proof, must leave part of the image, and no prefix of it, in the order of either label, may lower
-        that label and keep the other. The last is only asked where some prefix of the image's segments does so.
+        that label and keep the other. The last is only checked where some prefix of the image's segments does so.
     area_limit: in (0, 1], the largest share of the image that a set may redact and still prove something; a larger one leaves
-        the pair undecided, and the reason says how large. By default more of the image stays than goes: without most of it
-        nearly every label falls, whatever it is about. The published rules have no limit.
+        the pair undecided, and the reason says how large. By default at least half of the image remains: without most of it
+        nearly every label falls, whatever its evidence. The published rules have no limit.
 
     Every comparison leaves 0.01 percentage points to rounding, in favour of no claim.
     """
@@ -131,7 +131,7 @@ PRESETS = {
 }
 
 
-def preset(name: str) -> dict[str, Any]:
+def preset_rules(name: str) -> dict[str, Any]:
     """The arguments of `PairFinder` for published settings, or ours.
 
     Args:
@@ -150,13 +150,13 @@ def preset(name: str) -> dict[str, Any]:
         weight (ours halves them), "<" in one check where the search has "<=" (0.01 points of guard cover both).
 
     Example:
-        >>> preset("pairs2024_own")["rules"].ties
+        >>> preset_rules("pairs2024_own")["rules"].ties
         'first'
 
     References:
         Mummani, Ketha, Ramaswamy. Peter Parker or Spiderman? Disambiguating Multiple Class Labels. arXiv 2410.19479.
     """
-    require_choice("preset", "name", name, tuple(PRESETS))
+    require_choice("preset_rules", "name", name, tuple(PRESETS))
     published = name != "default"
     small = 5 if published else 1
     return {"rules": PRESETS[name], "infill": DatasetMean(), "min_pixels": small, "minimise": not published}

@@ -10,7 +10,7 @@ from torch.nn import functional
 from ..checks import bad_type, bad_value, require_dtype, require_integer, require_ndim, require_number, require_tensor
 from ..models.eval_mode import evaluation_mode
 from ..segmentation import atoms
-from .segments import MOST_SEGMENTS, Partition, mask_partition
+from .segments import MAX_SEGMENTS, Partition, mask_partition
 
 # What its images were normalised by in training, RGB in [0, 1].
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -95,9 +95,9 @@ class SegmentAnything:
         """Labels (N, H, W) int64."""
         return atoms(self.masks(inputs))
 
-    def partition(self, inputs: Tensor, *, most: int = MOST_SEGMENTS, min_pixels: int = 1) -> Partition:
+    def partition(self, inputs: Tensor, *, max_segments: int = MAX_SEGMENTS, min_pixels: int = 1) -> Partition:
         """At most `most` atoms per image, see `mask_partition`."""
-        return mask_partition(self.masks(inputs), most=most, min_pixels=min_pixels)
+        return mask_partition(self.masks(inputs), max_segments=max_segments, min_pixels=min_pixels)
 
     def masks(self, inputs: Tensor) -> Tensor:
         """The masks (N, M, H, W) bool, best first; images with fewer than M of them have empty ones."""

@@ -1,6 +1,6 @@
 """Partitions for the pair search: few disjoint segments that tile an image, from a segmenter, labels or overlapping masks.
 
-The partitions themselves are those of `saliency_ext.segmentation`; here their number is bounded. A search asks the model once
+The partitions themselves are those of `saliency_ext.segmentation`; here their number is bounded. A search forwards once
 per segment and label and holds a square of bits per label, so 10^5 segments are merged, by a stated rule, before it begins.
 """
 
@@ -15,7 +15,7 @@ from ..checks import bad_type, require_dtype, require_integer, require_ndim, req
 from ..fingerprinting import tensor_digest
 from ..segmentation import Segmenter, atoms, given, segment_counts, segment_sizes, segmenter_name, segments_of
 
-MOST_SEGMENTS = 256
+MAX_SEGMENTS = 256
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,20 @@ class Partition:
         return tensor_digest(self.labels[image])
 
 
-def partition(inputs: Tensor, segmenter: Segmenter | Tensor, *, most: int = MOST_SEGMENTS, min_pixels: int = 1) -> Partition:
-    """Segments of images, at most `most` in each.
+def partition(
+    inputs: Tensor, segmenter: Segmenter | Tensor, *, max_segments: int = MAX_SEGMENTS, min_pixels: int = 1
+) -> Partition:
+    """Segments of images, at most `max_segments` in each.
 
-    Segments of fewer than min_pixels pixels are left out of the search: their pixels are never removed. If more than `most` are
-    left, the largest stay (ties: the lower number), and every pixel of the others joins the nearest segment that stays
-    (Euclidean distance; ties as scipy's distance transform has them). No pixel is lost and segments stay disjoint.
+    Segments of fewer than min_pixels pixels are left out of the search: their pixels are never removed. If more than
+    `max_segments` are left, the largest stay (ties: the lower number), and every pixel of the others joins the nearest segment
+    that stays (Euclidean distance; ties as scipy's distance transform has them). No pixel is lost and segments stay disjoint.
 
     Args:
         inputs: (N, C, H, W) float32 or float64, in model input space.
         segmenter: a function of `saliency_ext.segmentation`, a partial of one, or yours; or labels (N, H, W) int64, -1 = never
             removed, any gaps.
-        most: >= 1. min_pixels: >= 1; 5 as published.
+        max_segments: >= 1. min_pixels: >= 1; 5 as published.
 
     Returns:
         A Partition on the inputs' device.
@@ -66,13 +68,13 @@ def partition(inputs: Tensor, segmenter: Segmenter | Tensor, *, most: int = MOST
 
     Example:
         >>> import torch
-        >>> result = partition(torch.zeros(1, 1, 1, 5), torch.tensor([[[7, 7, 3, 9, 9]]]), most=2)
+        >>> result = partition(torch.zeros(1, 1, 1, 5), torch.tensor([[[7, 7, 3, 9, 9]]]), max_segments=2)
         >>> result.labels, result.merged
         (tensor([[[0, 0, 0, 1, 1]]]), (1,))
     """
     function = "partition"
     require_ndim(function, "inputs", require_tensor(function, "inputs", inputs), "(N, C, H, W)")
-    _check_limits(function, most, min_pixels)
+    _check_limits(function, max_segments, min_pixels)
     if isinstance(segmenter, Tensor):
         name, labels = "given", segments_of(function, lambda _: segmenter, inputs)
     elif callable(segmenter):
@@ -82,21 +84,21 @@ def partition(inputs: Tensor, segmenter: Segmenter | Tensor, *, most: int = MOST
         bad_type(function, "segmenter", "to be a function of inputs, or labels", type(segmenter).__name__, remedy)
     labels = _without_small(labels, min_pixels)
     counts = segment_counts(labels)
-    for image in (counts > most).nonzero().flatten().tolist():
-        labels[image] = _merged(labels[image], most)
-    return _made(labels, name, (counts - most).clamp(min=0))
+    for image in (counts > max_segments).nonzero().flatten().tolist():
+        labels[image] = _merged(labels[image], max_segments)
+    return _made(labels, name, (counts - max_segments).clamp(min=0))
 
 
-def mask_partition(masks: Tensor, *, most: int = MOST_SEGMENTS, min_pixels: int = 1) -> Partition:
+def mask_partition(masks: Tensor, *, max_segments: int = MAX_SEGMENTS, min_pixels: int = 1) -> Partition:
     """Disjoint atoms of overlapping masks, for example those of a mask generator: pixels in the same masks are one segment.
 
     Exact: pixels share a segment if and only if the same masks cover them; pixels of no mask are one segment. If there are more
-    than `most` atoms, masks are dropped, smallest area first and those of one area together, until there are not: then every
-    mask that stays is still a union of segments. Segments are numbered by their first pixel, so the order of the masks does not
-    matter. Fewer than min_pixels pixels: as in `partition`.
+    than `max_segments` atoms, masks are dropped, smallest area first and those of one area together, until there are not: then
+    every mask that stays is still a union of segments. Segments are numbered by their first pixel, so the order of the masks does
+    not matter. Fewer than min_pixels pixels: as in `partition`.
 
     Args:
-        masks: (N, M, H, W) bool. most, min_pixels: as in `partition`.
+        masks: (N, M, H, W) bool. max_segments, min_pixels: as in `partition`.
 
     Returns:
         A Partition; `merged` counts the masks that were dropped.
@@ -118,18 +120,18 @@ def mask_partition(masks: Tensor, *, most: int = MOST_SEGMENTS, min_pixels: int 
         function, "masks", require_tensor(function, "masks", masks), (torch.bool,), "compare with a threshold: masks > 0"
     )
     require_ndim(function, "masks", masks, "(N, M, H, W)")
-    _check_limits(function, most, min_pixels)
+    _check_limits(function, max_segments, min_pixels)
     labels = torch.empty_like(masks[:, :1], dtype=torch.int64).sum(1)
     dropped = torch.zeros(len(masks), dtype=torch.int64)
     for image, own in enumerate(masks):
-        kept = _masks_that_fit(own, most)
+        kept = _masks_that_fit(own, max_segments)
         dropped[image] = len(own) - int(kept.sum())
         labels[image] = _by_first_pixel(atoms(own[kept][None])[0])
     return _made(_without_small(labels, min_pixels), "masks", dropped)
 
 
-def _check_limits(function: str, most: int, min_pixels: int) -> None:
-    require_integer(function, "most", most, 1, 2**31 - 1)
+def _check_limits(function: str, max_segments: int, min_pixels: int) -> None:
+    require_integer(function, "max_segments", max_segments, 1, 2**31 - 1)
     require_integer(function, "min_pixels", min_pixels, 1, 2**31 - 1)
 
 
@@ -145,11 +147,11 @@ def _without_small(labels: Tensor, min_pixels: int) -> Tensor:
     return given(labels.masked_fill(small & (labels >= 0), -1))
 
 
-def _merged(labels: Tensor, most: int) -> Tensor:
-    """Labels (H, W) with the largest `most` segments, which the pixels of the others join."""
+def _merged(labels: Tensor, max_segments: int) -> Tensor:
+    """Labels (H, W) with the largest `max_segments` segments, which the pixels of the others join."""
     sizes = segment_sizes(labels[None], int(labels.max()) + 1)[0]
     stay = torch.zeros(len(sizes), dtype=torch.bool)
-    stay[sizes.argsort(descending=True, stable=True)[:most]] = True
+    stay[sizes.argsort(descending=True, stable=True)[:max_segments]] = True
     host = labels.cpu()
     joins = ~stay[host.clamp(min=0)] & (host >= 0)
     stays = stay[host.clamp(min=0)] & (host >= 0)
@@ -159,14 +161,14 @@ def _merged(labels: Tensor, most: int) -> Tensor:
     return given(torch.where(joins, nearest, host)[None])[0].to(labels.device)
 
 
-def _masks_that_fit(masks: Tensor, most: int) -> Tensor:
-    """Which masks (M,) stay: the largest areas, as many as give at most `most` atoms."""
+def _masks_that_fit(masks: Tensor, max_segments: int) -> Tensor:
+    """Which masks (M,) stay: the largest areas, as many as give at most `max_segments` atoms."""
     areas = masks.flatten(1).sum(1)
     levels = sorted(set(areas.tolist()))  # ascending; dropping those below a level
     low, high = 0, len(levels)
     while low < high:
         middle = (low + high) // 2
-        fits = int(segment_counts(atoms(masks[areas >= levels[middle]][None]))[0]) <= most
+        fits = int(segment_counts(atoms(masks[areas >= levels[middle]][None]))[0]) <= max_segments
         low, high = (low, middle) if fits else (middle + 1, high)
     return areas >= (levels[low] if low < len(levels) else torch.inf)
 

@@ -173,8 +173,10 @@ def interval_strip(name: str, summary: Summary, low: float, high: float, control
 def axis_strip(low: float, high: float) -> str:
     """The axis under strips: its ticks."""
     svg = node("svg", class_="strip axis", width="100%", height="18", aria_hidden="true")
-    levels = ticks(low, high, 4)
-    inside = [level for level in levels if low - 1e-9 <= level <= high + 1e-9]
+    inside: list[float] = []
+    for most in (4, 8):  # finer where a single tick would be left
+        if len(inside) < 2:
+            inside = [level for level in ticks(low, high, most) if low - 1e-9 <= level <= high + 1e-9]
     for level in inside:
         at = f"{2 + 96 * (level - low) / (high - low):.2f}%"
         svg.append(node("line", class_="mark", x1=at, x2=at, y1="0", y2="4"))

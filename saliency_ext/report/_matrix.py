@@ -15,7 +15,7 @@ _RISE = math.sin(math.radians(_TURN))  # height of a turned name, over its lengt
 def heat_map(matrix: Matrix) -> str:
     """Rows and columns by name; the cover of a cell grows from low to high, and below 0 the other colour is used."""
     left = 10 + _LETTER * min(_LONGEST, max((len(name) for name in matrix.rows), default=0))
-    top = 10 + _LETTER * _RISE * min(_LONGEST, max((len(name) for name in matrix.columns), default=0))
+    top = 18 + _LETTER * _RISE * min(_LONGEST, max((len(name) for name in matrix.columns), default=0))
     width = left + _CELL_WIDTH * len(matrix.columns) + top
     height = top + _CELL_HEIGHT * len(matrix.rows) + 4
     svg = node("svg", viewBox=f"0 0 {width:.0f} {height:.0f}", width=f"{width:.0f}", class_="heat", role="img")

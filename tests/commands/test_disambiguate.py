@@ -18,7 +18,7 @@ from saliency_ext.commands._command_result import CommandError
 from saliency_ext.commands._models import CommandModel
 from saliency_ext.commands._segmenters import requested_segments
 from saliency_ext.commands.disambiguate import picture
-from saliency_ext.disambiguation import PairFinder, SegmentAnything, preset, read_proof
+from saliency_ext.disambiguation import PairFinder, SegmentAnything, preset_rules, read_proof
 from saliency_ext.disambiguation._proof_infill import check_describable
 from saliency_ext.infill.registry import infill_summaries
 from saliency_ext.models import PreprocessSpec
@@ -96,7 +96,7 @@ def test_a_preset_is_applied_whole(here, capsys, monkeypatch):
     monkeypatch.setattr("saliency_ext.commands.disambiguate.PairFinder", lambda *a, **k: made.append(k) or PairFinder(*a, **k))
     for name in ("default", "pairs2024_own"):
         assert cli.main([*RUN, "--rules", name]) == 0
-        wanted = preset(name)
+        wanted = preset_rules(name)
         assert {key: made[-1][key] for key in wanted if key != "infill"} == {k: v for k, v in wanted.items() if k != "infill"}
         assert made[-1]["infill"].name == "constant"
 

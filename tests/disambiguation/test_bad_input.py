@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import saliency_ext.disambiguation.finder as finder_module
-from saliency_ext.disambiguation import PairFinder, Rules, mask_partition, partition, preset
+from saliency_ext.disambiguation import PairFinder, Rules, mask_partition, partition, preset_rules
 from saliency_ext.disambiguation._redaction import Redactions
 from saliency_ext.infill import Constant
 from tests.disambiguation.planted import CELLS, alike, apart, finder, ones
@@ -47,7 +47,7 @@ def test_a_map_that_is_not_finite(value):
 
 def test_images_with_fewer_segments_are_as_they_are_alone():
     """Two segments beside nine: the numbers that an image lacks are neither redacted nor anyone's own."""
-    model, rules = apart(4.0), preset("pairs2024_own")["rules"]
+    model, rules = apart(4.0), preset_rules("pairs2024_own")["rules"]
     few = (torch.arange(6)[None, :, None] > 1).long().expand(1, 6, 6).clone()
     few[0, :2, :2] = 2
     labels = torch.cat([CELLS(ones()), few])
@@ -149,5 +149,5 @@ def test_refusals():
             Rules(area_limit=limit)
     with pytest.raises(TypeError, match="Rules: expected area_limit to be a number, got str"):
         Rules(area_limit="half")
-    with pytest.raises(ValueError, match="preset: expected name to be one of 'default', 'pairs2024_own', 'pairs2024_diff'"):
-        preset("published")
+    with pytest.raises(ValueError, match="preset_rules: expected name to be one of 'default', 'pairs2024_own', 'pairs2024_diff'"):
+        preset_rules("published")

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from saliency_ext.disambiguation import PairFinder, Partition, Rules, partition, preset, verify
+from saliency_ext.disambiguation import PairFinder, Partition, Rules, partition, preset_rules, verify
 from saliency_ext.disambiguation._search import owners
 from saliency_ext.infill import Constant, ImageMean
 from saliency_ext.segmentation import grid
@@ -18,7 +18,7 @@ PAIR = torch.tensor([[0, 1]])
 STRICT = Rules(weaker=())
 
 
-@pytest.mark.parametrize("rules", [Rules(), preset("pairs2024_diff")["rules"], preset("pairs2024_own")["rules"]])
+@pytest.mark.parametrize("rules", [Rules(), preset_rules("pairs2024_diff")["rules"], preset_rules("pairs2024_own")["rules"]])
 def test_two_things_in_closed_form(rules):
     """K = 4, z_A = a [cell 1], z_B = a [cell 5]; redacting cell 1 leaves (2e^a + 2) / (e^a (e^a + 3)) of A. At a = 3: 9.1 %."""
     a = math.exp(3)
@@ -122,7 +122,7 @@ def converged(proof) -> tuple:
     return proof.kind, proof.delta, [cells_of(mask) for mask in proof.masks]
 
 
-@pytest.mark.parametrize("rules", [STRICT, preset("pairs2024_diff")["rules"], preset("pairs2024_own")["rules"]])
+@pytest.mark.parametrize("rules", [STRICT, preset_rules("pairs2024_diff")["rules"], preset_rules("pairs2024_own")["rules"]])
 @pytest.mark.parametrize(("classes", "gain", "verdict"), [(11, 3.75, "undecided"), (11, 3.9, "shared"), (20, 2.15, "undecided"),
                                                           (20, 2.3, "shared"), (4, 9.0, "undecided")])  # fmt: skip
 def test_one_thing_in_closed_form(rules, classes, gain, verdict):
@@ -152,7 +152,7 @@ def test_own_and_common_evidence_is_both():
 def test_two_things_removed_at_once_are_not_one():
     """Many classes: without both cells both labels are gone. Published: "both"; ours: the two sets explain it."""
     model = apart(6.0, 40)
-    assert finder(model, preset("pairs2024_diff")["rules"])(ones(), PAIR)[0][0].verdict == "both"
+    assert finder(model, preset_rules("pairs2024_diff")["rules"])(ones(), PAIR)[0][0].verdict == "both"
     assert finder(model)(ones(), PAIR)[0][0].verdict == "distinct"
 
 
@@ -171,7 +171,7 @@ def test_a_set_that_separates_is_not_shared():
     )
 
 
-@pytest.mark.parametrize("rules", [Rules(), preset("pairs2024_diff")["rules"], preset("pairs2024_own")["rules"]])
+@pytest.mark.parametrize("rules", [Rules(), preset_rules("pairs2024_diff")["rules"], preset_rules("pairs2024_own")["rules"]])
 def test_two_classes_are_never_shared(rules):
     """r_1 and r_2 <= q < 1 would leave probabilities of sum <= q."""
     draws = torch.Generator().manual_seed(0)
@@ -269,7 +269,7 @@ def test_what_takes_most_of_the_image_proves_nothing():
         assert pair.verdict == "shared" and pair.proofs[0].area_limit == limit
         assert verify(model, ones()[0], pair.proofs[0]).valid
     for name in ("pairs2024_diff", "pairs2024_own"):
-        assert finder(model, preset(name)["rules"])(ones(), PAIR, segments=segments)[0][0].verdict == "shared"
+        assert finder(model, preset_rules(name)["rules"])(ones(), PAIR, segments=segments)[0][0].verdict == "shared"
 
 
 def test_half_of_the_image_is_a_proof():

@@ -158,4 +158,4 @@ def test_a_real_model_of_random_weights():
     masks = search.masks(images)
     assert masks.dtype == torch.bool and masks.shape[2:] == (24, 32) and masks.shape[1] >= 1
     assert torch.equal(search(images), atoms(masks)) and torch.equal(search.masks(images), masks)
-    assert search.partition(images, most=5).counts.max() <= 5
+    assert search.partition(images, max_segments=5).counts.max() <= 5

@@ -25,7 +25,7 @@ def boxes(seed: int, count: int, side: int = 24) -> torch.Tensor:
 @settings(max_examples=25, deadline=None)
 def test_atoms_are_the_sets_of_pixels_in_the_same_masks(seed, count):
     masks = boxes(seed, count)
-    result = mask_partition(masks[None], most=10**6).labels[0]
+    result = mask_partition(masks[None], max_segments=10**6).labels[0]
     patterns = [tuple(row) for row in masks.flatten(1).T.tolist()]
     together = {(pattern, label) for pattern, label in zip(patterns, result.flatten().tolist(), strict=True)}
     assert len(together) == len({p for p, _ in together}) == len({k for _, k in together})  # one to one
@@ -33,12 +33,12 @@ def test_atoms_are_the_sets_of_pixels_in_the_same_masks(seed, count):
     for mask in masks:  # a union of atoms
         assert not set(result[mask].tolist()) & set(result[~mask].tolist())
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    assert torch.equal(mask_partition(masks[order][None], most=10**6).labels[0], result)
+    assert torch.equal(mask_partition(masks[order][None], max_segments=10**6).labels[0], result)
 
 
 def test_too_many_atoms_drop_the_smallest_masks_first():
     masks = boxes(3, 40)
-    result = mask_partition(masks[None], most=30)
+    result = mask_partition(masks[None], max_segments=30)
     assert int(result.counts) <= 30 and result.merged[0] > 0
     areas = masks.flatten(1).sum(1)
     stays = areas > areas.sort().values[result.merged[0] - 1]
@@ -46,15 +46,15 @@ def test_too_many_atoms_drop_the_smallest_masks_first():
     for mask in masks[stays]:
         assert not set(result.labels[0][mask].tolist()) & set(result.labels[0][~mask].tolist())
     one_more = areas >= areas[~stays].max()
-    assert int(mask_partition(masks[one_more][None], most=10**6).counts) > 30, "no mask was dropped without need"
-    assert torch.equal(mask_partition(masks.flip(0)[None], most=30).labels, result.labels)
+    assert int(mask_partition(masks[one_more][None], max_segments=10**6).counts) > 30, "no mask was dropped without need"
+    assert torch.equal(mask_partition(masks.flip(0)[None], max_segments=30).labels, result.labels)
 
 
 def test_a_hundred_thousand_segments_are_merged_into_the_largest():
     labels = torch.arange(320 * 320).view(1, 320, 320)
     labels[0, :40, :40] = 0
     labels[0, 200:230, 200:230] = 10**9  # a gap
-    result = partition(torch.zeros(1, 1, 320, 320), labels, most=2)
+    result = partition(torch.zeros(1, 1, 320, 320), labels, max_segments=2)
     assert result.counts.tolist() == [2] and result.spared == (0,) and result.merged[0] > 99_000
     assert result.labels[0, 20, 20] == 0 and result.labels[0, 210, 210] == 1
     assert result.labels[0, 50, 50] == 0 and result.labels[0, 319, 319] == 1, "each pixel joins the nearest"
@@ -76,11 +76,11 @@ def test_given_labels_with_none():
 @pytest.mark.parametrize("segmenter", [partial(grid, cells=4), partial(slic, segments=9), felzenszwalb, quickshift])
 def test_segmenters_of_the_library(segmenter):
     image = torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(0))
-    result = partition(image, segmenter, most=12)
+    result = partition(image, segmenter, max_segments=12)
     assert result.labels.shape == (2, 24, 24) and int(result.labels.min()) == 0
     for labels, count in zip(result.labels, result.counts.tolist(), strict=True):
         assert sorted(set(labels.flatten().tolist())) == list(range(count)) and count <= 12
-    assert torch.equal(partition(image[1:], segmenter, most=12).labels[0], result.labels[1]), "whatever its batch mates"
+    assert torch.equal(partition(image[1:], segmenter, max_segments=12).labels[0], result.labels[1]), "whatever its batch mates"
 
 
 def test_refusals():
@@ -89,8 +89,8 @@ def test_refusals():
         partition(image, 3)
     with pytest.raises(ValueError, match=r"partition: expected the segmenter's labels of shape \(N, H, W\) = \(1, 4, 4\)"):
         partition(image, torch.zeros(1, 2, 4, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"partition: expected most in \[1, "):
-        partition(image, partial(grid, cells=2), most=0)
+    with pytest.raises(ValueError, match=r"partition: expected max_segments in \[1, "):
+        partition(image, partial(grid, cells=2), max_segments=0)
     with pytest.raises(TypeError, match="mask_partition: expected masks of dtype bool, got float32; compare with a threshold"):
         mask_partition(torch.zeros(1, 2, 4, 4))
     with pytest.raises(ValueError, match=r"mask_partition: expected min_pixels in \[1, "):

@@ -1,4 +1,4 @@
-"""From gains to evidence: traces shared by all pairs, the rules, the fresh checks, other infills, pruning."""
+"""Evidence for pairs of labels: traces shared by all pairs, rules, checks by new forwards, other infills, pruning."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -42,7 +42,7 @@ class PairEvidence:
     proves: bool
 
 
-def judge(
+def find_evidence(
     rules: Rules,
     infills: Sequence[Redactions],
     gains: Tensor,
@@ -57,7 +57,7 @@ def judge(
 
     Args:
         rules: thresholds and algorithm.
-        infills: redactions of N images; the first infill is searched under, the others are asked about what was found.
+        infills: redactions of N images; the first infill is that of the search, the others check its results.
         gains: (N, T, M) float64 on the host, mean attribution of each segment for each label; finite for the labels of the pairs.
         pairs: P of them.
         absent: (N, M) bool, which segments an image does not have.
@@ -116,7 +116,7 @@ class _Traces:
         return ownership(rules, orders, own, self._owned)
 
     def common(self, proven: Tensor, requested: Tensor, spared: Tensor) -> tuple[Tensor, Tensor]:
-        """D (P, M) and whether it holds (P,). proven (P, M): segments of a distinct proof. asked (P,): which pairs."""
+        """D (P, M) and whether it holds (P,). proven (P, M): segments of a distinct proof. requested (P,): which pairs."""
         rules = self.rules
         common, wider, proposed = common_prefix(rules, self._orders, self._left)
         proposed = proposed & requested
@@ -191,7 +191,7 @@ def _evidence(
     kind: str,
     minimise: bool,
 ) -> list[PairEvidence]:
-    """One per pair of `rows`, pruned if asked to; what pruning keeps holds under all infills that held before."""
+    """One per pair of `rows`, pruned if requested; what pruning keeps holds under all infills that held before."""
     sets = len(claims.images) // max(len(rows), 1)
     if len(rows) == 0:
         return []
