@@ -66,8 +66,9 @@ def test_commands_that_are_only_shown_are_understood() -> None:
         assert parse(words).command == words[0], line
 
 
-def test_cards_are_of_all_there_is() -> None:
-    assert set(CARDS["metrics"]) == set(CARDS["values"]) == set(METRICS) and set(CARDS["methods"]) == set(METHODS)
+def test_measurements_are_of_what_there_is() -> None:
+    """What is new says on its card that it is not measured yet; `python docs/cards.py` measures it."""
+    assert set(CARDS["metrics"]) == set(CARDS["values"]) <= set(METRICS) and set(CARDS["methods"]) <= set(METHODS)
 
 
 def test_every_card_has_its_parts() -> None:
@@ -85,7 +86,7 @@ def _is_method(value: object) -> bool:
 
 
 def test_reference_values_are_those_of_now(cards) -> None:
-    quick = [name for name in METRICS if METRICS[name].info.needs != "method" and name != "sensitivity_n"]
+    quick = [name for name in CARDS["values"] if METRICS[name].info.needs != "method" and name != "sensitivity_n"]
     for name, values in cards.reference_values(quick).items():
         committed = CARDS["values"][name]
         assert list(values) == list(committed), name

@@ -1,11 +1,14 @@
 """A small model, a batch of images, and every metric class with its options."""
 
+import dataclasses
+
 import torch
 from torch import nn
 
 from saliency_ext.attribution import Gradient
 from saliency_ext.infill import Constant
-from saliency_ext.metrics import PointingGame
+from saliency_ext.metrics import METRICS, MetricOptions, PointingGame
+from saliency_ext.metrics.registry import make_metrics
 from saliency_ext.perturbation import EqualFractions
 
 IMAGES, SIDE = 7, 6
@@ -42,37 +45,17 @@ def method(model):
 
 GREY = Constant(0.25)
 STEPS = {"schedule": EqualFractions(4)}
-LABELS = {**STEPS, "labels": "top-3"}
+
+
+def _options_of(name):
+    """What the command line makes a metric of, as keyword arguments of its class."""
+    (metric,) = make_metrics([name], MetricOptions(GREY, steps=4))
+    return {field.name: getattr(metric, field.name) for field in dataclasses.fields(metric) if field.init}
+
+
 # class -> arguments, options, and whether the method itself is needed
-CASES = {
-    "AverageDrop": ((GREY,), {}, False),
-    "AverageGain": ((GREY,), {}, False),
-    "AverageIncrease": ((GREY,), {}, False),
-    "Completeness": ((GREY,), LABELS, False),
-    "Complexity": ((), {}, False),
-    "Deletion": ((GREY,), STEPS, False),
-    "Fidelity": ((GREY,), STEPS, False),
-    "GeometryGap": ((GREY,), STEPS, False),
-    "Infidelity": ((GREY,), {"squares": 12}, False),
-    "Insertion": ((GREY,), STEPS, False),
-    "LeRF": ((GREY,), STEPS, False),
-    "MaskAgreement": ((), {}, False),
-    "MaskDetectability": ((GREY,), {}, False),
-    "MaxSensitivity": ((), {"draws": 2}, True),
-    "ModelRandomisation": ((), {}, True),
-    "MoRF": ((GREY,), STEPS, False),
-    "TargetMinusDistractor": ((PointingGame(), ~batch()[3]), {}, False),
-    "PercentileGap": ((GREY,), {}, False),
-    "PointingGame": ((), {}, False),
-    "ROAD": ((GREY,), {}, False),
-    "ROADCombined": ((GREY,), {}, False),
-    "RelevanceMass": ((), {}, False),
-    "RelevanceRank": ((), {}, False),
-    "SensitivityN": ((GREY,), {"sizes": (0.2, 0.5), "subsets": 8}, False),
-    "Soundness": ((GREY,), LABELS, False),
-    "Sparseness": ((), {}, False),
-    "SymmetricRelevanceGain": ((GREY,), {}, False),
-}
+CASES = {kind.__name__: ((), _options_of(name), kind.info.needs == "method") for name, kind in METRICS.items()}
+CASES["TargetMinusDistractor"] = ((PointingGame(), ~batch()[3]), {}, False)
 
 
 def make(classes, name, evaluator, **extra):
