@@ -1,16 +1,17 @@
 """Cooperative games as models: one pixel per player, kept = its value, removed = 0, logits looked up in a table."""
 
 import itertools
+from functools import partial
 
 import torch
 
 from saliency_ext.infill import Constant
+from tests.helpers import tensors as random_tensor
 
 NOTHING = Constant(0.0)
 
 
-def tensors(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 0.4
+tensors = partial(random_tensor, dtype=torch.float64, low=-0.4)
 
 
 def game_model(table):

@@ -1,14 +1,15 @@
 """Gradients: closed forms on linear models, several targets, and a model left as it was."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from saliency_ext.attribution import Gradient, InputXGradient
 from saliency_ext.attribution.base import reduce_channels
+from tests.helpers import tensors as random_tensor
 
-
-def tensors(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) - 0.4
+tensors = partial(random_tensor, low=-0.4)
 
 
 def make_model():

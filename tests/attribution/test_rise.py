@@ -1,5 +1,7 @@
 """RISE against a loop over stored masks, closed forms, error laws; its presets, stop and noise floor."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -8,16 +10,14 @@ from saliency_ext.attribution._rise_masks import MaskSampler
 from saliency_ext.attribution.rise import PRESETS, RISE
 from saliency_ext.infill import Constant, UniformNoise
 from saliency_ext.reference import grid_weights
+from tests.helpers import conv_net
+from tests.helpers import tensors as random_tensor
 
-
-def tensors(*shape, seed=0, dtype=torch.float32):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype) - 0.4
+tensors = partial(random_tensor, low=-0.4)
 
 
 def make_model(channels=3, classes=5):
-    torch.manual_seed(0)
-    layers = [torch.nn.Conv2d(channels, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2)]
-    return torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(16, classes)).eval()
+    return conv_net(16, classes, channels=channels, batch_norm=True, pooled=True)
 
 
 def linear(weights, bias=0.0):

@@ -1,6 +1,7 @@
 """Curve metrics against naive loops, identities that hold to the bit, and closed forms."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -13,18 +14,13 @@ from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion, Fidelity, Insertion, LeRF, MoRF
 from saliency_ext.perturbation import Engine, EqualFractions, GivenCounts
 from saliency_ext.reference.curves import perturbation_curve, trapezoid
+from tests.helpers import conv_net, tensors
 
 GREY = Constant(0.5)
 SIZE = (4, 5)
 
 
-def tensors(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def make_model():
-    torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(24, 6)).eval()
+make_model = partial(conv_net, 24)
 
 
 def linear(weights):

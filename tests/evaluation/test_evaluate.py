@@ -1,6 +1,7 @@
 """evaluate: fewer forwards with the same bits, statuses per sample, intervals, bad input."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -11,18 +12,13 @@ from saliency_ext.infill import Constant, UniformNoise
 from saliency_ext.metrics import Deletion, Fidelity, Insertion, LeRF, MoRF, PercentileGap, SymmetricRelevanceGain
 from saliency_ext.perturbation import Engine, EqualFractions
 from saliency_ext.testbed import make_mosaic
+from tests.helpers import conv_net, tensors
 
 GREY = Constant(0.5)
 ALL = (Deletion, Insertion, MoRF, LeRF)
 
 
-def tensors(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def make_model():
-    torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(96, 6)).eval()
+make_model = partial(conv_net, 96)
 
 
 def images_and_maps(n=4, maps=3):

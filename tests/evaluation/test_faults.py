@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from functools import partial
 
 import pytest
 import torch
@@ -11,19 +12,13 @@ from saliency_ext.evaluation import evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion, Fidelity, MaxSensitivity, Soundness
 from saliency_ext.perturbation import Engine, EqualFractions, GivenCounts
+from tests.helpers import conv_net, tensors
 
 GREY = Constant(0.5)
 FEW = EqualFractions(4)
 
 
-def tensors(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def make_model():
-    torch.manual_seed(0)
-    layers = [torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(96, 6)]
-    return torch.nn.Sequential(*layers).eval()
+make_model = partial(conv_net, 96, batch_norm=True)
 
 
 IMAGES, SALIENCY = tensors(4, 3, 8, 6), tensors(4, 8, 6, seed=1)

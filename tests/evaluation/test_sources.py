@@ -1,5 +1,7 @@
 """What evaluate reads: tensors, loaders, one map per class, methods, other channels and resolutions."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -8,18 +10,13 @@ from saliency_ext.evaluation import TargetMaps, evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Completeness, Deletion, Fidelity, PointingGame, Soundness, Sparseness
 from saliency_ext.perturbation import EqualFractions
+from tests.helpers import conv_net, tensors
 
 GREY = Constant(0.5)
 DELETION = Deletion(GREY, EqualFractions(4))
 
 
-def tensors(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def make_model():
-    torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(96, 6)).eval()
+make_model = partial(conv_net, 96)
 
 
 def score(inputs, target, maps, metrics=(DELETION,), **options):

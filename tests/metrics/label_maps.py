@@ -1,19 +1,21 @@
 """A small model, maps for each of its classes, and the two metrics that judge them."""
 
+from functools import partial
+
 import torch
 
 from saliency_ext.evaluation import TargetMaps, evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import Completeness, Soundness
 from saliency_ext.perturbation import Engine, GridFractions
+from tests.helpers import tensors as random_tensor
 
 GREY = Constant(0.5)
 SIZE, CLASSES = (4, 7), 5
 GRID = GridFractions(7, first=1)
 
 
-def tensors(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+tensors = partial(random_tensor, dtype=torch.float64)
 
 
 def make_model():

@@ -5,7 +5,8 @@ import torch
 
 from saliency_ext.infill import Constant, UniformNoise
 from saliency_ext.metrics.average_drop import AverageDrop, AverageGain, AverageIncrease
-from tests.metrics.probe_cases import GREY, check_company_changes_no_bit, linear, make_model, requested, run, tensors
+from tests.helpers import tensors
+from tests.metrics.perturbation_cases import GREY, check_company_changes_no_bit, linear, make_model, requested, run
 
 METRICS = (AverageDrop, AverageIncrease, AverageGain)
 NAMES = ("average_drop", "average_increase", "average_gain")

@@ -1,6 +1,7 @@
 """Fidelity and the geometry gap: what cancels, what costs how much, on models small enough to know the answer."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -11,19 +12,18 @@ from saliency_ext.metrics import Fidelity, GeometryGap
 from saliency_ext.metrics.result import INVALID
 from saliency_ext.ops import rank
 from saliency_ext.perturbation import Engine, EqualFractions, GivenCounts, Ranked, RankMasks
+from tests.helpers import conv_net
+from tests.helpers import tensors as random_tensor
 
 GREY = Constant(0.5)
 SIZE = (4, 5)
 
 
-def tensors(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+tensors = partial(random_tensor, dtype=torch.float64)
 
 
 def make_model(size=SIZE):
-    torch.manual_seed(0)
-    layers = [torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten()]
-    return torch.nn.Sequential(*layers, torch.nn.Linear(4 * (size[0] - 2) * (size[1] - 2), 6)).double().eval()
+    return conv_net(4 * (size[0] - 2) * (size[1] - 2), dtype=torch.float64)
 
 
 def two_classes(score):

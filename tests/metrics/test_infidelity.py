@@ -7,7 +7,8 @@ from saliency_ext.infill import Constant, UniformNoise
 from saliency_ext.metrics import Fidelity
 from saliency_ext.metrics.infidelity import Infidelity, random_squares
 from saliency_ext.perturbation import EqualFractions
-from tests.metrics.probe_cases import GREY, check_company_changes_no_bit, linear, make_model, requested, run, tensors
+from tests.helpers import tensors
+from tests.metrics.perturbation_cases import GREY, check_company_changes_no_bit, linear, make_model, requested, run
 
 SIZE = (4, 5)
 

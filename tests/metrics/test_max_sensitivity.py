@@ -11,7 +11,8 @@ from saliency_ext.metrics import Deletion
 from saliency_ext.metrics.context import MetricContext
 from saliency_ext.metrics.max_sensitivity import MaxSensitivity
 from saliency_ext.perturbation import Engine
-from tests.metrics.probe_cases import check_company_changes_no_bit, make_model, requested, run, tensors
+from tests.helpers import tensors
+from tests.metrics.perturbation_cases import check_company_changes_no_bit, make_model, requested, run
 
 SIZE = (4, 5)
 

@@ -15,7 +15,8 @@ from saliency_ext.metrics import Deletion
 from saliency_ext.metrics._rank_correlation import rank_correlation
 from saliency_ext.metrics.model_randomisation import ModelRandomisation
 from saliency_ext.models._reinitialised_weights import layers_from_output, redraw, restored
-from tests.metrics.probe_cases import make_model, requested, run, same_results, tensors
+from tests.helpers import tensors
+from tests.metrics.perturbation_cases import make_model, requested, run, same_results
 
 SIZE = (4, 5)
 

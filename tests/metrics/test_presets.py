@@ -1,5 +1,7 @@
 """Presets: hand examples of each, and naive versions of the published conventions on random maps without ties."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -7,19 +9,18 @@ from saliency_ext.evaluation import TargetMaps, evaluate
 from saliency_ext.infill import Constant, ImageMean
 from saliency_ext.metrics import PRESETS, PercentileGap, preset
 from saliency_ext.perturbation import Engine
+from tests.helpers import conv_net
+from tests.helpers import tensors as random_tensor
 from tests.metrics.published import Published
 
 ZERO = Constant(0.0)
 
 
-def tensors(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+tensors = partial(random_tensor, dtype=torch.float64)
 
 
 def make_model(channels=3):
-    torch.manual_seed(0)
-    layers = [torch.nn.Conv2d(channels, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten()]
-    return torch.nn.Sequential(*layers, torch.nn.Linear(16, 6)).double().eval()
+    return conv_net(16, channels=channels, padding=1, pooled=True, dtype=torch.float64)
 
 
 def line(*values):

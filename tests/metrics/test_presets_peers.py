@@ -10,18 +10,13 @@ from saliency_ext.evaluation import evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.metrics.presets import preset
 from saliency_ext.ops import linear_infill
+from tests.helpers import conv_net, tensors
 
 CLASSES = 6
 
 
-def tensors(*shape, seed=0):
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def make_model(channels=3):
-    torch.manual_seed(0)
-    layers = [torch.nn.Conv2d(channels, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten()]
-    return torch.nn.Sequential(*layers, torch.nn.Linear(16, CLASSES)).eval()
+    return conv_net(16, CLASSES, channels=channels, padding=1, pooled=True)
 
 
 class GivenMap:

@@ -13,7 +13,8 @@ from saliency_ext.metrics.mask_detectability import energy_order
 from saliency_ext.metrics.registry import make_metrics
 from saliency_ext.ops import linear_infill, rank
 from saliency_ext.perturbation import GivenFractions, StratifiedSteps
-from tests.metrics.probe_cases import check_company_changes_no_bit, linear, make_model, run, tensors
+from tests.helpers import tensors
+from tests.metrics.perturbation_cases import check_company_changes_no_bit, linear, make_model, run
 
 SMOOTH = NoisyLinear(0.0)
 

@@ -9,16 +9,8 @@ from saliency_ext.metrics import Fidelity
 from saliency_ext.metrics.context import MetricContext
 from saliency_ext.metrics.sensitivity_n import SensitivityN
 from saliency_ext.perturbation import EqualFractions, RandomOrder
-from tests.metrics.probe_cases import (
-    GREY,
-    check_company_changes_no_bit,
-    linear,
-    make_model,
-    requested,
-    run,
-    same_results,
-    tensors,
-)
+from tests.helpers import tensors
+from tests.metrics.perturbation_cases import GREY, check_company_changes_no_bit, linear, make_model, requested, run, same_results
 
 SIZE = (4, 5)
 NOISE = UniformNoise(0.0, 1.0, seed=3, draws=2)

@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from functools import partial
 
 import pytest
 import torch
@@ -9,15 +10,14 @@ import torch
 from saliency_ext.infill import Blur, Constant
 from saliency_ext.ops import blend_rank, rank
 from saliency_ext.perturbation import Engine, Plan, Ranked, RankMasks
+from tests.helpers import conv_net
 
 
 def images(n=5, seed=0):
     return torch.rand(n, 3, 6, 7, generator=torch.Generator().manual_seed(seed))
 
 
-def make_model():
-    torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(80, 6)).eval()
+make_model = partial(conv_net, 80)
 
 
 COUNTS = [0, 1, 10, 20, 41, 42]

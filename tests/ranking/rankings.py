@@ -17,7 +17,8 @@ from saliency_ext.metrics import Fidelity
 from saliency_ext.perturbation import Engine, EqualFractions
 from saliency_ext.ranking import rank_methods
 from saliency_ext.stats import Ranking
-from tests.study.studies import GREY, SmallNet, killing, tensors
+from tests.helpers import tensors
+from tests.study.studies import GREY, SmallNet, killing
 
 IMAGES, ROUND = 43, 8  # five rounds of 8, and one of 3
 ROUNDS = 6

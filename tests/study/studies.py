@@ -22,13 +22,10 @@ from saliency_ext.infill import Constant
 from saliency_ext.metrics import Deletion, Fidelity
 from saliency_ext.perturbation import EqualFractions
 from saliency_ext.study.study import Study
+from tests.helpers import tensors
 
 GREY = Constant(0.5)
 PROBED = 2  # forwards that show what the model answers, before any chunk or round
-
-
-def tensors(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 class SmallNet(torch.nn.Module):

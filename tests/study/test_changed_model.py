@@ -14,7 +14,8 @@ from saliency_ext.metrics import Fidelity
 from saliency_ext.perturbation import Engine, EqualFractions
 from saliency_ext.ranking import rank_methods
 from saliency_ext.study._model_observation import observe, outputs_differ
-from tests.study.studies import PROBED, SmallNet, make_study, result_bytes, tensors
+from tests.helpers import tensors
+from tests.study.studies import PROBED, SmallNet, make_study, result_bytes
 
 FEW = {"inputs": tensors(6, 3, 6, 5, seed=1), "chunk": 2}
 

@@ -14,7 +14,8 @@ from saliency_ext.infill import Constant, OtherImage
 from saliency_ext.metrics import Deletion, Fidelity
 from saliency_ext.perturbation import EqualFractions
 from saliency_ext.study._fingerprint import differences, listed
-from tests.study.studies import GREY, PROBED, SmallNet, make_study, result_bytes, tensors
+from tests.helpers import tensors
+from tests.study.studies import GREY, PROBED, SmallNet, make_study, result_bytes
 
 IMAGES = tensors(11, 3, 6, 5, seed=1)
 FEW = EqualFractions(3)

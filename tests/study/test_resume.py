@@ -9,17 +9,8 @@ import time
 import pytest
 
 from saliency_ext import _atomic_io
-from tests.study.studies import (
-    PROBED,
-    SmallNet,
-    children,
-    make_study,
-    result_bytes,
-    run,
-    run_and_die_while_writing,
-    run_and_tell,
-    tensors,
-)
+from tests.helpers import tensors
+from tests.study.studies import PROBED, SmallNet, children, make_study, result_bytes, run, run_and_die_while_writing, run_and_tell
 
 MANY = {"inputs": tensors(40, 3, 6, 5, seed=1), "chunk": 1}
 

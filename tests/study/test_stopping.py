@@ -12,8 +12,9 @@ from saliency_ext.metrics import Deletion, Fidelity, GeometryGap, PointingGame
 from saliency_ext.perturbation import AdaptiveSteps, EqualFractions, StratifiedSteps
 from saliency_ext.study import StopReport, StopRule, read_results, read_run, read_summary, read_table
 from saliency_ext.study._distributed import ChunkClaims
+from tests.helpers import tensors
 from tests.ranking.rankings import IMAGES, breaking, ranked, steep
-from tests.study.studies import GREY, PROBED, SmallNet, children, make_study, result_bytes, run, run_together, tensors
+from tests.study.studies import GREY, PROBED, SmallNet, children, make_study, result_bytes, run, run_together
 from tests.study.test_distributed import ended, start
 
 DATA = tensors(IMAGES, 3, 6, 5, seed=1)

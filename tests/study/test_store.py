@@ -15,7 +15,8 @@ from saliency_ext.study import _store
 from saliency_ext.study._parquet_schema import Identity, schema, table_of
 from saliency_ext.study._store import StudyStore
 from saliency_ext.study.reader import read_results, read_run, read_summary, read_table
-from tests.study.studies import GREY, SmallNet, make_study, result_bytes, tensors
+from tests.helpers import tensors
+from tests.study.studies import GREY, SmallNet, make_study, result_bytes
 
 RUN = "0123456789abcdef"
 

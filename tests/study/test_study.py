@@ -16,7 +16,8 @@ from saliency_ext.perturbation import Engine, EqualFractions
 from saliency_ext.ranking import rank_methods
 from saliency_ext.study.reader import read_run, read_summary, read_table
 from saliency_ext.study.study import Study
-from tests.study.studies import GREY, SmallNet, make_study, result_bytes, tensors
+from tests.helpers import tensors
+from tests.study.studies import GREY, SmallNet, make_study, result_bytes
 
 IMAGES = tensors(11, 3, 6, 5, seed=1)
 FEW = EqualFractions(3)

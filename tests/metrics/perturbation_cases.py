@@ -12,18 +12,13 @@ from saliency_ext.evaluation import Results, evaluate
 from saliency_ext.infill import Constant
 from saliency_ext.metrics import MetricResult
 from saliency_ext.perturbation import Engine
+from tests.helpers import conv_net
 
 GREY = Constant(0.5)
 
 
-def tensors(*shape: int, seed: int = 0) -> Tensor:
-    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def make_model(pixels: int = 20) -> torch.nn.Module:
-    torch.manual_seed(0)
-    features = [torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten()]
-    return torch.nn.Sequential(*features, torch.nn.Linear(4 * pixels, 6)).eval()
+    return conv_net(4 * pixels, padding=1)
 
 
 def linear(weights: Tensor) -> Callable[[Tensor], Tensor]:
