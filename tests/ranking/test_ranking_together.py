@@ -149,8 +149,8 @@ def test_another_budget_goes_on_and_is_what_a_fresh_run_finds(tmp_path, alone):
         ({"round_size": 9}, "options.round_size: was 8, now 9"),
         ({"chunk": 4}, "options.chunk: was 3, now 4"),
         ({"bounds": (-0.5, 0.5)}, "options.bounds"),
-        ({"maps": {"a": torch.zeros(43, 6, 5), "b": torch.ones(43, 6, 5)}}, "methods.gradient: was"),
-        ({"sample_ids": torch.arange(1, 44)}, "data.sample_ids"),
+        ({"maps": {"a": torch.zeros(43, 6, 5), "b": torch.ones(43, 6, 5)}}, "maps.b: was absent"),
+        ({"sample_ids": torch.arange(1, 44)}, "inputs.sample_ids"),
         ({"model": SmallNet(seed=1)}, "model.weights"),
     ],
 )
