@@ -1,25 +1,65 @@
 """Argument checks in one message style: function, argument, expected, got, and the remedy where there is one.
 
-ValueError speaks of values and shapes, TypeError of dtypes and types, RuntimeError of devices and the build.
+ValueError is for values and shapes, TypeError for dtypes and types, RuntimeError for devices and the build. A ValueError or
+TypeError of a check holds an `InvalidArgument`, so that a caller need not read the message.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import Any, NoReturn, Self
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import is_fake
 
 
+@dataclass(frozen=True)
+class InvalidArgument:
+    """What is wrong with an argument: the only item of `error.args`; its text is the message of the error.
+
+    Attributes:
+        function: that was called.
+        argument: name of the argument.
+        expected: what it must be.
+        got: what it is, as text.
+        remedy: what to do, or "".
+
+    Example:
+        >>> try:
+        ...     bad_value("rank", "seed", "in [0, 2^63)", -1, "pass a positive seed")
+        ... except ValueError as error:
+        ...     print(error)
+        ...     print(InvalidArgument.of(error).argument)
+        rank: expected seed in [0, 2^63), got -1; pass a positive seed
+        seed
+    """
+
+    function: str
+    argument: str
+    expected: str
+    got: str
+    remedy: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Self | None:
+        """What an error says of an argument; None for an error that no check raised."""
+        content = error.args[0] if error.args else None
+        return content if isinstance(content, cls) else None
+
+    def __str__(self) -> str:
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{self.function}: expected {self.argument} {self.expected}, got {self.got}{remedy}"
+
+
 def bad_value(function: str, argument: str, expected: str, got: object, remedy: str = "") -> NoReturn:
     """Raises ValueError: a value or a shape is not what it must be."""
-    raise ValueError(_message(function, argument, expected, got, remedy))
+    raise ValueError(InvalidArgument(function, argument, expected, str(got), remedy))
 
 
 def bad_type(function: str, argument: str, expected: str, got: object, remedy: str = "") -> NoReturn:
     """Raises TypeError: a type or a dtype is not what it must be."""
-    raise TypeError(_message(function, argument, expected, got, remedy))
+    raise TypeError(InvalidArgument(function, argument, expected, str(got), remedy))
 
 
 def require_tensor(function: str, argument: str, value: Any) -> Tensor:
@@ -70,6 +110,15 @@ def require_mask(function: str, argument: str, value: Any, like: Tensor, like_na
     require_shape(function, argument, mask, "(N, H, W)", like.shape)
     require_device(function, argument, mask, like, like_name)
     return mask
+
+
+def require_sample_ids(function: str, sample_ids: Any) -> Tensor:
+    """The ids, if they are (N,) int64 in [0, 2^48); the range is checked where they are on the host."""
+    require_tensor(function, "sample_ids", sample_ids)
+    require_dtype(function, "sample_ids", sample_ids, (torch.int64,))
+    require_ndim(function, "sample_ids", sample_ids, "(N,)")
+    require_range(function, "sample_ids", sample_ids, 0, 2**48 - 1)
+    return sample_ids  # type: ignore[no-any-return]
 
 
 def require_choice(function: str, argument: str, value: Any, choices: Sequence[str]) -> int:
@@ -148,7 +197,3 @@ def _shape(value: Tensor) -> str:
 
 def _tuple(shape: Sequence[int]) -> str:
     return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
-
-
-def _message(function: str, argument: str, expected: str, got: object, remedy: str) -> str:
-    return f"{function}: expected {argument} {expected}, got {got}" + (f"; {remedy}" if remedy else "")

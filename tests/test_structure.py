@@ -134,7 +134,6 @@ CALLS_OF_A_MODEL = ("forward", "model", "self.model", "self.forward", "self._mod
 OWN_NETWORKS = ("testbed", "demo", "models", "integrations", "reference")  # nets of the library, adapters, naive code
 OTHER_FORWARDS = (  # files in which one of these names is no classifier
     "attribution/agf/_graph.py",
-    "commands/_parser_pairs.py",
     "conformance/_metric_rules.py",
     "disambiguation/segment_anything.py",
     "perturbation/_cuda_graph.py",

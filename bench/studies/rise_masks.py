@@ -15,10 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from saliency_ext.attribution._rise_accumulate import MaskSums
-from saliency_ext.attribution._rise_estimate import Estimator, MapEstimator
-from saliency_ext.attribution._rise_masks import MaskSampler
-from saliency_ext.attribution._rise_regression import RegressionEstimator
+from saliency_ext.attribution._rise_estimators import Estimator, MapEstimator, RegressionEstimator
+from saliency_ext.attribution._rise_masks import MaskSampler, MaskSums
 from saliency_ext.infill import DatasetMean
 from saliency_ext.metrics._rank_correlation import rank_correlation
 from saliency_ext.perturbation import Engine, GridMasks, Plan

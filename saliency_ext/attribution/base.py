@@ -1,6 +1,7 @@
 """What all attribution methods share: one call shape, checked arguments, the reduction of channels."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -16,6 +17,7 @@ from ..checks import (
     require_dtype,
     require_integer,
     require_ndim,
+    require_sample_ids,
     require_shape,
     require_tensor,
 )
@@ -24,7 +26,6 @@ from ..models.eval_mode import without_autocast
 from ..models.precision import full_dtype
 from ..models.targets import Target, requested_classes
 from ..nonfinite import finite_rows, with_zeros
-from ..ops.rank import checked_sample_ids
 from ..perturbation import Engine
 from ..protocols import Forward, Infill, MethodInfo
 from ..segmentation import Segmenter, slic
@@ -79,6 +80,19 @@ class MethodOptions:
         return self.reference_images
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """Maps, and what a method knows about how they came about.
+
+    Attributes:
+        saliency: (N, T, H, W).
+        diagnostics: name -> (N, T, ...), one entry per image and target; empty for an empty batch.
+    """
+
+    saliency: Tensor
+    diagnostics: Mapping[str, Tensor] = field(default_factory=dict)
+
+
 class Method(ABC):
     """An attribution method: made once for a model, called on images and targets.
 
@@ -123,12 +137,29 @@ class Method(ABC):
         Raises:
             TypeError, ValueError: which argument, what was expected and what was got.
         """
+
+        def explain(images: Tensor, classes: Tensor, ids: Tensor) -> Explanation:
+            return Explanation(self._explain(images, classes, ids))
+
+        return self._explained(inputs, target, sample_ids, explain).saliency
+
+    def _explained(
+        self,
+        inputs: Tensor,
+        target: Target,
+        sample_ids: Tensor | None,
+        explain: Callable[[Tensor, Tensor, Tensor], Explanation],
+    ) -> Explanation:
+        """What `explain` returns for checked arguments (those of `_explain`), without T where there is one target per image.
+
+        Methods that report more than maps call it with a function that returns diagnostics too.
+        """
         name = type(self).__name__
         images = require_tensor(name, "inputs", inputs)
         require_dtype(name, "inputs", images, (torch.float32, torch.float64), "convert with .float() and normalise")
         require_ndim(name, "inputs", images, "(N, C, H, W)")
         ids = torch.arange(len(images), device=images.device) if sample_ids is None else sample_ids
-        checked_sample_ids(name, ids)
+        require_sample_ids(name, ids)
         require_shape(name, "sample_ids", ids, "(N,)", images.shape[:1])
         require_device(name, "sample_ids", ids, images, "inputs")
         good = finite_rows(images)
@@ -141,12 +172,15 @@ class Method(ABC):
             several = classes.ndim == 2
             columns = classes if several else classes[:, None]
             if images.numel() == 0 or columns.numel() == 0:
-                saliency = images.new_empty(len(images), columns.shape[1], *images.shape[2:])
+                explanation = Explanation(images.new_empty(len(images), columns.shape[1], *images.shape[2:]))
             else:
-                saliency = self._explain(shown, columns, ids).to(images.dtype)
+                explanation = explain(shown, columns, ids)
+        saliency = explanation.saliency.to(images.dtype)
         if not bool(good.all()):
             saliency = saliency.masked_fill(~good.view(-1, 1, 1, 1), torch.nan)
-        return saliency if several else saliency[:, 0]
+        if several:
+            return Explanation(saliency, explanation.diagnostics)
+        return Explanation(saliency[:, 0], {name: values[:, 0] for name, values in explanation.diagnostics.items()})
 
     def _dtype(self, images: Tensor) -> torch.dtype:
         """In which maps are made: float64 images of a float32 model are explained as float32."""

@@ -1,6 +1,5 @@
 """Integrated gradients: gradients averaged on the straight way from a baseline to the image."""
 
-import copy
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -12,7 +11,7 @@ from ..checks import bad_type, bad_value, require_choice, require_integer, requi
 from ..models.targets import Target
 from ..ops._arguments import rendering
 from ..protocols import Forward, Infill, MaskedInfill, MethodInfo
-from .base import MethodOptions
+from .base import Explanation, MethodOptions
 from .sampled_gradients import SampledGradientMethod
 
 RULES = ("gauss_legendre", "trapezoid", "right_riemann", "midpoint")
@@ -94,7 +93,6 @@ class IntegratedGradients(SampledGradientMethod):
         super().__init__(model, channels=channels, score=score, max_batch=max_batch)
         self.baselines = _checked_baselines(baselines)
         self.nodes = path_nodes(rule, steps)
-        self._gaps: list[Tensor] | None = None
 
     def with_gap(self, inputs: Tensor, target: Target, *, sample_ids: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The saliency, and by how much completeness is missed.
@@ -109,27 +107,36 @@ class IntegratedGradients(SampledGradientMethod):
         Note:
             Costs one point more per baseline draw, and one for the image.
         """
-        gaps: list[Tensor] = []
-        requesting = copy.copy(self)
-        requesting._gaps = gaps
-        saliency = requesting(inputs, target, sample_ids=sample_ids)
-        shape = saliency.shape[:-2]
-        return saliency, torch.cat(gaps).to(saliency.dtype).view(shape) if gaps else saliency.new_zeros(shape)
+
+        def explain(images: Tensor, classes: Tensor, ids: Tensor) -> Explanation:
+            maps, gaps = [], []
+            for part in self._slices(images, classes, ids):
+                total, difference = self._integrated(*part, ends=True)
+                gaps.append(total.sum((2, 3, 4), dtype=torch.float64) - difference)
+                maps.append(self._reduced(total))
+            return Explanation(torch.cat(maps), {"gap": torch.cat(gaps)})
+
+        explanation = self._explained(inputs, target, sample_ids, explain)
+        saliency = explanation.saliency
+        gap = explanation.diagnostics.get("gap", saliency.new_zeros(saliency.shape[:-2]))
+        return saliency, gap.to(saliency.dtype)
 
     def _attribution(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
+        return self._integrated(inputs, classes, sample_ids, ends=False)[0]
+
+    def _integrated(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor, *, ends: bool) -> tuple[Tensor, Tensor]:
+        """Attribution (n, T, C, H, W); and f(x) - mean f(b) (n, T) float64 if the `ends` of the path are evaluated, else 0."""
         total = inputs.new_zeros(*classes.shape, *inputs.shape[1:])
         rise = torch.zeros(classes.shape, dtype=torch.float64, device=inputs.device)
-        for term, scores, gradients in self._gradients_at(self._path(inputs, sample_ids), classes):
+        for term, scores, gradients in self._gradients_at(self._path(inputs, sample_ids, ends), classes):
             if term.difference is not None:
                 total.addcmul_(term.difference[:, None], gradients, value=term.weight)
             else:
                 rise.add_(scores, alpha=term.weight)
-        if self._gaps is not None:
-            self._gaps.append(total.sum((2, 3, 4), dtype=torch.float64) - rise)
-        return total
+        return total, rise
 
-    def _path(self, inputs: Tensor, sample_ids: Tensor) -> Iterator[tuple["_Term", Tensor]]:
-        """All nodes of all baselines; where the gap is asked for, the ends as well."""
+    def _path(self, inputs: Tensor, sample_ids: Tensor, ends: bool) -> Iterator[tuple["_Term", Tensor]]:
+        """All nodes of all baselines; with `ends` also the baselines and the image."""
         for baseline in self.baselines:
             share = 1.0 / (len(self.baselines) * baseline.draws)
             for draw in range(baseline.draws):
@@ -137,9 +144,9 @@ class IntegratedGradients(SampledGradientMethod):
                 difference = inputs - start
                 for alpha, weight in self.nodes:
                     yield _Term(share * weight, difference), torch.lerp(start, inputs, alpha)
-                if self._gaps is not None:
+                if ends:
                     yield _Term(-share, None), start
-        if self._gaps is not None:
+        if ends:
             yield _Term(1.0, None), inputs
 
     def _start(self, baseline: Infill, inputs: Tensor, sample_ids: Tensor, draw: int) -> Tensor:

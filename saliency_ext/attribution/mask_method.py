@@ -1,8 +1,6 @@
 """What methods that optimise a mask share: masks as rows, in slices that fit a forward, and what became of each."""
 
-import copy
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,7 +10,7 @@ from torch import Tensor
 from ..models.precision import require_full_precision
 from ..models.targets import Target
 from ..protocols import Forward
-from .base import Method
+from .base import Explanation, Method
 
 STATUSES = ("ok", "zero_gradient", "nonfinite")
 
@@ -66,7 +64,6 @@ class MaskMethod(Method):
 
     def __init__(self, model: Forward, *, max_batch: int) -> None:
         super().__init__(model, max_batch=max_batch)
-        self._record: Callable[[OptimisedMasks], None] | None = None
 
     @property
     @abstractmethod
@@ -75,19 +72,20 @@ class MaskMethod(Method):
 
     def masks(self, inputs: Tensor, target: Target, *, sample_ids: Tensor | None = None) -> OptimisedMasks:
         """The maps, with what is known of their optimisation. Arguments: as in a call."""
-        result: list[OptimisedMasks] = []
-        recording = copy.copy(self)
-        recording._record = result.append
-        saliency = recording(inputs, target, sample_ids=sample_ids)
-        lead = saliency.shape[:-2]
-        if not result:
-            codes = torch.zeros(lead, dtype=torch.int64)
-            return OptimisedMasks(saliency, codes, codes.double(), codes.double(), torch.zeros(*lead, 1, dtype=torch.float64))
-        (whole,) = result
-        parts = {field.name: getattr(whole, field.name) for field in fields(whole)}
-        return OptimisedMasks(**{name: part.view(*lead, *part.shape[1:]) for name, part in parts.items()})
+        explanation = self._explained(inputs, target, sample_ids, self._optimised)
+        if explanation.diagnostics:
+            return OptimisedMasks(explanation.saliency, **explanation.diagnostics)
+        lead = explanation.saliency.shape[:-2]  # an empty batch
+        codes = torch.zeros(lead, dtype=torch.int64)
+        return OptimisedMasks(
+            explanation.saliency, codes, codes.double(), codes.double(), torch.zeros(*lead, 1, dtype=torch.float64)
+        )
 
     def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
+        return self._optimised(inputs, classes, sample_ids).saliency
+
+    def _optimised(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Explanation:
+        """The maps; the further fields of `OptimisedMasks` are the diagnostics."""
         require_full_precision(type(self).__name__, self.model)
         targets = classes.shape[1]
         owner = torch.arange(len(inputs), device=inputs.device).repeat_interleave(targets)
@@ -97,10 +95,9 @@ class MaskMethod(Method):
             with torch.inference_mode(False):
                 images = inputs[own].clone(memory_format=torch.contiguous_format)
                 parts.append(self._optimise(Objective(images, wanted.clone(), sample_ids[own].clone())))
-        whole = OptimisedMasks(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(OptimisedMasks)))
-        if self._record is not None:
-            self._record(whole)
-        return whole.saliency.view(*classes.shape, *inputs.shape[2:])
+        joined = {field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(OptimisedMasks)}
+        shaped = {name: values.view(*classes.shape, *values.shape[1:]) for name, values in joined.items()}
+        return Explanation(shaped.pop("saliency"), shaped)
 
     @abstractmethod
     def _optimise(self, problem: Objective) -> OptimisedMasks:

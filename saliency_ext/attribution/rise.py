@@ -1,8 +1,7 @@
 """RISE: which pixels the score likes to see, from many random masks."""
 
-import copy
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
@@ -15,11 +14,9 @@ from ..perturbation import GridMasks
 from ..protocols import Forward, Infill, MethodInfo
 from ._adaptive_budget import EVERY, GROUPS, checked_tolerance, grown, relative_noise
 from ._perturbation_method import PerturbationMethod
-from ._rise_accumulate import MaskSums
-from ._rise_estimate import WEIGHTINGS, Estimator, MapEstimator
-from ._rise_masks import SAMPLINGS, MaskSampler
-from ._rise_regression import RegressionEstimator
-from .base import MethodOptions
+from ._rise_estimators import WEIGHTINGS, Estimator, MapEstimator, RegressionEstimator
+from ._rise_masks import SAMPLINGS, MaskSampler, MaskSums
+from .base import Explanation, MethodOptions
 
 REGRESSED = "regressed"
 
@@ -61,7 +58,7 @@ class RISE(PerturbationMethod):
         mean       1 / n * sum_i f_i M_i(u)
         coverage   sum_i f_i M_i(u) / sum_i M_i(u)
         centred    sum_i (f_i - mean f) M_i(u) / sum_i M_i(u), which is coverage - mean f
-        regressed  what centred tends to, from a linear model of f in the mask: see `rise_regression`; fewest masks
+        regressed  what centred tends to, from a linear model of f in the mask: fewest masks
 
     A mask is a grid of h by w bits, each 1 with probability `keep`, resized bilinearly to (h + 1) ceil(H / h) by
     (w + 1) ceil(W / w) and cropped at a random shift. "plain" is published; where f varies little it mostly shows how often a
@@ -77,7 +74,7 @@ class RISE(PerturbationMethod):
         seed: in [0, 2^63).
         weighting: "plain", "mean", "coverage", "centred" or "regressed".
         sampling: "random", "antithetic" (pairs of opposite grids) or "sobol" (scrambled Sobol points: fewer masks for the same
-            noise); see `rise_masks.MaskSampler`.
+            noise).
         border: what lies outside the grid: "mirror" (published) or "clamp"; see `ops.blend_grids`.
         score: "probability", "logit", "log_probability", "accuracy" of the target, or "sigmoid" of its logit.
         max_batch: masked inputs per forward.
@@ -89,7 +86,7 @@ class RISE(PerturbationMethod):
     being a function of (seed, i) alone, so maps of one batch share their coverage noise, and an image's map depends on nothing
     else in the batch. Cost: n forwards per image and draw of the infill, whatever the number of targets. Memory: a buffer of
     max_batch images, 10 bytes per grid cell of every mask, and one score per mask; masks are never stored; with "regressed" also
-    8 (2 h)^2 (2 w)^2 bytes for the matrix of a regression, as often as `rise_regression` says. Deterministic.
+    8 (2 h)^2 (2 w)^2 bytes for the matrix of a regression, once for every number of masks at which a map is made. Deterministic.
     Traps: maps are smooth at the scale of a cell, smaller structure is not resolved; infills that must know what is removed see
     the mask rounded to 0 and 1; two maps differ by chance, so report `noise_floor`. "regressed" with few masks shrinks the map
     towards 0, which the noise floor does not see.
@@ -155,7 +152,6 @@ class RISE(PerturbationMethod):
         require_choice("RISE", "border", border, ("mirror", "clamp"))
         self.weighting, self.sampling, self.border = weighting, sampling, border
         self.tolerance = checked_tolerance("RISE", tolerance)
-        self._record: Callable[[Estimator, list[Tensor]], None] | None = None
 
     @classmethod
     def preset(cls, name: str, model: Forward, infill: Infill | None = None, **changes: Any) -> "RISE":
@@ -184,21 +180,18 @@ class RISE(PerturbationMethod):
         if most < 2:
             bad_value("RISE.noise_floor", "masks", "at least 4", self.masks)
         require_integer("RISE.noise_floor", "groups", groups, 2, most)
-        errors: list[Tensor] = []
-        counts: list[int] = []
-
-        def record(estimator: Estimator, scores: list[Tensor]) -> None:
-            errors.extend(estimator.standard_error(used, groups) for used in scores)
-            counts.extend(map(len, scores))
-
-        recording = copy.copy(self)
-        recording._record = record
-        saliency = recording(inputs, target, sample_ids=sample_ids)
-        error = (torch.stack(errors) if errors else torch.empty(0)).view(saliency.shape).to(saliency)
+        explanation = self._explained(inputs, target, sample_ids, partial(self._estimated, groups=groups))
+        saliency, diagnostics = explanation.saliency, explanation.diagnostics
+        error = diagnostics.get("standard_error", saliency).to(saliency)  # an empty batch has none
         relative = relative_noise(saliency.double(), error.double())
-        return NoiseFloor(saliency, error, relative, torch.tensor(counts, dtype=torch.int64).view(relative.shape))
+        masks = diagnostics.get("masks", torch.zeros(relative.shape, dtype=torch.int64))
+        return NoiseFloor(saliency, error, relative, masks)
 
     def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
+        return self._estimated(inputs, classes, sample_ids).saliency
+
+    def _estimated(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor, groups: int | None = None) -> Explanation:
+        """The maps; with `groups` also "standard_error" (N, T, H, W) of a jackknife and "masks" (N, T) that were used."""
         height, width = inputs.shape[2:]
         sampler = MaskSampler(self.grid, (height, width), self.keep, self.seed, self.sampling)
         grids, shifts = sampler.draw(self.masks)
@@ -220,10 +213,13 @@ class RISE(PerturbationMethod):
 
         blocks = self._blocks(self.masks, None if self.tolerance is None else EVERY)
         scores, used = grown(classes.shape, self.masks, self.tolerance, blocks, request, noise)
-        own = [row[:count] for row, count in zip(scores.flatten(0, 1), used.flatten().tolist(), strict=True)]
-        if self._record is not None:
-            self._record(estimator, own)
-        return torch.stack([estimator.map(row) for row in own]).view(*classes.shape, height, width).to(inputs)
+        of_map = [row[:count] for row, count in zip(scores.flatten(0, 1), used.flatten().tolist(), strict=True)]
+        shape = (*classes.shape, height, width)
+        saliency = torch.stack([estimator.map(row) for row in of_map]).view(shape).to(inputs)
+        if groups is None:
+            return Explanation(saliency)
+        errors = torch.stack([estimator.standard_error(row, groups) for row in of_map]).view(shape)
+        return Explanation(saliency, {"standard_error": errors, "masks": used})
 
 
 def _number(argument: str, value: object) -> float:

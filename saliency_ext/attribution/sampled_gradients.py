@@ -26,8 +26,12 @@ class SampledGradientMethod(GradientMethod):
     """
 
     def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
-        slices = zip(*(torch.split(values, self.max_batch) for values in (inputs, classes, sample_ids)), strict=True)
-        return torch.cat([self._reduced(self._attribution(*part)) for part in slices])
+        parts = self._slices(inputs, classes, sample_ids)
+        return torch.cat([self._reduced(self._attribution(*part)) for part in parts])
+
+    def _slices(self, *batch: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """The tensors (N, ...) of a batch, max_batch images at a time."""
+        return zip(*(torch.split(values, self.max_batch) for values in batch), strict=True)
 
     @abstractmethod
     def _attribution(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:

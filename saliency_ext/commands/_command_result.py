@@ -2,12 +2,14 @@
 
 import difflib
 import traceback
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
 import torch
+
+from ..checks import InvalidArgument
 
 DONE, CONDITION, USAGE, FAILED, MISSING, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
@@ -41,6 +43,40 @@ class CommandError(Exception):
     def __init__(self, message: str, status: int = USAGE) -> None:
         super().__init__(message)
         self.status = status
+
+
+@dataclass(frozen=True)
+class Option:
+    """What the command line says of an argument of the library.
+
+    name: of the option that becomes the argument; None: there is none. remedy: None: that of the library.
+    """
+
+    name: str | None
+    remedy: str | None = None
+
+
+def in_options(error: BaseException, options: Mapping[tuple[str, str], Option]) -> str:
+    """An error of the library, in terms of the command line where an option became the argument.
+
+    options: (function, argument) as the error names them -> the option.
+
+    Example:
+        >>> from saliency_ext.checks import require_number
+        >>> try:
+        ...     require_number("StopRule", "seconds", -1)
+        ... except ValueError as error:
+        ...     print(in_options(error, {("StopRule", "seconds"): Option("--max-time", "give a longer time")}))
+        --max-time: expected >= 0 and finite, got -1; give a longer time
+    """
+    invalid = InvalidArgument.of(error)
+    option = None if invalid is None else options.get((invalid.function, invalid.argument))
+    if invalid is None or option is None:
+        return str(error)
+    remedy = invalid.remedy if option.remedy is None else option.remedy
+    if option.name is None:
+        return str(replace(invalid, remedy=remedy))
+    return f"{option.name}: expected {invalid.expected}, got {invalid.got}{f'; {remedy}' if remedy else ''}"
 
 
 def refuse(message: str, status: int = USAGE) -> NoReturn:

@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from .. import __version__
+from ..disambiguation.rules import PRESETS as RULES
 from ..infill.registry import infill_summaries
 from ..perturbation.outputs import SCORES
-from . import bench, compare, evaluate, explain, listing, study, truth
+from . import bench, compare, disambiguate, evaluate, explain, listing, study, truth
 from ._arguments import count, names, positive, seed, side
 from ._choices import DEFAULT_METRICS, TRUTH_METRICS
 from ._command_result import EXIT_CODES, CommandResult
 from ._data import SCENES
 from ._methods import default_methods
-from ._parser_pairs import add_pairs
 from ._shared_options import BATCH
 from ._stopping import add_stop
 from .rank import add_rank
@@ -65,6 +65,24 @@ Own minus other: the score on the object that is asked about minus that on the o
 knows nothing of the class.
 
 {EXIT_CODES}"""
+_DISAMBIGUATE = f"""\
+Are two of a model's top labels two things in the picture, or two names of one? Every pair gets a verdict: distinct, shared, both
+or undecided; and where it is settled a proof that anyone can check with `verify`, with a picture of its regions.
+
+  saliency-ext disambiguate
+  saliency-ext disambiguate spider.jpg --top 5 --model torchvision:resnet18 --out spider
+
+A proof says what THIS model does with these regions removed. "undecided" does not mean one thing.
+
+{EXIT_CODES}"""
+_VERIFY = f"""\
+Checks a proof of `disambiguate` on the model, in at most two forward passes. Refused for another model or picture.
+
+  saliency-ext verify pairs/proof-distinct-3-8.json
+  saliency-ext verify spider/proof-distinct-72-74.json spider.jpg --model torchvision:resnet18
+
+{EXIT_CODES}"""
+
 
 # In place of a list of all options, which would bury an error.
 _USAGE = {"evaluate": "[OPTION ...]     (--help lists them)", "explain": "[IMAGE] [OPTION ...]     (--help lists them)"}
@@ -105,7 +123,9 @@ def parser() -> argparse.ArgumentParser:
     known.add_argument("--readme", metavar="FILE", help="also put the tables there, between <!-- truth:begin --> and its end")
     _study(_command(commands, "study", "do infills or hyper-parameters matter; writes a report", study.TEXT, study.run))
     add_rank(partial(_command, commands), (_model, _methods), positive, SCORES)
-    add_pairs(partial(_command, commands), _model, seed)
+    short = "top labels of an image: one thing or two, with proofs"
+    _disambiguate(_command(commands, "disambiguate", short, _DISAMBIGUATE, disambiguate.run))
+    _verify(_command(commands, "verify", "check a proof of disambiguate on the model", _VERIFY, disambiguate.verify_proof))
     _command(commands, "list", "names of all methods, metrics, presets and infills", "", listing.run)
     commands.add_parser("demo", help="score one deletion curve of a shipped picture, in the terminal")
     commands.add_parser("doctor", help="say what is installed, which backend serves each op, and what is missing")
@@ -229,3 +249,31 @@ def _study(command: argparse.ArgumentParser) -> None:
     command.add_argument("--score", choices=SCORES, default="probability", help="what a curve shows; default: probability")
     command.add_argument("--seed", type=seed, default=0, help="of all random draws; default: 0")
     command.add_argument("--out", default="study", metavar="FOLDER", help="where to; default: study")
+
+
+def _disambiguate(command: argparse.ArgumentParser) -> None:
+    command.add_argument("image", nargs="?", help="a picture; default with --model testbed: one of its scenes")
+    _model(command)
+    command.add_argument("--top", type=int, default=5, metavar="K", help="how many labels, >= 2; default: 5")
+    command.add_argument("--cells", type=int, default=8, metavar="N", help="the image is cut into N x N segments; default: 8")
+    command.add_argument(
+        "--masks", metavar="FOLDER", help="segments from a Segment Anything model of transformers in this folder, not cells"
+    )  # fmt: skip
+    command.add_argument("--rules", choices=tuple(RULES), default="default", help="published thresholds, or ours (default)")
+    infills = ", ".join(infill_summaries())
+    command.add_argument(
+        "--infill", default="dataset_mean", metavar="NAME", help=f"what is removed becomes: {infills}; default: dataset_mean"
+    )
+    command.add_argument(
+        "--others", nargs="*", default=["blur", "noise"], metavar="NAME", help="infills under which each proof is tried again; "
+        "one that holds under any is robust; default: blur noise"
+    )  # fmt: skip
+    command.add_argument("--seed", type=seed, default=0, help="of noise and of the scene; default: 0")
+    command.add_argument("--out", default="pairs", metavar="FOLDER", help="for proofs and pictures; default: pairs")
+
+
+def _verify(command: argparse.ArgumentParser) -> None:
+    command.add_argument("proof", help="a file that disambiguate wrote")
+    command.add_argument("image", nargs="?", help="the picture; default with --model testbed: its scene")
+    _model(command)
+    command.add_argument("--seed", type=seed, default=0, help="of the scene; default: 0")

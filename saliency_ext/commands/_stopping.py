@@ -5,11 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..study.stopping import StopRule
-from ._command_result import refuse
+from ._command_result import Option, in_options, refuse
 
 _ALPHA, _MARGIN = 0.05, 0.0
 _DEFAULT = "fidelity"
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+_OPTIONS = {("StopRule", option): Option(f"--{option}") for option in ("alpha", "margin", "budget")}
+_OPTIONS[("StopRule", "seconds")] = Option("--max-time")
 
 
 def add_stop(command: argparse.ArgumentParser, positive: Callable[[str], int]) -> None:
@@ -40,7 +43,7 @@ def stop_rule(options: argparse.Namespace, metrics: Sequence[Any]) -> StopRule |
     try:
         return StopRule(metric, alpha, margin, budget=options.budget, seconds=options.max_time)
     except (TypeError, ValueError) as error:
-        refuse(f"--until-separated: {error}")
+        refuse(in_options(error, _OPTIONS))
 
 
 def seconds(text: str) -> float:

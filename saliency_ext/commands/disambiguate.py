@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from .._atomic_io import write_whole
+from ..checks import InvalidArgument
 from ..disambiguation import PairFinder, Proof, SegmentAnything, preset_rules, read_proof, verify, write_proof
 from ..infill.registry import infill_summaries
 from ..report import PairExample, write_pairs
@@ -81,8 +82,10 @@ def verify_proof(options: argparse.Namespace) -> CommandResult:
         proof = read_proof(Path(options.proof))
         result = verify(model.forward, inputs.to(model.device), proof)
     except (OSError, TypeError, ValueError) as error:
-        otherwise = f", or of this one prepared otherwise than here, {model.preprocessing}: say --size, --mean, --std"
-        refuse(f"verify: {error}{otherwise if 'expected image' in str(error) else ''}")
+        invalid = InvalidArgument.of(error)
+        of_image = invalid is not None and invalid.argument == "image"
+        remedy = f", or of this one prepared otherwise than here, {model.preprocessing}: say --size, --mean, --std"
+        refuse(f"verify: {error}{remedy if of_image else ''}")
     labels = " and ".join(label(model, each) for each in proof.labels)
     what = {"distinct": "are two things", "shared": "are one thing"}[proof.kind]
     under = ", ".join(each.infill.name for each in proof.shown)

@@ -18,7 +18,18 @@ from ..report.write import write_page
 from ..study.study import Study
 from ._checked_model import checked_model
 from ._choices import chosen_metrics, infill_by_name
-from ._command_result import FAILED, INTERRUPTED, USAGE, CommandError, CommandResult, in_one_line, raised_in, refuse
+from ._command_result import (
+    FAILED,
+    INTERRUPTED,
+    USAGE,
+    CommandError,
+    CommandResult,
+    Option,
+    in_one_line,
+    in_options,
+    raised_in,
+    refuse,
+)
 from ._data import Data, load_data
 from ._methods import Sampling, chosen_methods
 from ._models import TESTBED, CommandModel
@@ -30,6 +41,14 @@ from ._required_packages import TESTBED as TESTBED_PACKAGES
 from ._shared_options import BATCH, SharedOptions
 from ._stopping import stop_rule
 from ._torchrun import place_among_all
+
+_OPTIONS = {
+    ("Study", "out"): Option("--out", "give another folder, or what it was, or drop what is there with --force-new-run"),
+    ("Study.resume", "out"): Option("--out", "leave out --resume to start one"),
+    ("StopRule", "bounds"): Option(None, "name another metric after --until-separated"),
+    ("StopRule", "separated"): Option("--until-separated"),
+    ("StopRule", "budget"): Option("--budget", "allow more, or lower --max-batch"),
+}
 
 
 def run(options: argparse.Namespace) -> CommandResult:
@@ -94,25 +113,11 @@ def _studied(
     except (ValueError, TypeError, ModuleNotFoundError) as error:
         outside = raised_in(error)  # of the model, or of a package: no argument is wrong
         status = FAILED if outside or getattr(error, "__notes__", None) else USAGE  # noted: it stopped on its way
-        text = f"could not finish: {in_one_line(error)}" if outside else _in_words_of_the_command(str(error))
+        text = f"could not finish: {in_one_line(error)}" if outside else in_options(error, _OPTIONS)
         raise CommandError(text, status) from error
     finally:
         if line is not None:
             line.close()
-
-
-def _in_words_of_the_command(text: str) -> str:
-    """An error of `Study` with options in place of its methods."""
-    options = {"drop what is there with run(force_new_run=True)": "drop what is there with --force-new-run"}
-    options |= {"start one with run()": "leave out --resume to start one", "expected out a folder": "--out: expected a folder"}
-    options |= {"pass the bounds of the metric as bounds=(low, high)": "no metric can be waited for whose range is not known"}
-    options |= {
-        "or make chunks smaller": "or lower --max-batch",
-        "pass bounds=(low, high)": "name another metric after --until-separated",
-    }
-    for call, option in options.items():
-        text = text.replace(call, option)
-    return text
 
 
 def _again(first: str) -> str:

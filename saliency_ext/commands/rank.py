@@ -17,7 +17,7 @@ from ..study._process_group import OtherProcessFailed
 from ..study.samples import SampleReader
 from ._checked_model import checked_model
 from ._choices import chosen_metrics, infill_by_name
-from ._command_result import EXIT_CODES, FAILED, INTERRUPTED, CommandError, CommandResult, known, refuse
+from ._command_result import EXIT_CODES, FAILED, INTERRUPTED, CommandError, CommandResult, Option, in_options, known, refuse
 from ._data import SCENES, Data, load_data
 from ._methods import Sampling, chosen_methods
 from ._models import CommandModel
@@ -25,6 +25,9 @@ from ._output_paths import file_place, reason, writing
 from ._shared_options import BATCH, SharedOptions
 from ._torchrun import process_group
 
+_OPTIONS = {("rank_methods", option): Option(f"--{option}") for option in ("out", "alpha", "margin", "budget")}
+_OPTIONS[("rank_methods", "round_size")] = Option("--round")
+_OPTIONS[("rank_methods", "bounds")] = Option(None, "name another metric, whose range is known")
 STRATA, GRID, COARSE, ROUND = 8, 100, 10, 16
 MANY = 400  # images from which steps are drawn; fewer are soon all looked at, and on a grid that ends every doubt
 _TEXT = f"""\
@@ -137,7 +140,7 @@ def _ranked(options: argparse.Namespace, model: CommandModel, data: Data, method
             **further,
         )
     except (TypeError, ValueError) as error:
-        refuse(f"rank: {str(error).replace('expected out a folder', '--out: expected a folder')}")
+        refuse(f"rank: {in_options(error, _OPTIONS)}")
     except OtherProcessFailed as error:
         raise CommandError(f"rank: {error}. {_again(options.out)}", FAILED) from error
     except OSError as error:

@@ -19,7 +19,7 @@ from ..report.from_study import PAGE
 from ..study.samples import SampleBatch, SampleReader
 from ._checked_model import checked_model
 from ._choices import infill_by_name
-from ._command_result import EXIT_CODES, FAILED, CommandError, CommandResult, refuse
+from ._command_result import EXIT_CODES, FAILED, CommandError, CommandResult, Option, in_options, refuse
 from ._data import load_data
 from ._methods import chosen_methods
 from ._models import CommandModel
@@ -32,6 +32,7 @@ INFILL_NAMES = ("dataset_mean", "black", "white", "image_mean", "blur", "gaussia
 OTHERS = ("gradient", "grad_cam", "random")
 JSON = "findings.json"
 _SCORES = "scores"  # the folder of the study of scores
+_OPTIONS = {("Study", "out"): Option("--out", "give another folder, or what it was")}
 _AGAIN = "The scores that are finished are kept: mend that, then give the same command again"
 TEXT = f"""\
 Does a ranking of methods survive another reasonable choice?
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> CommandResult:
         batch = SampleReader("--data", data.samples).read(0, len(data.samples))
         findings = QUESTIONS[options.question](options, model, batch, data.targets(batch))
     except (TypeError, ValueError, ModuleNotFoundError) as error:
-        refuse(f"study: {str(error).replace('run(force_new_run=True)', 'another --out')}")
+        refuse(f"study: {in_options(error, _OPTIONS)}")
     except OSError as error:
         raise CommandError(f"study: {reason(error)}. {_AGAIN}", FAILED) from error
     with writing("study", _AGAIN):

@@ -15,6 +15,7 @@ from ..checks import (
     require_mask,
     require_ndim,
     require_number,
+    require_sample_ids,
     require_shape,
     require_tensor,
 )
@@ -23,7 +24,6 @@ from ..infill.base import require_infill
 from ..metrics.result import NONFINITE_INPUT, NONFINITE_SCORE, OK
 from ..models.targets import Target, resolve_target
 from ..nonfinite import finite_rows, with_zeros
-from ..ops.rank import checked_sample_ids
 from ..perturbation import DenseMasks, Engine, EqualFractions, Plan, RandomOrder, RankMasks
 from ..perturbation.curve_integration import area_under
 from ..protocols import Forward, Infill
@@ -132,7 +132,7 @@ def neutrality(
     schedule = EqualFractions(require_integer(_FUNCTION, "steps", steps, 1, 2**16))
     require_integer(_FUNCTION, "seed", seed, 0, 2**63 - 1)
     ids = torch.arange(len(images)) if sample_ids is None else sample_ids.cpu()
-    checked_sample_ids(_FUNCTION, ids)
+    require_sample_ids(_FUNCTION, ids)
     require_shape(_FUNCTION, "sample_ids", ids, "(N,)", images.shape[:1])
     objects = None if truth is None else require_mask(_FUNCTION, "truth", truth.cpu(), images[:, 0].cpu(), "inputs")
     runner = engine_for(_FUNCTION, model, engine)

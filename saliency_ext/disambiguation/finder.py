@@ -7,11 +7,19 @@ from torch import Tensor
 
 from ..attribution import as_method
 from ..attribution.integrated_gradients import IntegratedGradients
-from ..checks import bad_type, bad_value, require_dtype, require_integer, require_ndim, require_shape, require_tensor
+from ..checks import (
+    bad_type,
+    bad_value,
+    require_dtype,
+    require_integer,
+    require_ndim,
+    require_sample_ids,
+    require_shape,
+    require_tensor,
+)
 from ..infill.image_extreme import ImageExtreme
 from ..models.targets import Target, check_classes, requested_classes
 from ..nonfinite import finite_rows, with_zeros
-from ..ops.rank import checked_sample_ids
 from ..perturbation import Counters, Engine
 from ..protocols import Explainer, Forward, Infill
 from ..segmentation import Segmenter, segment_sizes, segment_sums
@@ -156,7 +164,7 @@ class PairFinder:
         require_dtype(name, "inputs", images, (torch.float32, torch.float64), "convert with .float() and normalise")
         require_ndim(name, "inputs", images, "(N, C, H, W)")
         ids = torch.arange(len(images)) if sample_ids is None else sample_ids
-        checked_sample_ids(name, ids)
+        require_sample_ids(name, ids)
         require_shape(name, "sample_ids", ids, "(N,)", images.shape[:1])
         ids = ids.to(images.device)
         if len(images) == 0:

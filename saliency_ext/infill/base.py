@@ -17,10 +17,10 @@ from ..checks import (
     require_dtype,
     require_integer,
     require_ndim,
+    require_sample_ids,
     require_shape,
     require_tensor,
 )
-from ..ops.rank import checked_sample_ids
 from ..protocols import Infill, InfillInfo
 
 Channels = float | Sequence[float] | Tensor
@@ -115,7 +115,7 @@ class BaseInfill(ABC):
         remedy = "images of 8-bit integers are first scaled and normalised as the model wants them"
         require_dtype(function, "inputs", inputs, _DTYPES, remedy if inputs.dtype == torch.uint8 else "convert with .float()")
         require_ndim(function, "inputs", inputs, "(N, C, H, W)")
-        checked_sample_ids(function, sample_ids)
+        require_sample_ids(function, sample_ids)
         require_shape(function, "sample_ids", sample_ids, "(N,)", inputs.shape[:1])
         require_device(function, "sample_ids", sample_ids, inputs, "inputs")
         require_integer(function, "draw", draw, 0, 2**31 - 1)

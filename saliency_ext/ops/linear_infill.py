@@ -15,13 +15,13 @@ from ..checks import (
     require_integer,
     require_ndim,
     require_number,
+    require_sample_ids,
     require_shape,
     require_tensor,
 )
 from ._arguments import COMPUTE_DTYPES, refuse_derivative
 from .native import Definition, call, define
 from .noise import philox_normal
-from .rank import checked_sample_ids
 
 _STENCILS = ("road", "harmonic")
 
@@ -137,7 +137,7 @@ def linear_infill(
     require_integer(function, "seed", seed, 0, 2**63 - 1)
     require_integer(function, "draw", draw, 0, 2**27 - 1)
     if sample_ids is not None:
-        checked_sample_ids(function, sample_ids)
+        require_sample_ids(function, sample_ids)
         require_shape(function, "sample_ids", sample_ids, "(N,)", inputs.shape[:1])
         require_device(function, "sample_ids", sample_ids, inputs, "inputs")
     remedy = "it is not differentiable: pass inputs.detach(), or call it under torch.no_grad()"

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from .. import reference
-from ..checks import bad_type, bad_value, require_integer
+from ..checks import bad_type, bad_value, require_integer, require_sample_ids
 from .native import Definition, call, define
-from .rank import checked_sample_ids
 
 
 def philox_uniform(shape: Sequence[int], sample_ids: Tensor, *, seed: int, stream: int = 0) -> Tensor:
@@ -77,7 +76,7 @@ def _noise(function: str, shape: Sequence[int], sample_ids: Tensor, seed: int, s
         bad_type(function, "shape", "to be three ints", _types(shape))
     if len(shape) != 3 or any(size < 0 for size in shape) or shape[0] > 65535:
         bad_value(function, "shape", "(C, H, W) with C in [0, 65535] and H, W >= 0", tuple(shape))
-    checked_sample_ids(function, sample_ids)
+    require_sample_ids(function, sample_ids)
     require_integer(function, "seed", seed, 0, 2**63 - 1)
     require_integer(function, "stream", stream, 0, 2**31 - 1)
     return call("noise", sample_ids, *shape, normal, seed, stream)  # type: ignore[no-any-return]

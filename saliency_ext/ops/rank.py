@@ -12,7 +12,7 @@ from ..checks import (
     require_dtype,
     require_integer,
     require_ndim,
-    require_range,
+    require_sample_ids,
     require_shape,
     require_tensor,
 )
@@ -92,21 +92,12 @@ def tie_ids(function: str, values: Tensor, ties: str, seed: int, sample_ids: Ten
     require_integer(function, "seed", seed, 0, 2**63 - 1)
     random = require_choice(function, "ties", ties, _TIES) == 1
     if sample_ids is not None:
-        checked_sample_ids(function, sample_ids)
+        require_sample_ids(function, sample_ids)
         require_shape(function, "sample_ids", sample_ids, "(N,)", values.shape[:1])
         require_device(function, "sample_ids", sample_ids, values, "saliency")
     if not random:
         return None
     return torch.arange(values.shape[0], device=values.device) if sample_ids is None else sample_ids
-
-
-def checked_sample_ids(function: str, sample_ids: Tensor) -> Tensor:
-    """The ids, if they are (N,) int64 in [0, 2^48)."""
-    require_tensor(function, "sample_ids", sample_ids)
-    require_dtype(function, "sample_ids", sample_ids, (torch.int64,))
-    require_ndim(function, "sample_ids", sample_ids, "(N,)")
-    require_range(function, "sample_ids", sample_ids, 0, 2**48 - 1)
-    return sample_ids
 
 
 def _fake(saliency: Tensor, sample_ids: Tensor | None, seed: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from .._digests import digest
-from ..checks import bad_value, require_mask, require_shape, require_tensor
+from ..checks import bad_value, require_mask, require_sample_ids, require_shape, require_tensor
 from ..evaluation._engine import engine_for
 from ..evaluation._input_chunks import random_order
 from ..evaluation._scoring import Scoring
@@ -17,7 +17,6 @@ from ..evaluation.evaluate import check_metrics, named_metrics
 from ..evaluation.maps import MapOptions, MapSource, TargetMaps, named_maps, sources
 from ..fingerprinting import tensor_digest
 from ..models.targets import Target, plain_target
-from ..ops.rank import checked_sample_ids
 from ..perturbation import Engine
 from ..protocols import Forward, MethodInfo
 from ._chunk import ChunkJob
@@ -120,7 +119,7 @@ def _data(study: "Study", reader: SampleReader, ids: Tensor) -> dict[str, Any]:
 def _checked_ids(study: "Study", count: int) -> Tensor:
     if study.sample_ids is None:
         return torch.arange(count)
-    checked_sample_ids(_STUDY, study.sample_ids)
+    require_sample_ids(_STUDY, study.sample_ids)
     require_shape(_STUDY, "sample_ids", study.sample_ids, "(N,)", (count,))
     if len(set(study.sample_ids.tolist())) != count:
         bad_value(_STUDY, "sample_ids", "to be distinct", "some twice", "they identify the samples in the results")

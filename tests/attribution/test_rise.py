@@ -5,8 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from saliency_ext.attribution._rise_accumulate import upsampling
-from saliency_ext.attribution._rise_masks import MaskSampler
+from saliency_ext.attribution._rise_masks import MaskSampler, upsampling
 from saliency_ext.attribution.rise import PRESETS, RISE
 from saliency_ext.infill import Constant, UniformNoise
 from saliency_ext.reference import grid_weights

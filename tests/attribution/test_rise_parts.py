@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from saliency_ext.attribution._adaptive_budget import group_of
-from saliency_ext.attribution._rise_accumulate import MaskSums, upsampling
-from saliency_ext.attribution._rise_estimate import WEIGHTINGS, MapEstimator
-from saliency_ext.attribution._rise_masks import MaskSampler
+from saliency_ext.attribution._rise_estimators import WEIGHTINGS, MapEstimator
+from saliency_ext.attribution._rise_masks import MaskSampler, MaskSums, upsampling
 from saliency_ext.reference import grid_weights
 
 

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from saliency_ext.attribution._adaptive_budget import group_of
-from saliency_ext.attribution._rise_accumulate import MaskSums, upsampling
-from saliency_ext.attribution._rise_masks import MaskSampler
-from saliency_ext.attribution._rise_regression import RegressionEstimator
+from saliency_ext.attribution._rise_estimators import RegressionEstimator
+from saliency_ext.attribution._rise_masks import MaskSampler, MaskSums, upsampling
 from saliency_ext.attribution.rise import RISE
 from saliency_ext.infill import Constant
 

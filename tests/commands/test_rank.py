@@ -76,7 +76,7 @@ def test_kept_rounds_are_gone_on_from(tmp_path, monkeypatch, capsys) -> None:
             assert f"Finished rounds are kept in {tmp_path / 'kept'}: give the same command again" in said
             assert cli.main(words[:-2]) == status and "Nothing was kept: give a folder with --out" in capsys.readouterr().err
     assert cli.main([*words, "--seed", "1"]) == 2
-    assert "rank: rank_methods: --out: expected a folder with this run or none" in capsys.readouterr().err
+    assert "rank: --out: expected a folder with this run or none" in capsys.readouterr().err
     assert cli.main([*words, "--json", str(tmp_path / "resumed.json")]) == 0
     assert (tmp_path / "resumed.json").read_bytes() == whole.read_bytes()
 
@@ -102,10 +102,10 @@ def test_under_torchrun_it_finds_the_same_and_says_it_once(tmp_path) -> None:
     ("more", "words"),
     [
         (["--metric", "fidelty"], "--metric"),
-        (["--alpha", "2"], "rank: rank_methods: expected alpha"),
+        (["--alpha", "2"], "rank: --alpha: expected"),
         (["--methods", "grad_cam"], "at least two"),
         (["--metric", "geometry_gap"], "expected metric one of which higher or lower is better"),
-        (["--metric", "sparseness"], "pass bounds"),
+        (["--metric", "sparseness"], "name another metric, whose range is known"),
         (["--metric", "pointing_game", "--strata", "4"], "--strata: pointing_game has no curve"),
         (["--strata", "200"], "--strata"),
     ],

@@ -107,12 +107,12 @@ def test_compare_says_which_run_stopped_and_takes_the_shared_images(here, capsys
     [
         (["--alpha", "0.1"], "--alpha: expected beside --until-separated"),
         (["--margin", "0.1", "--budget", "100"], "--margin: expected beside --until-separated"),
-        (["--until-separated", "--alpha", "1"], "--until-separated: StopRule: expected alpha in (0, 1)"),
+        (["--until-separated", "--alpha", "1"], "--alpha: expected in (0, 1), got 1.0"),
         (["--until-separated", "insertion"], "expected one of --metrics, fidelity, deletion; got insertion"),
         (["--until-separated", "--metrics", "deletion"], "expected one of --metrics, deletion; got fidelity"),
         (["--until-separated", "--score", "logit"], "name another metric after --until-separated"),
         (["--until-separated", "--methods", "gradient"], "at least two methods to distinguish, got 1"),
-        (["--budget", "15"], "expected budget at least 16, both ends of a curve for each of the 8 images of a chunk, got 15"),
+        (["--budget", "15"], "--budget: expected at least 16, both ends of a curve for each of the 8 images of a chunk, got 15"),
         (["--budget", "15"], "or lower --max-batch"),
     ],
 )

@@ -169,10 +169,15 @@ def test_damaged_files_are_refused(copy):
     (folder / FILES["residual"]).write_bytes(flipped)
     refused(folder, "with the sha256 of its log, [0-9a-f]{64}, got [0-9a-f]{64}; reinstall the package, or train again")
     refused(rehash(good[:-5]), "to be a valid safetensors file, got SafetensorError")
-    refused(rehash(good[:4]), "of at least 8 bytes, got 4")
-    refused(rehash((1 << 40).to_bytes(8, "little") + good[8:]), r"with a header of at most 65536 bytes, got 1099511627776")
-    refused(rehash((60_000).to_bytes(8, "little") + good[8:5000]), "to hold its header of 60000 bytes, got 5000 bytes in all")
-    refused(rehash((9).to_bytes(8, "little") + b"not json!"), "to be a valid safetensors file, got SafetensorError")
+    length = 8  # bytes of the size of the header
+    bad_headers = [
+        good[:4],
+        (1 << 40).to_bytes(length, "little") + good[length:],
+        (60_000).to_bytes(length, "little") + good[length:5000],
+        (9).to_bytes(length, "little") + b"not json!",
+    ]
+    for content in bad_headers:
+        refused(rehash(content), "to be a valid safetensors file, got SafetensorError")
     refused(rehash(good + bytes(4 << 20)), "of at most 4194304 bytes, got more")
     (folder / FILES["residual"]).unlink()
     refused(folder, "expected the file .*, got no such file; reinstall", FileNotFoundError)
@@ -198,7 +203,7 @@ def test_a_pickle_is_never_run(copy):
     _, _, rehash = copy
     path = rehash(b"") / FILES["residual"]
     torch.save({"head.bias": torch.zeros(14)}, path)
-    refused(rehash(path.read_bytes()), "with a header of at most 65536 bytes")  # a zip's first bytes, read as a length
+    refused(rehash(path.read_bytes()), "to be a valid safetensors file, got SafetensorError")
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"residual": 3}', '{"residual": {"sha256": "0"}}', "[" * 5000, "\xff"])
