@@ -1,4 +1,4 @@
-"""What metrics share that explain more than the given images: they need the method itself."""
+"""Base of metrics that explain further inputs and therefore need the attribution method, not only its maps."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from .result import MetricResult
 
 @dataclass(frozen=True)
 class ExplainerMetric(ModelMetric):
-    """A metric that asks no probes but calls the explainer. Its work is done in `request`; `compute` hands the result on.
+    """A metric that calls the explainer and requests no perturbed inputs: `request` computes the result, `compute` returns it.
 
-    The explainer is called with as many images as the case has, in their order: image i is sample i. So methods that are keyed by
-    sample ids draw alike in each call, and a map that is NaN spoils the value of its own image alone.
+    The explainer is called with all images of the context, in their order. So methods with random draws keyed by sample ids
+    draw the same numbers in each call, and a NaN in one map invalidates the value of that image alone.
     """
 
     def explainer(self, context: MetricContext) -> Explainer:
-        """The method of the case."""
+        """The attribution method that made the map."""
         if context.explain is None:
             remedy = "pass the method itself, a callable (inputs, target) -> (N, H, W)"
             bad_type(

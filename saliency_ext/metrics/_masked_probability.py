@@ -1,4 +1,4 @@
-"""The masked probability of each label, on which completeness and soundness rest."""
+"""Probability of each label when only the most relevant pixels of its map are kept: base of completeness and soundness."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,25 +21,25 @@ from .curve_metric import CurveMetric
 
 @dataclass(frozen=True)
 class Requested:
-    """What was asked of one case: keys per label, and what is known of the maps."""
+    """Requested perturbed inputs, as keys per label, and properties of the maps."""
 
     labels: Tensor  # (N, L)
     keys: list[Keys]  # per label, or one for all
     fractions: Tensor  # (S,)
     pixels: int
     collapsed: Tensor  # (N,) labels whose map is constant
-    tied: Tensor  # (N,) share of pixels that have no value of their own, mean over labels
+    tied: Tensor  # (N,) share of pixels whose value another pixel has too, mean over labels
     class_blind: bool
 
 
 @dataclass(frozen=True)
 class MaskedProbability(CurveMetric):
-    """Choices shared by `Completeness` and `Soundness` [Gupta 2022].
+    """Parameters shared by `Completeness` and `Soundness` [Gupta 2022].
 
     With A the label set, p_a the softmax over A of the clean image, and for each level the image with only the most relevant
     pixels of the map OF LABEL a kept:
         g_a = mean (or area, by `area`) over the levels of softmax_A(forward(kept pixels + infill))_a
-    A method gives one map per label; a single map is used for every label (class-blind), which is recorded.
+    A method gives one map per label; a single map is used for every label, which is recorded as class_blind.
 
     Args:
         labels: the set A: None (the labels the map has maps for, else all classes), class indices, or "top-5" (per image).
@@ -59,7 +59,7 @@ class MaskedProbability(CurveMetric):
 
     @classmethod
     def from_options(cls, options: MetricOptions) -> Self:
-        """With the options that concern it."""
+        """The metric with those of the shared options that apply to it."""
         return cls(options.infill, EqualFractions(options.steps), seed=options.seed, labels="top-3")
 
     def __post_init__(self) -> None:
@@ -85,9 +85,9 @@ class MaskedProbability(CurveMetric):
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Every choice, as plain values."""
-        own = ("labels", "floor_masked", "floor_clean", "cap", "reverse", "levels")
-        return {**super().parameters, **{name: getattr(self, name) for name in own}}
+        """All parameters, as plain values."""
+        names = ("labels", "floor_masked", "floor_clean", "cap", "reverse", "levels")
+        return {**super().parameters, **{name: getattr(self, name) for name in names}}
 
     def labels_for(self, given: Tensor | None, images: int, clean_logits: Callable[[], Tensor]) -> Tensor:
         """The label set of each image (N, L)."""
@@ -133,11 +133,11 @@ class MaskedProbability(CurveMetric):
         """Clean p (N, L), masked g (N, L) and its curves (N, L, S), relative to the label set."""
         clean = outputs.logits([ALL_KEPT], requested.labels)[:, 0].softmax(1)
         # Per map, the softmax over the label set: (N, S, L), mean over draws of the infill.
-        shown = [average([outputs.logits(draw, requested.labels).softmax(2) for draw in keys]) for keys in requested.keys]
+        masked = [average([outputs.logits(draw, requested.labels).softmax(2) for draw in keys]) for keys in requested.keys]
         if requested.class_blind:
-            curves = shown[0].transpose(1, 2)
+            curves = masked[0].transpose(1, 2)
         else:
-            curves = torch.stack([own[..., index] for index, own in enumerate(shown)], 1)
+            curves = torch.stack([probabilities[..., label] for label, probabilities in enumerate(masked)], 1)
         return clean, self.summarise(curves, requested.fractions, requested.pixels), curves
 
 

@@ -13,13 +13,13 @@ def completeness(masked: Tensor, clean: Tensor, floor_masked: float, cap: float 
         >>> completeness(torch.tensor([0.2, 0.8, 0.0]), torch.tensor([0.8, 0.2, 0.4]), 0.1)
         tensor([0.2500, 1.0000, 0.2500])
     """
-    believed = clean.clamp(max=cap)
-    share = (masked.clamp(min=floor_masked) / believed).clamp(max=1)
-    return torch.where((believed == 0) & ~masked.isnan(), 1.0, share)
+    capped = clean.clamp(max=cap)
+    share = (masked.clamp(min=floor_masked) / capped).clamp(max=1)
+    return torch.where((capped == 0) & ~masked.isnan(), 1.0, share)
 
 
 def soundness(masked: Tensor, clean: Tensor, floor_clean: float) -> Tensor:
-    """beta = min(max(floor_clean, p) / g, 1), of masked g and clean p [Gupta 2022]. g = 0 proves nothing: beta is 1 there.
+    """beta = min(max(floor_clean, p) / g, 1), of masked g and clean p [Gupta 2022]. beta is 1 where g = 0.
 
     Example:
         >>> soundness(torch.tensor([0.2, 0.8, 0.0]), torch.tensor([0.8, 0.2, 0.4]), 0.1)
@@ -30,7 +30,8 @@ def soundness(masked: Tensor, clean: Tensor, floor_clean: float) -> Tensor:
 
 @dataclass(frozen=True)
 class LabelSummaries:
-    """(N,) each: at the model's own label, at its second, mean and least over all but the own (NaN with one label)."""
+    """(N,) each: at the predicted label, at the second most probable, mean and minimum over all but the predicted one (NaN with
+    one label)."""
 
     predicted: Tensor
     second: Tensor
@@ -39,7 +40,7 @@ class LabelSummaries:
 
 
 def label_summaries(values: Tensor, clean: Tensor) -> LabelSummaries:
-    """Summaries of values (N, L) by the order of the clean probabilities (N, L): "wrong" is what the model does not say."""
+    """Summaries of values (N, L) by the order of the clean probabilities (N, L): "wrong" labels are those not predicted."""
     ordered = values.gather(1, clean.argsort(dim=1, descending=True, stable=True))
     predicted, wrong = ordered[:, 0], ordered[:, 1:]
     if wrong.shape[1] == 0:

@@ -1,4 +1,4 @@
-"""What metrics share that ask about masked inputs but draw no curve of removals: an infill, a score, their record."""
+"""Base of perturbation metrics without a removal curve: infill, score, and their record in the parameters."""
 
 from dataclasses import dataclass, fields
 from typing import ClassVar, Self
@@ -20,7 +20,7 @@ from .curve_metric import infill_parameters
 
 @dataclass(frozen=True)
 class PerturbationMetric(ModelMetric):
-    """Choices recorded with each result.
+    """Infill and score, recorded with each result.
 
     Args:
         infill: what a removed pixel becomes.
@@ -39,7 +39,7 @@ class PerturbationMetric(ModelMetric):
 
     @classmethod
     def from_options(cls, options: MetricOptions) -> Self:
-        """With the options that concern it."""
+        """The metric with those of the shared options that apply to it."""
         return cls(options.infill)
 
     @property
@@ -49,21 +49,21 @@ class PerturbationMetric(ModelMetric):
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Every choice, as plain values."""
-        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "infill"}
-        return {**infill_parameters(self.infill), **own}
+        """All parameters, as plain values."""
+        others = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "infill"}
+        return {**infill_parameters(self.infill), **others}
 
     def clean(self, outputs: Outputs) -> Tensor:
         """Score (N, 1) of the clean image."""
         return outputs.score([ALL_KEPT], self.score)
 
     def drops(self, outputs: Outputs, keys: Keys) -> Tensor:
-        """(N, S) clean score - score of each probe, averaged over the draws of the infill."""
+        """(N, S) clean score - score of each perturbed input, averaged over the draws of the infill."""
         return self.clean(outputs) - outputs.mean_score(keys, self.score)
 
 
 def min_max(saliency: Tensor) -> Tensor:
-    """Each map (N, H, W) on [0, 1], in float64, 0 where it is flat but for rounding: a factor or a shift changes nothing."""
+    """Maps (N, H, W) min-max normalised to [0, 1] per image, in float64; 0 where a map is constant up to rounding."""
     if saliency.numel() == 0:
         return saliency.double()
     # Half first: the range of a map near the largest number would overflow.

@@ -1,4 +1,4 @@
-"""Average drop, increase and gain: what the model makes of the image seen through its own map."""
+"""Average drop, increase and gain: the target's probability when the image is multiplied by its min-max normalised map."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -42,7 +42,7 @@ class _SeenThroughTheMap(PerturbationMetric):
         require_choice(type(self).__name__, "definition", self.definition, tuple(DEFINITIONS))
 
     def request(self, context: MetricContext) -> Keys:
-        """One masked input per image. Equal definitions make equal masks, which the plan asks once."""
+        """One masked input per image; metrics with the same masks share it."""
         saliency = context.saliency.abs() if self.definition == "relative_magnitude" else context.saliency
         return context.request(DenseMasks(min_max(saliency).to(context.inputs.dtype)[:, None]), self.infill)
 
@@ -113,7 +113,7 @@ class AverageDrop(_SeenThroughTheMap):
     )
 
     def compute(self, outputs: Outputs, requested: Keys) -> MetricResult:
-        """Turns answers into values."""
+        """Values per image, from the model's outputs."""
         p, o = self.probabilities(outputs, requested)
         return self.result(self.info, self.divided((p - o).clamp(min=0), p), p, o)
 
@@ -125,7 +125,7 @@ class AverageIncrease(_SeenThroughTheMap):
     increase = 1 if o > p else 0, with p, o and arguments as in `AverageDrop`; of the definition only the mask matters.
 
     Averaged over images: the share of images whose probability rises. Direction: higher is better. Unit: share. Polarity: larger
-    saliency = more relevant. Traps: says nothing of how much; near p = 1 it is decided by rounding.
+    saliency = more relevant. Traps: does not say how much; near p = 1 rounding decides it.
 
     extras: clean (p), seen (o).
 
@@ -156,7 +156,7 @@ class AverageIncrease(_SeenThroughTheMap):
     )
 
     def compute(self, outputs: Outputs, requested: Keys) -> MetricResult:
-        """Turns answers into values."""
+        """Values per image, from the model's outputs."""
         p, o = self.probabilities(outputs, requested)
         rises = torch.where(p.isnan() | o.isnan(), torch.nan, (o > p).double())
         return self.result(self.info, rises, p, o)
@@ -203,6 +203,6 @@ class AverageGain(_SeenThroughTheMap):
     )
 
     def compute(self, outputs: Outputs, requested: Keys) -> MetricResult:
-        """Turns answers into values."""
+        """Values per image, from the model's outputs."""
         p, o = self.probabilities(outputs, requested)
         return self.result(self.info, self.divided((o - p).clamp(min=0), 1 - p), p, o)

@@ -1,7 +1,7 @@
-"""The two kinds of metrics, and what everything above reads of them.
+"""The interfaces of metrics, with documented defaults: what `evaluate` and everything above it reads.
 
-A `MapMetric` scores a saliency map by itself, mostly against a truth mask; a `ModelMetric` asks what the model says of perturbed
-inputs. A metric of your own may subclass one of them, or be any object with the same members: `as_metric` takes either.
+A `MapMetric` scores a saliency map by itself, mostly against a truth mask; a `ModelMetric` reads the model's outputs on perturbed
+inputs. User metrics may subclass one of them, or be any object with the same members: `as_metric` adapts it.
 """
 
 import dataclasses
@@ -27,18 +27,19 @@ _T = TypeVar("_T")
 
 _ROUNDING = 1e-6  # areas of probabilities may leave their range by rounding
 
-# What a metric may decide. "order" and "truth" judge a map by themselves. A "pair" is easy to win alone and is read with its
-# counterpart. "sanity" can only fail a method. "form" describes a map, right or wrong. "model" does not read the map.
+# What a metric can decide. "order" (faithfulness of the pixel order) and "truth" (localisation) score a map by themselves. A
+# "pair" metric is easy to win alone and is read with its counterpart. "sanity" checks can only fail a method. "form" describes a
+# map, right or wrong. "model" does not read the map.
 ROLES = ("truth", "order", "pair", "sanity", "form", "model")
 
 
 @dataclass(frozen=True)
 class MetricOptions:
-    """The options that all metrics of a run share, as the command line knows them.
+    """Options shared by all metrics of a run, set on the command line.
 
     Attributes:
         infill: what a removed pixel becomes.
-        steps: of a perturbation curve.
+        steps: number of steps of a perturbation curve.
         score: of the target, see `perturbation.outputs.SCORES`.
         seed: of random draws.
     """
@@ -50,15 +51,15 @@ class MetricOptions:
 
     @property
     def imputing_infill(self) -> Infill:
-        """The infill if it is made from the pixels around, else noisy linear imputation."""
+        """The infill if it imputes from the surrounding pixels, else noisy linear imputation."""
         return self.infill if isinstance(self.infill, MaskedInfill) else NoisyLinear(seed=self.seed)
 
 
 class Metric(ABC):
-    """What both kinds share. All members but `info` have defaults.
+    """Members of both kinds of metrics. All but `info` have defaults.
 
     Attributes:
-        info: everything that is said of the metric: name, direction, unit, range, role, plain words, reference.
+        info: description of the metric: name, direction, unit, range, role, plain words, reference.
     """
 
     info: ClassVar[MetricInfo]
@@ -70,14 +71,14 @@ class Metric(ABC):
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Every choice that makes the number, as plain values, recorded with each result; by default a dataclass's fields."""
+        """All that determines the value, as plain values, recorded with each result; by default the dataclass fields."""
         if not dataclasses.is_dataclass(self):
             return {}
         return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
 
     @property
     def value_range(self) -> tuple[float, float] | None:
-        """Smallest and largest value with these parameters, where that is certain: by default `info.range`."""
+        """Smallest and largest possible value with these parameters, None where unbounded: by default `info.range`."""
         return self.info.range
 
 
@@ -99,13 +100,13 @@ class MapMetric(Metric):
 
 
 class ModelMetric(Metric):
-    """A metric that reads what the model returns for perturbed inputs."""
+    """A metric that reads the model's outputs on perturbed inputs."""
 
     @abstractmethod
     def request(self, context: MetricContext) -> Any:
         """Adds the perturbed inputs it needs to the plan (`context.request(masks, infill)`).
 
-        What it returns comes back in `compute`, and should be small.
+        What it returns is passed to `compute`, and should be small.
         """
 
     @abstractmethod
@@ -113,15 +114,15 @@ class ModelMetric(Metric):
         """Values per image, from the model's outputs on what was requested."""
 
     def refine(self, outputs: Outputs, requested: Any) -> list[RequestedPoints]:
-        """Further points of curves that single images need; called in rounds until none are returned, then `compute` follows.
+        """Further curve points needed by single images; called in rounds until none are returned, then `compute` follows.
 
-        What it keeps between rounds is in `requested`. An image's points must depend on its own outputs alone, and there must be
-        an end to them. By default none.
+        State between rounds is kept in `requested`. The points of an image must depend on its own outputs alone, and their number
+        must be finite. By default none.
         """
         return []
 
     def labels_for(self, given: Tensor | None, images: int, clean_logits: Callable[[], Tensor]) -> Tensor | None:
-        """(N, L) further classes that it reads, given those that the map has maps for; by default None: the target alone."""
+        """(N, L) further classes whose outputs it reads, given those that have a map; by default None: the target alone."""
         return None
 
     @property
@@ -184,7 +185,7 @@ def metric_from_options(function: str, kind: type, options: MetricOptions) -> "M
 
 
 def map_scores(metric: MapMetric, saliency: Tensor, truth: Tensor | None, sample_ids: Tensor | None) -> Tensor:
-    """What `metric.score` says of maps (N, H, W): (N,), held to its shape.
+    """`metric.score` of maps (N, H, W), with its type and shape (N,) checked.
 
     Raises:
         TypeError, ValueError: the metric returns anything else.
@@ -199,7 +200,7 @@ def map_scores(metric: MapMetric, saliency: Tensor, truth: Tensor | None, sample
 
 
 def checked_range(function: str, metric: Metric, bounds: tuple[float, float] | None) -> tuple[float, float]:
-    """The bounds given, or those that the metric has for certain; a metric that prefers no direction is refused."""
+    """The given bounds, else the range of the metric; a metric without a direction is refused."""
     if metric.info.sign == 0:
         bad_value(function, "metric", "one of which higher or lower is better", repr(metric.info.name))
     if bounds is not None:
@@ -213,7 +214,7 @@ def checked_range(function: str, metric: Metric, bounds: tuple[float, float] | N
 
 
 def require_within(function: str, argument: str, values: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """The values, if all are within the bounds or NaN: outside them the intervals would not hold."""
+    """The values, if all are within the bounds or NaN: the confidence intervals assume it."""
     low, high = bounds
     outside = (values < low - _ROUNDING) | (values > high + _ROUNDING)
     if outside.any():
@@ -223,13 +224,13 @@ def require_within(function: str, argument: str, values: Tensor, bounds: tuple[f
 
 
 def class_name(metric: Metric) -> str:
-    """The name of the metric's class, for messages: of an adapted object its own."""
+    """Class name for messages; of an adapted object that of the object."""
     return type(metric.metric if isinstance(metric, _Adapted) else metric).__name__
 
 
 @dataclass(frozen=True)
 class _Adapted(Metric):
-    """An object with the members of a metric, as a metric. A member that it has is its own; one that it lacks is the default."""
+    """Adapter of an object with the members of a metric: its own members where it has them, else the defaults."""
 
     metric: Any
 

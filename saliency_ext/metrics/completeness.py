@@ -1,4 +1,4 @@
-"""Completeness: does the map keep what made the model believe its labels?"""
+"""Completeness: how much of each label's probability do the most relevant pixels of its map recover?"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -18,10 +18,10 @@ class Completeness(MaskedProbability):
 
     with p_a the clean and g_a the masked probability of `MaskedProbability`. Higher is better; 1: no label loses probability
     when only its own most relevant pixels are kept. Range [0, 1], 0 only without floors. Read it beside `Soundness`, which
-    shares all its masked inputs, and beside controls. Traps: alone either is cheap to win: on an easy
+    shares all its masked inputs, and beside controls. Traps: either one alone is easy to win: on an easy
     model a random map keeps much of the probability. The worst label of many is often one that the model hardly believes.
 
-    extras: alpha_predicted (at the model's own label), alpha_wrong_min (worst over the other labels), g_predicted,
+    extras: alpha_predicted (at the predicted label), alpha_wrong_min (worst over the other labels), g_predicted,
     labels_collapsed (labels whose map is constant), tie_share. curves: masked_predicted.
     """
 
@@ -29,7 +29,7 @@ class Completeness(MaskedProbability):
         name="completeness",
         direction="higher",
         unit="ratio of probabilities, worst label",
-        measures="evidence kept for what the model says",
+        measures="evidence kept for the predicted label",
         reference="Gupta 2022",
         role="pair",
         meaning="How much of the model's probability comes back when only the most relevant pixels are kept, for its worst "
@@ -38,7 +38,7 @@ class Completeness(MaskedProbability):
     )
 
     def compute(self, outputs: Outputs, requested: Requested) -> MetricResult:
-        """Turns answers into values."""
+        """Values per image, from the model's outputs."""
         clean, masked, curves = self.curves_of(outputs, requested)
         alpha = completeness(masked, clean, self.floor_masked, self.cap)
         summary = label_summaries(alpha, clean)

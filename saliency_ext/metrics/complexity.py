@@ -1,4 +1,4 @@
-"""Over how many pixels is the relevance spread? As an entropy."""
+"""Complexity: the entropy of the absolute relevance over the pixels."""
 
 import math
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ class Complexity(MapMetric):
 
     complexity = -sum over pixels of P ln P,  P = |saliency| / sum(|saliency|),  0 ln 0 = 0  [Bhatt 2020]
 
-    Direction: lower is better, if few pixels are wanted: a wrong map can be simple. Unit: nats; exp(complexity) is a number of
-    pixels. Range: [0, ln(H W)]; 0 where one pixel has it all, ln(H W) where all |saliency| are equal (a constant map other than
-    0). Polarity: none, signs are ignored. A factor changes nothing, an added constant does.
+    Direction: lower is better where sparse maps are preferred: a wrong map can be simple. Unit: nats; exp(complexity) is a number
+    of pixels. Range: [0, ln(H W)]; 0 where one pixel has it all, ln(H W) where all |saliency| are equal (a constant map other
+    than 0). Polarity: none, signs are ignored. A factor changes nothing, an added constant does.
 
     Traps: says nothing about the model: one arbitrary pixel is as simple as can be.
 

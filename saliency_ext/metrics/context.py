@@ -1,4 +1,4 @@
-"""What a metric may ask about: one saliency map on one chunk of images."""
+"""Inputs available to a metric: saliency map, images, target and sample ids of one chunk."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from ._levels import levelled
 TIES = ("random", "index", "last_index")
 
 Keys = list[list[Hashable]]  # per draw of the infill, per step
-RequestedPoints = tuple[CurvePoints, Tensor]  # points of a curve, and which of them an image asks: (N, P) bool
+RequestedPoints = tuple[CurvePoints, Tensor]  # points of a curve, and which of them each image needs: (N, P) bool
 
 
 @dataclass
@@ -27,9 +27,9 @@ class MetricContext:
         saliency: (N, H, W), the map of the target.
         target: (N,) int64.
         sample_ids: (N,) int64.
-        plan: collects the probes.
-        labels, label_maps: (N, L) classes and their maps (N, L, H, W), where a method gives one per class.
-        explain: the method itself, where it is at hand: (inputs, target) -> (N, H, W).
+        plan: collects the requested perturbed inputs.
+        labels, label_maps: (N, L) classes and their maps (N, L, H, W), where the method gives one per class.
+        explain: the method itself, where maps are made by one: (inputs, target) -> (N, H, W).
         forward: the model, for the few metrics that change it.
     """
 
@@ -56,11 +56,11 @@ class MetricContext:
         return self.inputs.shape[2] * self.inputs.shape[3]
 
     def request(self, masks: Masks, infill: Infill) -> Keys:
-        """Asks for every step of a mask family under every draw of an infill; the keys find the answers."""
+        """Requests every step of a mask family under every draw of an infill; the keys index the model's outputs."""
         return self.plan.request(masks, infill)
 
     def ranked(self, ties: str = "random", seed: int = 0, *, label: int | None = None, per_channel: bool = False) -> Ranked:
-        """Ranks of the map, made once for all metrics that break ties alike. Values that differ by rounding alone tie.
+        """Ranks of the map, computed once for all metrics with the same tie rule. Values that differ by rounding alone tie.
 
         Args:
             ties: "random", "index" (the first pixel in row-major order goes first), or "last_index" (the last goes first).

@@ -70,7 +70,7 @@ class CurveMetric(ModelMetric):
 
     @classmethod
     def from_options(cls, options: MetricOptions) -> Self:
-        """With the options that concern it."""
+        """The metric with those of the shared options that apply to it."""
         return cls(options.infill, EqualFractions(options.steps), score=options.score, seed=options.seed)
 
     @property
@@ -86,7 +86,7 @@ class CurveMetric(ModelMetric):
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Every choice, as plain values."""
+        """All parameters, as plain values."""
         return {
             **infill_parameters(self.infill),
             "schedule": repr(self.schedule),

@@ -98,7 +98,7 @@ class Fidelity(RefinableMetric):
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Every choice, as plain values."""
+        """All parameters, as plain values."""
         return {**super().parameters, "references": self.references, "relative": self.relative}
 
     def request(self, context: MetricContext) -> _Requested:
@@ -120,7 +120,7 @@ class Fidelity(RefinableMetric):
         return torch.where(clean > 0, clean, torch.nan) if self.relative else torch.ones_like(clean)
 
     def compute(self, outputs: Outputs, requested: _Requested) -> MetricResult:
-        """Turns answers into values."""
+        """Values per image, from the model's outputs."""
         fractions = self.fractions(requested.places)
         clean = self.read(outputs, requested.clean)
         unit = self._unit(clean)

@@ -49,7 +49,7 @@ class GeometryGap(CurveMetric):
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Every choice, as plain values."""
+        """All parameters, as plain values."""
         return {**super().parameters, "draws": self.draws}
 
     def request(self, context: MetricContext) -> tuple[list[Keys], list[Keys], int]:
@@ -63,7 +63,7 @@ class GeometryGap(CurveMetric):
         )
 
     def compute(self, outputs: Outputs, requested: tuple[list[Keys], list[Keys], int]) -> MetricResult:
-        """Turns answers into values."""
+        """Values per image, from the model's outputs."""
         fractions = self.fractions(requested[2])
         scattered, block = (average([self.read(outputs, keys) for keys in kind]) for kind in requested[:2])
         gap = (scattered - block).abs()

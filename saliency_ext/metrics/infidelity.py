@@ -1,4 +1,4 @@
-"""Infidelity: how far the map's sums over random squares are from the falls of the score when they are removed."""
+"""Infidelity: squared error between the map's sums over random squares and the falls of the score when they are removed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +16,6 @@ from ._perturbation_metric import PerturbationMetric
 from .base import MetricOptions
 from .context import Keys, MetricContext
 from .result import OK, UNDEFINED, MetricResult
-
-# Draws of one seed are kept apart from those of infills, orders and methods by a stream of their own.
 
 
 @dataclass(frozen=True)
@@ -39,16 +37,16 @@ class Infidelity(PerturbationMetric):
 
     The source has perturbations I and the term (I . map - drop); here I is 1 in the square for a map that already tells what
     each pixel contributes, and inputs - infill for a gradient (hand in the product). Deviations: the factor must not be
-    negative, else a map and its negation would be equally good (extras: normalised_any_sign, as captum); divided by mean d^2.
+    negative, else a map and its negation would be equally good (extras: normalised_any_sign, as in captum); divided by mean d^2.
 
-    Squares: the side uniform between two shares of the shorter side of the image, the place uniform over all that meet the image
-    and clipped at its border, so that every pixel is covered equally often. Keyed by the seed alone: all images of one size
+    Squares: the side uniform between two shares of the shorter side of the image, the position uniform over all that meet the
+    image and clipped at its border, so that every pixel is covered equally often. Keyed by the seed alone: all images of one size
     and all maps share them.
 
     Direction: lower is better. Unit: share of the mean squared fall; raw: squared score. Range: [0, 1]; raw >= 0. 0: the sums
     are the falls, as for the true terms of a model linear in the inputs, by logit. 1: no factor makes the map better than the
     zero map, as for a negated one. Polarity: larger saliency = more relevant, sign matters. No shift invariance: a constant map
-    says that area is all that counts, and may be good at that.
+    predicts falls proportional to the area, which may be a good prediction.
 
     Args:
         infill: what a removed pixel becomes.
@@ -63,7 +61,7 @@ class Infidelity(PerturbationMetric):
     Note:
         Traps: a perfect order with the wrong scale between regions scores badly: it judges sums, not order. Squares that remove
         most of an object measure damage too.
-        Where no square moves the score, normalised is 0/0: NaN; if it was asked for, the status is undefined. Cost: one masked
+        Where no square moves the score, normalised is 0/0: NaN; the status is undefined where it is the value. Cost: one masked
         input per distinct square, image and draw of the infill, whatever the number of maps. Memory: one number per square and
         image, and two narrow matrices. Deterministic; neither batch nor chunk nor other maps change a bit.
 
@@ -102,7 +100,7 @@ class Infidelity(PerturbationMetric):
 
     @classmethod
     def from_options(cls, options: MetricOptions) -> Self:
-        """With the options that concern it."""
+        """The metric with those of the shared options that apply to it."""
         return cls(options.infill, options.score, seed=options.seed)
 
     def __post_init__(self) -> None:
@@ -129,7 +127,7 @@ class Infidelity(PerturbationMetric):
         )
 
     def compute(self, outputs: Outputs, requested: _Requested) -> MetricResult:
-        """Turns answers into values."""
+        """Values per image, from the model's outputs."""
         s, d = requested.sums, self.drops(outputs, requested.keys)
         raw = (s - d).square().mean(1)
         # Shares of the largest, whose squares stay in range; the zero map stays 0.
@@ -168,5 +166,5 @@ def _sums_inside(saliency: Tensor, boxes: Tensor) -> Tensor:
     rows, columns = (torch.arange(size, device=saliency.device) for size in saliency.shape[1:])
     down = ((rows >= top) & (rows < bottom)).double()
     across = ((columns >= left) & (columns < right)).double()
-    # One map at a time: the bits of a map must not depend on how many are asked together.
+    # One map at a time: its rounding must not depend on the batch.
     return torch.stack([((down @ values) * across).sum(1) for values in saliency.double().contiguous()])

@@ -74,7 +74,7 @@ class MaskAgreement(MapMetric):
 
     @classmethod
     def from_options(cls, options: MetricOptions) -> Self:
-        """With the options that concern it."""
+        """The metric with those of the shared options that apply to it."""
         return cls(seed=options.seed)
 
     fractions: Sequence[float] = tuple(i / 20 for i in range(1, 20))

@@ -1,4 +1,7 @@
-"""Can the removed region be told from the filled picture alone? If so, a model may answer to the mask, not to what is gone."""
+"""Detectability of the mask: can the removed region be recognised in the perturbed image, by its local detail alone?
+
+If so, the model may respond to the mask instead of the missing content.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,19 +29,19 @@ class MaskDetectability(ModelMetric):
 
     |2 A - 1| is 0 where the energies of both are distributed alike and 1 where one threshold separates them: one colour and
     smooth surfaces have too little energy, independent noise too much. It is a lower bound of what a classifier could find.
-    Lower is better for an infill. A property of infill, image and mask shape; no model is asked.
+    Lower is better for an infill. A property of infill, image and mask shape; the model is not used.
 
     Args:
-        infill: what is judged.
-        schedule: fractions removed, default 0.1, 0.3, 0.5, 0.7, 0.9. With no or all pixels removed there is nothing to tell.
+        infill: the infill under test.
+        schedule: fractions removed, default 0.1, 0.3, 0.5, 0.7, 0.9. With no or all pixels removed there is nothing to detect.
         ties, seed: as in `CurveMetric`.
 
     Unit: share, in [0, 1]. curves: detectability, and energy_order = A. Status "undefined" where no fraction leaves both kinds.
 
     Note:
         No forward; one filled image and a sort per fraction; memory: one filled copy of the images. Deterministic. The first
-        draw of the infill is looked at. Traps: 0 is no proof that a network cannot see the mask; on images without detail nothing
-        can be told, and the value says little.
+        draw of the infill is used. Traps: 0 is no proof that a network cannot see the mask; on images without detail nothing can
+        be detected, and the value is uninformative.
 
     Example:
         >>> import torch
@@ -61,16 +64,16 @@ class MaskDetectability(ModelMetric):
         name="mask_detectability",
         direction="lower",
         unit="share",
-        measures="what the infill betrays of the mask",
+        measures="how well the infill hides the mask",
         reference="this library",
         role="form",
-        meaning="Can the removed region be told from the filled picture by its detail alone? Then a model may answer to the "
-        "mask. It judges the infill under the map's masks, not the map.",
+        meaning="Can the removed region be recognised in the perturbed image by its local detail alone? Then the model may "
+        "respond to the mask. It evaluates the infill under the map's masks, not the map.",
     )
 
     @classmethod
     def from_options(cls, options: MetricOptions) -> Self:
-        """With the options that concern it."""
+        """The metric with those of the shared options that apply to it."""
         return cls(options.infill, seed=options.seed)
 
     def __post_init__(self) -> None:
@@ -82,11 +85,11 @@ class MaskDetectability(ModelMetric):
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Every choice, as plain values."""
+        """All parameters, as plain values."""
         return {**infill_parameters(self.infill), "schedule": repr(self.schedule), "ties": self.ties, "seed": self.seed}
 
     def request(self, context: MetricContext) -> tuple[Tensor, int]:
-        """No probes: the energy order (N, S) of the filled images."""
+        """No perturbed inputs: the energy order (N, S) of the filled images."""
         ranks = context.ranked(self.ties, self.seed).ranks
         masks = [ranks < count for count in self.schedule.counts(context.pixels)]
         orders = [energy_order(filled, mask) for mask, filled in zip(masks, self._filled(context, masks), strict=True)]

@@ -1,4 +1,4 @@
-"""Max-sensitivity: how much does the map change when the image hardly does?"""
+"""Max-sensitivity: the largest relative change of the map under small noise on the image."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -14,8 +14,6 @@ from ._explainer_metric import ExplainerMetric
 from .base import MetricOptions
 from .context import MetricContext
 from .result import OK, UNDEFINED, MetricResult
-
-# Draws of one seed are kept apart from those of infills, orders and methods by a stream of their own.
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,11 @@ class MaxSensitivity(ExplainerMetric):
 
     Note:
         Cost: `draws` maps per image. Memory: two more maps and one noisy copy of a chunk of images. The maximum grows with the
-        draws: compare equal numbers of them, and know that a search would find worse noise. Deterministic if the method is;
-        methods of this library draw alike for an image and its noisy copy. For one with random draws of its own, the value
-        contains their noise. An image of one colour has no range and no noise: 0.
+        draws: compare equal numbers of them; an optimised perturbation would be worse. Deterministic if the method is;
+        methods of this library draw the same numbers for an image and its noisy copy. For a method with unseeded draws the value
+        includes their noise. An image of one colour has no range and no noise: 0.
         A zero map has no relative change: 0 if it stays zero, else NaN, status undefined.
-        Traps: low is not good by itself: a map that ignores the image has 0. If the model's answer changes under the noise, so
+        Traps: low is not good by itself: a map that ignores the image has 0. If the model's output changes under the noise, so
         should the map.
 
     Example:
@@ -80,7 +78,7 @@ class MaxSensitivity(ExplainerMetric):
 
     @classmethod
     def from_options(cls, options: MetricOptions) -> Self:
-        """With the options that concern it."""
+        """The metric with those of the shared options that apply to it."""
         return cls(seed=options.seed)
 
     def __post_init__(self) -> None:

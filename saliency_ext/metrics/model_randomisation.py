@@ -25,26 +25,26 @@ MODES = ("cascade", "independent", "all")
 
 @dataclass(frozen=True)
 class ModelRandomisation(ExplainerMetric):
-    """Likeness of the map to the map of the same model with random parameters [Adebayo 2018].
+    """Rank correlation between the map and the map of the same model with random parameters [Adebayo 2018].
 
     value = Spearman correlation over the pixels of E(inputs; model) and E(inputs; model with all parameters drawn anew)
     Each floating parameter becomes mean + std z, with mean and deviation over its entries and z standard normal, keyed by (seed,
-    its place, entry): every layer keeps its scale (deviation: the source draws from the initialiser). Parameters whose entries
+    its index, entry): every layer keeps its scale (deviation: the source draws from the initialiser). Parameters whose entries
     are all equal, and buffers (running statistics), keep their values. The target stays. Tied pixels share their mean rank; two
     constant maps correlate 1, a constant and another one 0.
 
     Direction: lower is better, and 0 is enough: a strongly negative value is dependence too. Unit: correlation. Range: [-1, 1].
-    Polarity: none, both maps turn alike; strictly increasing functions of the map change nothing. It needs the method and the
+    Polarity: none, both maps have the same; strictly increasing functions of the map change nothing. It needs the method and the
     model: `evaluate` refuses maps that are tensors, and a forward that is no torch.nn.Module is refused.
 
     A low value is necessary, not sufficient: a random map that is drawn anew in each call has 0 and explains nothing. A high
-    value says that the map would look alike without any learning (an edge detector has 1).
+    value means that the map would look the same without any learning (an edge detector has 1).
 
     Args:
         mode: "cascade" draws from the output side downwards, keeping what was drawn; "independent" draws each block alone; "all"
             draws everything at once. The value is that of everything drawn, in each mode.
         steps: at most so many blocks of consecutive layers; None: every layer with parameters by itself.
-        seed: of the parameters; other models may be drawn badly (an untrained ReLU may die): look at more than one seed.
+        seed: of the parameters; a random network may be degenerate (dead ReLUs): use more than one seed.
 
     curves: cascade (N, blocks + 1), from nothing drawn (1) to everything, over the share of layers drawn, also for "all"; or
     independent (N, blocks), over the share of layers down to the block. parameters: layers, the names in each block.
@@ -55,7 +55,7 @@ class ModelRandomisation(ExplainerMetric):
     Note:
         The method must be made on the very module that is evaluated: parameters are changed in place, and every parameter and
         buffer is put back to the bit, also after an exception. Where no map changes at all, a RuntimeWarning says so (and the
-        status is flat_curve): the method ignores the model, or has a copy. While it runs, the model must not be used by others.
+        status is flat_curve): the method ignores the model, or has a copy. While it runs, the model must not be used elsewhere.
         Cost: one map per block and image ("independent" one more, "all" one), one small forward, and a draw of all
         parameters per chunk of images: larger chunks draw less often. Memory: a second set of parameters. Deterministic if the
         method is; no generator state is read or changed.
@@ -86,14 +86,14 @@ class ModelRandomisation(ExplainerMetric):
         reference="Adebayo 2018",
         role="sanity",
         needs="method",
-        meaning="How like the map is to that of the same model with random weights. High: the map does not show what was "
+        meaning="How similar the map is to that of the same model with random weights. High: the map does not show what was "
         "learned.",
         horizontal="share of layers with random weights",
     )
 
     @classmethod
     def from_options(cls, options: MetricOptions) -> Self:
-        """With the options that concern it."""
+        """The metric with those of the shared options that apply to it."""
         return cls(seed=options.seed)
 
     def __post_init__(self) -> None:
@@ -134,7 +134,7 @@ class ModelRandomisation(ExplainerMetric):
         return MetricResult(self.info, values, parameters, fractions=fractions, curves={name: torch.stack(points, 1)})
 
     def _visit(self, model: Module, blocks: list[list[Layer]], point: Callable[[], None]) -> None:
-        """Calls `point` with the model as each step of the mode wants it, and last with everything drawn."""
+        """Calls `point` after each step of the mode, and last with all layers drawn."""
         if self.mode == "independent":
             for block in blocks:
                 with restored(model):
@@ -156,8 +156,8 @@ def _blocks(layers: list[Layer], steps: int | None) -> list[list[Layer]]:
 
 def _warn_if_nothing_changed(before: Tensor, after: Tensor) -> None:
     flat = before.flatten(1)
-    telling = flat.amax(1) > flat.amin(1) if flat.numel() else torch.zeros(len(flat), dtype=torch.bool)
-    if telling.any() and bool((flat == after.flatten(1))[telling].all()):
+    not_constant = flat.amax(1) > flat.amin(1) if flat.numel() else torch.zeros(len(flat), dtype=torch.bool)
+    if not_constant.any() and bool((flat == after.flatten(1))[not_constant].all()):
         text = (
             "ModelRandomisation: drawing every parameter of the model anew changed no map: the method ignores the model, or was "
             "made on another module or a copy; make it on the module that is evaluated"

@@ -66,7 +66,7 @@ class PercentileGap(PerturbationMetric):
 
     @classmethod
     def from_options(cls, options: MetricOptions) -> Self:
-        """With the options that concern it."""
+        """The metric with those of the shared options that apply to it."""
         return cls(options.infill, options.score)
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ class PercentileGap(PerturbationMetric):
         return morf, lerf, (torch.cat([least, most], 1) == 0).double().mean(1).cpu()
 
     def compute(self, outputs: Outputs, requested: _Requested) -> MetricResult:
-        """Turns answers into values."""
+        """Values per image, from the model's outputs."""
         morf, lerf = (outputs.mean_score(keys, self.score) for keys in requested[:2])
         extras = {"auc_morf": morf.mean(1), "auc_lerf": lerf.mean(1), "kept_nothing": requested[2]}
         kept = torch.tensor(self.percentiles, dtype=torch.float64) / 100

@@ -141,7 +141,7 @@ class PerturbationCurve(RefinableMetric):
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Every choice, as plain values."""
+        """All parameters, as plain values."""
         return {**super().parameters, "summary": self.summary}
 
     @property

@@ -1,4 +1,4 @@
-"""Does the most relevant pixel lie on the object? And, with a second object in the image, on which of the two?"""
+"""Pointing game: does the most relevant pixel lie on the object?"""
 
 import math
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ class PointingGame(MapMetric):
     alone tie (`levels.levelled`); a pixel at exactly the tolerance hits (with "<" instead, which is also in use, nothing would
     hit at tolerance 0).
 
-    Given an `other` truth, for example that of the second object, the score is hit(truth) - hit(other). A map that knows no
-    model, such as the grey level, hits own and other alike: report own minus other, never own alone. A maximum near both
-    counts for both.
+    Given an `other` truth, for example that of the second object, the score is hit(truth) - hit(other). A map that ignores
+    the model, such as the grey level, hits both objects equally often: report the difference beside the hit rate. A maximum
+    near both counts for both.
 
     Direction: higher is better. Unit: share of the tied maxima; averaged over images, the hit rate. Range: [0, 1], with `other`
-    [-1, 1]. Polarity: larger saliency = more relevant; a negated map is judged by its minimum.
+    [-1, 1]. Polarity: larger saliency = more relevant; of a negated map the minimum counts.
 
     Args:
         tolerance: pixels >= 0; 15 is usual for images of about 224 x 224 pixels.
@@ -58,13 +58,13 @@ class PointingGame(MapMetric):
         name="pointing_game",
         direction="higher",
         unit="share",
-        measures="whether the most relevant pixel lies on the object; with another object given, own minus other",
+        measures="whether the most relevant pixel lies on the object; with `other`, less the same on the other object",
         reference="Zhang 2016",
         role="truth",
         needs="truth",
         range=(0.0, 1.0),
-        meaning="Is the most relevant pixel on the object? A map that only finds bright spots may hit too: own minus other "
-        "tells.",
+        meaning="Is the most relevant pixel on the object? A map that only finds bright spots may hit too: the "
+        "difference to the other object shows that.",
         default=4,
     )
 
@@ -76,7 +76,7 @@ class PointingGame(MapMetric):
     def score(
         self, saliency: Tensor, truth: Tensor | None = None, *, other: Tensor | None = None, sample_ids: Tensor | None = None
     ) -> Tensor:
-        """Hits, or own minus other hits, one value per image.
+        """Hits on the truth, less hits on `other` where it is given; one value per image.
 
         Args:
             saliency: (N, H, W) floating, larger = more relevant. Any strides.
@@ -95,8 +95,8 @@ class PointingGame(MapMetric):
         function = "PointingGame.score"
         values = levelled(checked_saliency(function, saliency, "last"))
         masks = []
-        for name, given in (("truth", truth), ("other", other))[: 1 if other is None else 2]:
-            mask = require_mask(function, name, given, values, "saliency")
+        for name, region in (("truth", truth), ("other", other))[: 1 if other is None else 2]:
+            mask = require_mask(function, name, region, values, "saliency")
             masks.append(mask)
         if values.numel() == 0:
             return saliency.new_full(saliency.shape[:1], math.nan, dtype=score_dtype(saliency))

@@ -1,4 +1,4 @@
-"""Every metric by name. A class in a public module of this folder, with an `info` of its own, is registered by standing there."""
+"""The registry of metrics. A class with its own `info` in a public module of this folder registers itself."""
 
 from collections.abc import Sequence
 
@@ -17,9 +17,9 @@ def make_metrics(names: Sequence[str], options: MetricOptions, *, others: Tensor
     """Metrics by name, for `evaluate` and `Study`.
 
     Args:
-        names: of METRICS, or `package.module:Class`; with "_target_minus_distractor" appended, a metric that needs a truth mask
-            on the target object less the same on the distractor.
-        options: what they share.
+        names: of METRICS, or `package.module:Class`; with "_target_minus_distractor" appended, the difference of a metric
+            that needs a truth mask between the target object and the distractor.
+        options: shared by all metrics.
         others: (M, H, W) bool, where the distractor is, for sample ids 0 .. M - 1.
 
     Raises:

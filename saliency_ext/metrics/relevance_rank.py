@@ -63,7 +63,7 @@ class RelevanceRank(MapMetric):
 
     @classmethod
     def from_options(cls, options: MetricOptions) -> Self:
-        """With the options that concern it."""
+        """The metric with those of the shared options that apply to it."""
         return cls(options.seed)
 
     seed: int = 0

@@ -1,4 +1,4 @@
-"""What a metric returns: one value per image, and everything needed to read it."""
+"""What a metric returns: one value per image, with its parameters, status and curves."""
 
 from dataclasses import dataclass, field
 
@@ -17,8 +17,8 @@ UNDEFINED = "undefined"
 METHOD_FAILED = "method_failed"
 OUT_OF_MEMORY = "out_of_memory"
 UNREADABLE_SAMPLE = "unreadable_sample"
-# Samples with these statuses have no value. A degenerate (constant) map has one, set by the tie rule; a flat curve has one that
-# says nothing about the map.
+# Samples with these statuses have no value. A degenerate (constant) map has one, determined by the tie rule; that of a flat curve
+# carries no information about the map.
 INVALID = (NONFINITE_MAP, NONFINITE_INPUT, NONFINITE_SCORE, UNDEFINED, METHOD_FAILED, OUT_OF_MEMORY, UNREADABLE_SAMPLE)
 
 
@@ -28,8 +28,8 @@ class MetricResult:
 
     Attributes:
         info: name, direction, unit, source.
-        values: (N,) float64, NaN where the status says there is none.
-        parameters: every choice that made the number.
+        values: (N,) float64, NaN where the status is one of `INVALID`.
+        parameters: all that determine the value.
         status: per image: "ok"; with a value also "degenerate_map" (constant) and "flat_curve" (the score never moves);
             without one "nonfinite_map", "nonfinite_input", "nonfinite_score", "undefined" (the metric has no value there),
             "method_failed", "out_of_memory" and (in a study) "unreadable_sample".

@@ -68,7 +68,7 @@ class ROAD(CurveMetric):
 
     @classmethod
     def from_options(cls, options: MetricOptions) -> Self:
-        """With the options that concern it."""
+        """The metric with those of the shared options that apply to it."""
         return cls(options.imputing_infill, score=options.score, seed=options.seed)
 
     def request(self, context: MetricContext) -> tuple[Keys, Keys, int]:
@@ -78,7 +78,7 @@ class ROAD(CurveMetric):
         return morf, lerf, self.places(context)
 
     def compute(self, outputs: Outputs, requested: tuple[Keys, Keys, int]) -> MetricResult:
-        """Turns answers into values."""
+        """Values per image, from the model's outputs."""
         keys, fractions = {"morf": requested[0], "lerf": requested[1]}, self.fractions(requested[2])
         areas = {name: self.summarise(self.read(outputs, own), fractions, requested[2]) for name, own in keys.items()}
         shown = ("sigmoid",) if outputs.num_classes == 1 else ("accuracy", "probability")
@@ -114,5 +114,5 @@ class ROADCombined(PercentileGap):
 
     @classmethod
     def from_options(cls, options: MetricOptions) -> Self:
-        """With the options that concern it."""
+        """The metric with those of the shared options that apply to it."""
         return cls(options.imputing_infill, options.score)

@@ -29,10 +29,10 @@ class SensitivityN(PerturbationMetric):
 
     For each size n, over random sets S of n pixels:
         r(n) = Pearson correlation of  sum over p in S of map(p)  and  f(inputs) - f(inputs with the pixels of S as infill)
-    value = mean of r(n) over the sizes. Set number d is the first n pixels of random order d of the image, so sets of several
+    value = mean of r(n) over the sizes. Set number d is the first n pixels of random order d of the image, so sets of different
     sizes are nested; the order is keyed by (seed, sample id, d).
 
-    No variance. Where the score falls alike for all sets (n = 0, n = all pixels, a model that ignores the pixels) nothing is to
+    No variance. Where the score falls equally for all sets (n = 0, n = all pixels, a model that ignores the pixels) nothing is to
     be predicted: r(n) is NaN and left out of the mean. Where only the map's sums do not vary (a constant map) it predicts
     nothing: r(n) = 0. An image without any r(n) has no value, status undefined.
 
@@ -52,11 +52,11 @@ class SensitivityN(PerturbationMetric):
 
     Note:
         Cost: sizes x subsets masked inputs per image and draw of the infill, whatever the number of maps: all maps share the
-        sets, also with the random references of `Fidelity` where seeds and counts agree. Each map draws the orders again to sum
-        over them (one sort of the pixels per set). Memory: a key per probe and one number per set, size and image; no masks.
+        sets, also with the random references of `Fidelity` where seeds and counts agree. The orders are drawn again for each map,
+        to sum over them (one sort of the pixels per set). Memory: a key per perturbed input, one number per set, size and image.
         Deterministic; neither batch nor chunk nor other maps change a bit.
-        Traps: single pixels scattered over a natural image hardly move some models: r(n) is then noise, look at the curve and
-        at a random map beside it. A set of half the pixels is far from any image.
+        Traps: single pixels scattered over a natural image hardly move some models: r(n) is then noise; compare the curve with
+        that of a random map. A set of half the pixels is far from any image.
 
     Example:
         >>> import torch
@@ -89,7 +89,7 @@ class SensitivityN(PerturbationMetric):
 
     @classmethod
     def from_options(cls, options: MetricOptions) -> Self:
-        """With the options that concern it."""
+        """The metric with those of the shared options that apply to it."""
         return cls(options.infill, options.score, seed=options.seed)
 
     def __post_init__(self) -> None:
@@ -112,7 +112,7 @@ class SensitivityN(PerturbationMetric):
         """Removals of the first pixels of random orders, and the map's sums over them."""
         counts = [int(size * context.pixels + 0.5) for size in self.sizes]
         values = min_max(context.saliency)  # constant maps become exactly 0, and no sum overflows
-        # Made once: small tensors that stay, between large ones that go, would leave holes in the heap.
+        # Allocated once: small tensors kept between large temporary ones would fragment the heap.
         sums = torch.empty(len(values), len(counts), self.subsets, dtype=torch.float64)
         keys = []
         for draw in range(self.subsets):
@@ -125,7 +125,7 @@ class SensitivityN(PerturbationMetric):
         return _Requested(keys, sums, fractions)
 
     def compute(self, outputs: Outputs, requested: _Requested) -> MetricResult:
-        """Turns answers into values."""
+        """Values per image, from the model's outputs."""
         drops = torch.stack([self.drops(outputs, keys) for keys in requested.keys], 2)
         curve = _correlation(requested.sums, drops)
         nothing_to_predict = _constant(drops)

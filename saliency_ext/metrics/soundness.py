@@ -1,4 +1,4 @@
-"""Soundness: does the map of some label prove what the model never believed?"""
+"""Soundness: do the most relevant pixels of some label's map raise its probability above that of the whole image?"""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,9 +22,9 @@ class Soundness(MaskedProbability):
     relevant pixels alone make the model more certain of it than the whole image did. Range [0, 1], 0 only without floors.
     "Worst" is over labels, each with its own map; there is no search for a misleading set of pixels.
 
-    extras: beta_wrong_mean, beta_wrong_min (over labels that are not the model's own), beta_second (the model's second label),
-    g_wrong_mean, masked_argmax_agrees (1 where argmax_a g_a is the model's own label), labels_collapsed (labels whose map is
-    constant: such a label is sound for a wrong reason), tie_share. curves: masked_worst (of the label with the least beta).
+    extras: beta_wrong_mean, beta_wrong_min (over labels other than the predicted one), beta_second (the model's second label),
+    g_wrong_mean, masked_argmax_agrees (1 where argmax_a g_a is the predicted label), labels_collapsed (labels whose map is
+    constant: such a label is sound for the wrong reason), tie_share. curves: masked_worst (of the label with the least beta).
 
     Note:
         Traps: a random map is quite sound, and on an easy model fairly complete: read the pair, beside controls. A plain map
@@ -35,7 +35,7 @@ class Soundness(MaskedProbability):
         name="soundness",
         direction="higher",
         unit="ratio of probabilities, worst label",
-        measures="no evidence for what the model denies",
+        measures="no evidence for labels that the model rejects",
         reference="Gupta 2022",
         role="pair",
         meaning="Can the map of a label that the model does not believe be used to prove it? A random map proves nothing and "
@@ -45,7 +45,7 @@ class Soundness(MaskedProbability):
     )
 
     def compute(self, outputs: Outputs, requested: Requested) -> MetricResult:
-        """Turns answers into values."""
+        """Values per image, from the model's outputs."""
         clean, masked, curves = self.curves_of(outputs, requested)
         beta = soundness(masked, clean, self.floor_clean)
         summary, g = label_summaries(beta, clean), label_summaries(masked, clean)

@@ -1,4 +1,4 @@
-"""Is the relevance concentrated on few pixels? As a Gini index."""
+"""Sparseness: the Gini index of the absolute relevance."""
 
 import math
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ class Sparseness(MapMetric):
         Gini = 1 - 2 sum over k of v(k) / sum(v) * (d - k + 1/2) / d  [Chalasani 2020]
     computed as the equal sum over k of (2 k - d - 1) v(k) / (d sum(v)).
 
-    Direction: higher is better, if few pixels are wanted: a wrong map can be sparse. Unit: none. Range: [0, 1 - 1/d]; 0 where all
-    |saliency| are equal (a constant map other than 0, or one pixel), 1 - 1/d where one pixel has it all. Polarity: none, signs
-    are ignored. A factor changes nothing, an added constant does.
+    Direction: higher is better where sparse maps are preferred: a wrong map can be sparse. Unit: none. Range: [0, 1 - 1/d]; 0
+    where all |saliency| are equal (a constant map other than 0, or one pixel), 1 - 1/d where one pixel has it all. Polarity:
+    none, signs are ignored. A factor changes nothing, an added constant does.
 
     Traps: says nothing about the model: one arbitrary pixel is as sparse as can be.
 

@@ -104,7 +104,7 @@ class SymmetricRelevanceGain(PerturbationMetric):
 
     @classmethod
     def from_options(cls, options: MetricOptions) -> Self:
-        """With the options that concern it."""
+        """The metric with those of the shared options that apply to it."""
         return cls(options.infill, options.score, seed=options.seed)
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class SymmetricRelevanceGain(PerturbationMetric):
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Every choice, as plain values."""
+        """All parameters, as plain values."""
         return {
             **infill_parameters(self.infill),
             "score": self.score,
@@ -141,7 +141,7 @@ class SymmetricRelevanceGain(PerturbationMetric):
         return _Requested(keys, counts / result[:, None].double().clamp(min=1), result)
 
     def compute(self, outputs: Outputs, requested: _Requested) -> MetricResult:
-        """Turns answers into values."""
+        """Values per image, from the model's outputs."""
         morf, lerf = outputs.mean_score(requested.keys, self.score).chunk(2, 1)
         auc_morf, auc_lerf = (area_under(curve, requested.fractions) for curve in (morf, lerf))
         extras = {"auc_morf": auc_morf, "auc_lerf": auc_lerf, "segments": requested.segments.double()}

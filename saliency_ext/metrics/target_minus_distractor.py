@@ -1,4 +1,4 @@
-"""A score on the object that is asked about, minus the same score on the other object of the image."""
+"""Difference of a localisation metric between the target object and another object of the same image."""
 
 from dataclasses import InitVar, dataclass
 
@@ -15,14 +15,14 @@ MEANING = "The score on the object that is asked about minus that on the other o
 
 @dataclass(frozen=True)
 class TargetMinusDistractor(MapMetric):
-    """How much more a map speaks of its own object than of another one: score(own) - score(other), per image.
+    """Localisation on the target object less the same on a distractor: score(target) - score(distractor), per image.
 
-    A map that only finds objects, or bright spots, or edges, is on both alike: about 0. A map of the class is on its own. So this
-    tells what the metric alone cannot: whether the map is about the class.
+    A map that marks all objects, bright spots or edges scores the same on both: about 0. So the difference shows what the metric
+    alone cannot: whether the map is class-specific.
 
     Args:
         metric: a metric that compares a map with a truth mask: `PointingGame`, `RelevanceMass`, `RelevanceRank`, `MaskAgreement`.
-        others: (M, H, W) bool, where the other object is, for sample ids 0 .. M - 1.
+        others: (M, H, W) bool, where the distractor is, for sample ids 0 .. M - 1.
 
     Direction: that of the metric. Unit: a difference of its unit. Range of a share: [-1, 1]; a random map has about the
     difference of the two areas' shares. Polarity: that of the metric. Cost: no forward; the metric twice. Memory: the masks, kept
@@ -74,11 +74,11 @@ class TargetMinusDistractor(MapMetric):
         )
 
     def score(self, saliency: Tensor, truth: Tensor | None = None, *, sample_ids: Tensor | None = None) -> Tensor:
-        """Own minus other, one value per image.
+        """Target less distractor, one value per image.
 
         Args:
             saliency: (N, H, W) floating, larger = more relevant.
-            truth: (N, H, W) bool, True on the object that is asked about.
+            truth: (N, H, W) bool, True on the target object.
             sample_ids: (N,) int64, whose images these are; 0 .. N - 1 if not given.
 
         Returns:
