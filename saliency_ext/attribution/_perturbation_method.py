@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from ..checks import bad_type, require_choice
+from ..checks import require_choice
+from ..infill.base import require_infill
 from ..perturbation import Engine, Masks, Plan
 from ..perturbation.outputs import SCORES, average
 from ..protocols import Forward, Infill
@@ -29,8 +30,7 @@ class PerturbationMethod(Method):
     def __init__(self, model: Forward, infill: Infill, *, score: str, max_batch: int) -> None:
         super().__init__(model, max_batch=max_batch)
         name = type(self).__name__
-        if not isinstance(infill, Infill):
-            bad_type(name, "infill", "to be an infill", type(infill).__name__, "for example saliency_ext.infill.Constant(0.0)")
+        require_infill(name, infill)
         require_choice(name, "score", score, self.scores)
         self.infill = infill
         self.score = score

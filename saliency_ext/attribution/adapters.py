@@ -2,10 +2,12 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from ..checks import bad_type, bad_value, dtype_name, require_choice, require_tensor
 from ..models._modules import modules_behind
@@ -14,6 +16,42 @@ from ._preserve_model_state import preserved
 from .base import CHANNELS, Method, reduce_channels
 
 _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@runtime_checkable
+class AttributionObject(Protocol):
+    """An object as those of captum: it explains by `attribute`."""
+
+    def attribute(self, inputs: Tensor, *, target: Tensor) -> Any:
+        """Maps of inputs (N, C, H, W) for classes (N,)."""
+
+
+@runtime_checkable
+class HasForwardFunc(Protocol):
+    """An object that names its model as those of captum do."""
+
+    forward_func: Forward
+
+
+@runtime_checkable
+class HasModel(Protocol):
+    """An object that names its model as those of this library do."""
+
+    model: Forward
+
+
+def explaining_function(thing: object) -> Callable[[Tensor, Tensor], Any] | None:
+    """(inputs, classes) -> maps: `attribute` of an object that has it, else the thing itself; None if neither."""
+    if isinstance(thing, type):
+        return None
+    if isinstance(thing, AttributionObject):
+        return lambda inputs, classes: thing.attribute(inputs, target=classes)
+    return thing if callable(thing) else None
+
+
+def name_of(thing: object) -> str:
+    """The name of a function, or of an object's class."""
+    return thing.__name__ if isinstance(thing, FunctionType | MethodType | BuiltinFunctionType) else type(thing).__name__
 
 
 def as_method(
@@ -64,16 +102,20 @@ def as_method(
         bad_type(
             function, "thing", "to be an object or a function", f"the class {thing.__name__}", "make one: it needs its model"
         )
-    attribute = getattr(thing, "attribute", None)
-    if not callable(attribute) and not callable(thing):
+    explain = explaining_function(thing)
+    if explain is None:
         remedy = "pass an object with .attribute(inputs, target=...), or a function of (inputs, classes)"
         bad_type(function, "thing", "to be a method", type(thing).__name__, remedy)
     if channels is not None:
         require_choice(function, "channels", channels, CHANNELS)
-    called = name if name is not None else getattr(thing, "__name__", type(thing).__name__)
-    explain = (lambda inputs, classes: attribute(inputs, target=classes)) if callable(attribute) else thing
-    result = model if model is not None else _model_behind(thing)
-    return ForeignMethod(explain, called, channels, result, wants_gradients=callable(attribute), max_batch=max_batch)
+    return ForeignMethod(
+        explain,
+        name_of(thing) if name is None else name,
+        channels,
+        _model_behind(thing) if model is None else model,
+        wants_gradients=isinstance(thing, AttributionObject),
+        max_batch=max_batch,
+    )
 
 
 class ForeignMethod(Method):
@@ -146,12 +188,18 @@ class ForeignMethod(Method):
 
 
 def _no_model(name: str, inputs: Tensor) -> Tensor:
-    """In place of a model that is not known: asked only for named targets."""
+    """In place of a model that is not known: called only for named targets."""
     bad_value(name, "target", "to be class indices", "a named target", "its model is not known: as_method(..., model=...)")
 
 
 def _model_behind(thing: Any) -> Forward | None:
     """The model of an object, or of the object that a method belongs to, if it can be found."""
-    owners = (thing, getattr(thing, "__self__", None))
-    result = [getattr(owner, attribute, None) for owner in owners for attribute in ("forward_func", "model")]
-    return next((each for each in result if callable(each)), None)
+    owners = (thing, thing.__self__) if isinstance(thing, MethodType) else (thing,)
+    for owner in owners:
+        if isinstance(owner, HasForwardFunc) and callable(owner.forward_func):
+            return owner.forward_func
+        if isinstance(owner, HasModel) and callable(owner.model):
+            return owner.model
+        if isinstance(owner, Module) and "model" in dict(owner.named_children()):
+            return owner.get_submodule("model")
+    return None

@@ -101,12 +101,17 @@ class Method(ABC):
             images in the dtype of its parameters.
         max_batch: images per forward; the bound on memory.
 
+    Attributes:
+        explained_model: the model whose decisions the maps explain; None for a control.
+        max_batch: images per forward.
+
     Subclasses set `info` and implement `_explain`. Calls are deterministic; the map of an image depends on that image, its target
     and its sample id alone, not on the batch. Nothing of the caller's is changed, also after an exception.
     """
 
     info: ClassVar[MethodInfo]
     variants: ClassVar[tuple[Variant, ...]] = ()
+    max_batch: int = 64
 
     @classmethod
     def from_options(cls, model: Any, options: MethodOptions, **further: Any) -> Self:
@@ -120,6 +125,11 @@ class Method(ABC):
         require_integer(name, "max_batch", max_batch, 1, 2**31 - 1)
         self.model = model
         self.max_batch = max_batch
+
+    @property
+    def explained_model(self) -> Forward | None:
+        """The model whose decisions the maps explain; None for a control."""
+        return self.model
 
     def __call__(self, inputs: Tensor, target: Target, *, sample_ids: Tensor | None = None) -> Tensor:
         """Saliency of each image for its target.

@@ -29,6 +29,10 @@ class Control(Method):
     def __init__(self) -> None:
         pass  # a Method would ask for a model
 
+    @property
+    def explained_model(self) -> None:
+        """A control knows no model."""
+
     def _dtype(self, images: Tensor) -> torch.dtype:
         return images.dtype
 

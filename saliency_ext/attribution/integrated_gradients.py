@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer, require_tensor
+from ..infill.base import require_infill
 from ..models.targets import Target
 from ..ops._arguments import rendering
 from ..protocols import Forward, Infill, MaskedInfill, MethodInfo
@@ -186,9 +187,7 @@ def _checked_baselines(baselines: Infill | Sequence[Infill]) -> tuple[Infill, ..
     if not several:
         bad_value(function, "baselines", "to hold at least one infill", "none")
     for baseline in several:
-        if not isinstance(baseline, Infill):
-            remedy = "for one colour use saliency_ext.infill.Constant"
-            bad_type(function, "baselines", "to be an infill, or a sequence of them", type(baseline).__name__, remedy)
+        require_infill(function, baseline, "baselines")
         if isinstance(baseline, MaskedInfill):
             bad_type(
                 function, "baselines", "to need no mask", type(baseline).__name__, "nothing of the image is left to fill from"

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .. import rng_streams
-from ..checks import bad_type, bad_value, require_choice, require_integer, require_number
+from ..checks import bad_value, require_choice, require_integer, require_number
+from ..infill.base import require_infill
 from ..infill.blur import Blur
 from ..models import evaluation_mode
 from ..models.logits import model_logits
@@ -126,9 +127,7 @@ class MeaningfulPerturbation(MaskMethod):
         name = type(self).__name__
         require_choice(name, "score", score, SCORES)
         self.score = score
-        if infill is not None and not isinstance(infill, Infill):
-            bad_type(name, "infill", "to be an infill", type(infill).__name__, "for example saliency_ext.infill.Constant(0.0)")
-        self.infill = Blur(10.0) if infill is None else infill
+        self.infill = Blur(10.0) if infill is None else require_infill(name, infill)
         for argument, value, choices in (
             ("mode", mode, MODES),
             ("reduction", reduction, ("mean", "sum")),

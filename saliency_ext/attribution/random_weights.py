@@ -67,9 +67,9 @@ class RandomWeights(Method):
         self.seed = seed
         randomised = reinitialised_copy(model, seed)
         self.method = as_method(method_factory(randomised))
-        if vars(self.method).get("model") is model:
+        if self.method.explained_model is model:
             bad_value(name, "method_factory", "to use the model that it is called with", "a method on the given model")
-        super().__init__(model, max_batch=vars(self.method).get("max_batch", 64))
+        super().__init__(model, max_batch=self.method.max_batch)
         own = self.method.info
         self.info = MethodInfo(f"{own.name}{SUFFIX}", "control", own.signed, own.cost, "Adebayo 2018")  # type: ignore[misc]
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..checks import bad_type, require_choice, require_integer
+from ..infill.base import require_infill
 from ..models.layers import Layer, TargetLayer
 from ..models.tokens import Grid
 from ..perturbation import DenseMasks, Plan
@@ -86,8 +87,7 @@ class ScoreCAM(CamMethod):
     ) -> None:
         super().__init__(model, layer, relu=relu, grid=grid, max_batch=max_batch)
         name = type(self).__name__
-        if not isinstance(infill, Infill):
-            bad_type(name, "infill", "to be an infill", type(infill).__name__, "for example saliency_ext.infill.DatasetMean()")
+        require_infill(name, infill)
         if isinstance(infill, MaskedInfill):
             remedy = "its masks are not binary: an imputing infill cannot be mixed into"
             bad_type(name, "infill", "to be one that need not know the mask", type(infill).__name__, remedy)

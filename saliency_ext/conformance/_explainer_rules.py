@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..attribution.adapters import explaining_function, name_of
 from ._conformance_table import ConformanceTable, Rule, run
 from ._fixtures import CLASSES, changed, classes, distance, images, network, refused, state_of
 
@@ -33,8 +34,7 @@ def check_explainer(make: Callable[[nn.Module], Any], name: str | None = None) -
     """
     model = network()
     explainer = make(model)
-    called = str(name or getattr(explainer, "__name__", type(explainer).__name__))
-    return run(called, _Rules(model, explainer).rules())
+    return run(str(name or name_of(explainer)), _Rules(model, explainer).rules())
 
 
 class _Rules:
@@ -44,8 +44,8 @@ class _Rules:
         self.model, self.explainer = model, explainer
 
     def request(self, inputs: Tensor, target: Any) -> Any:
-        attribute = getattr(self.explainer, "attribute", None)
-        return attribute(inputs, target=target) if callable(attribute) else self.explainer(inputs, target)
+        explain = explaining_function(self.explainer)
+        return self.explainer(inputs, target) if explain is None else explain(inputs, target)
 
     def rules(self) -> list[Rule]:
         return [

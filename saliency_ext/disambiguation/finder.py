@@ -17,6 +17,7 @@ from ..checks import (
     require_shape,
     require_tensor,
 )
+from ..infill.base import require_infill
 from ..infill.image_extreme import ImageExtreme
 from ..models.targets import Target, check_classes, requested_classes
 from ..nonfinite import finite_rows, with_zeros
@@ -115,8 +116,7 @@ class PairFinder:
         if not callable(model):
             bad_type(name, "model", "to be callable", type(model).__name__, "pass a module or a function of inputs (N, C, H, W)")
         for each in (infill, *others):
-            if not isinstance(each, Infill):
-                bad_type(name, "infill and others", "to be infills", type(each).__name__, "see saliency_ext.infill")
+            require_infill(name, each, "infill and others")
         if rules is not None and not isinstance(rules, Rules):
             bad_type(name, "rules", "to be Rules", type(rules).__name__, "preset_rules(name)['rules'] has the published ones")
         require_integer(name, "max_batch", max_batch, 1, 2**31 - 1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..attribution._upsampling import upsampled
-from ..attribution.adapters import ForeignMethod, as_method
+from ..attribution.adapters import ForeignMethod, as_method, explaining_function
 from ..attribution.base import CHANNELS, Method, reduce_channels
 from ..checks import bad_type, bad_value, require_choice, require_dtype, require_shape, require_tensor
 from ..models.precision import FULL_PRECISION
@@ -210,7 +210,7 @@ def sources(named: Mapping[str, Any], options: MapOptions, model: Forward | None
         if isinstance(given, TargetMaps):
             check_target_maps(name, given)
         elif not isinstance(given, Tensor):
-            if isinstance(given, type) or not (callable(given) or callable(getattr(given, "attribute", None))):
+            if explaining_function(given) is None:
                 bad_type(_FUNCTION, f"maps[{name!r}]", "to be a tensor, TargetMaps, or a method", type(given).__name__)
             named[name] = given if isinstance(given, Method) else as_method(given, name=name, model=model)
     return [MapSource(name, given, options) for name, given in named.items()]

@@ -172,7 +172,7 @@ def _shortest(value: Hashable) -> Hashable:
     return value
 
 
-def require_infill(function: str, infill: object) -> Infill:
+def require_infill(function: str, infill: object, argument: str = "infill") -> Infill:
     """The infill, if it has the members of `protocols.Infill`; the first one that is missing is named.
 
     Raises:
@@ -185,9 +185,12 @@ def require_infill(function: str, infill: object) -> Infill:
         TypeError: Deletion: expected infill to be an Infill, got str, which has no 'name'; see docs/how-to/own-infill.md
     """
     if isinstance(infill, type):
-        bad_type(function, "infill", "to be an Infill", f"the class {infill.__name__}", f"make one: {infill.__name__}(...)")
+        bad_type(function, argument, "to be an Infill", f"the class {infill.__name__}", f"make one: {infill.__name__}(...)")
     if isinstance(infill, Infill):
         return infill
     missing = next(member for member in ("name", "parameters", "key", "draws", "fill") if member not in dir(infill))
     got = f"{type(infill).__name__}, which has no {missing!r}"
-    return bad_type(function, "infill", "to be an Infill", got, "see docs/how-to/own-infill.md")
+    remedy = "see docs/how-to/own-infill.md"
+    if isinstance(infill, int | float):
+        remedy = f"{remedy}; one value for all pixels is infill.Constant({infill})"
+    return bad_type(function, argument, "to be an Infill", got, remedy)

@@ -53,8 +53,8 @@ class Attribution:
 
     @property
     def forward_func(self) -> Any:
-        """The model, where the method is made already."""
-        return getattr(self.method, "model", None)
+        """The model of a method; None where the method is made in the call."""
+        return self.method.explained_model if isinstance(self.method, Method) else None
 
     def has_convergence_delta(self) -> bool:
         """Whether `.attribute` can return how far the terms are from their sum: no."""

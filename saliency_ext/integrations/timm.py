@@ -9,7 +9,7 @@ from ..models import PreprocessSpec
 from ._loaded_model import LoadedModel, Processor, measured, unreadable
 from ._optional_dependency import optional_dependency
 
-_LEAST = (0, 9)
+_OLDEST = (0, 9)
 
 
 def load(name: str) -> LoadedModel:
@@ -22,7 +22,7 @@ def load(name: str) -> LoadedModel:
         >>> load("vit_tiny_patch16_224")  # doctest: +SKIP
         Loaded(forward=VisionTransformer(...), preprocessing=PreprocessSpec(...), labels=None)
     """
-    model = optional_dependency("timm", _LEAST, "timm").create_model(name, pretrained=True).eval()
+    model = optional_dependency("timm", _OLDEST, "timm").create_model(name, pretrained=True).eval()
     return LoadedModel(model, preprocess_spec(model), class_names(model))
 
 
@@ -45,7 +45,7 @@ def preprocess_spec(config: Any) -> PreprocessSpec:
     if not isinstance(result, Mapping):
         unreadable("timm", config, expected)
     try:
-        optional_dependency("timm", _LEAST, "timm")
+        optional_dependency("timm", _OLDEST, "timm")
         options = {"pretrained_cfg": dict(result)} if result is config else {"model": config}
         return measured(_processor(importlib.import_module("timm.data").resolve_data_config({}, **options)), "timm")
     except Exception as error:  # of many kinds: whatever timm and torchvision raise

@@ -8,7 +8,7 @@ from ..models import PreprocessSpec
 from ._loaded_model import LoadedModel, Processor, measured, unreadable
 from ._optional_dependency import optional_dependency
 
-_LEAST = (0, 14)
+_OLDEST = (0, 14)
 
 
 def load(name: str) -> LoadedModel:
@@ -21,7 +21,7 @@ def load(name: str) -> LoadedModel:
         >>> load("resnet18")  # doctest: +SKIP
         Loaded(forward=ResNet(...), preprocessing=PreprocessSpec(...), labels=('tench', ...))
     """
-    models = optional_dependency("torchvision", _LEAST, "torchvision").models
+    models = optional_dependency("torchvision", _OLDEST, "torchvision").models
     weights = models.get_model_weights(name).DEFAULT
     return LoadedModel(models.get_model(name, weights=weights).eval(), preprocess_spec(weights), class_names(weights))
 

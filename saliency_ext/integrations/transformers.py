@@ -15,7 +15,7 @@ from ..models import Classifier, PreprocessSpec
 from ._loaded_model import ASSUMED, LoadedModel, Processor, measured, unreadable
 from ._optional_dependency import optional_dependency
 
-_LEAST = (4, 40)
+_OLDEST = (4, 40)
 _CONFIG = "config.json"
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 _TYPES = ("image_processor_type", "feature_extractor_type")
@@ -39,7 +39,7 @@ def load(folder: str | Path) -> LoadedModel:
         FileNotFoundError: transformers.load: expected a folder with config.json, as save_pretrained writes it, got 'none'
     """
     place = _folder("transformers.load", folder)
-    library = optional_dependency("transformers", _LEAST, "transformers")
+    library = optional_dependency("transformers", _OLDEST, "transformers")
     model = library.AutoModelForImageClassification.from_pretrained(
         place, local_files_only=True, use_safetensors=True, trust_remote_code=False
     )
@@ -54,7 +54,7 @@ def load_masks(folder: str | Path) -> Any:
             folder that holds another model.
     """
     place = _folder("transformers.load_masks", folder)
-    result = optional_dependency("transformers", _LEAST, "transformers").SamModel
+    result = optional_dependency("transformers", _OLDEST, "transformers").SamModel
     return result.from_pretrained(place, local_files_only=True, use_safetensors=True).eval()
 
 
@@ -122,7 +122,7 @@ def _of_settings(settings: Mapping[str, Any]) -> Any:
 
 
 def _read(folder: Path) -> Any:
-    library = optional_dependency("transformers", _LEAST, "transformers")
+    library = optional_dependency("transformers", _OLDEST, "transformers")
     return library.AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 

@@ -304,7 +304,7 @@ def test_what_the_infos_say():
 
 def test_errors():
     model = vgg_like()
-    with pytest.raises(TypeError, match=r"ScoreCAM: expected infill to be an infill, got float; for example"):
+    with pytest.raises(TypeError, match=r"ScoreCAM: expected infill to be an Infill, got float, which has no"):
         ScoreCAM(model, 0.0)
     with pytest.raises(ValueError, match="ScoreCAM: expected weights to be one of 'softmax', 'increase', 'score', got 'mean'"):
         ScoreCAM(model, DatasetMean(), weights="mean")

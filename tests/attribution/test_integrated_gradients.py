@@ -239,9 +239,7 @@ class Imputing(Unfit):
 
 def test_errors():
     model, images = smooth_net(), make_images(2)
-    with pytest.raises(
-        TypeError, match="IntegratedGradients: expected baselines to be an infill, or .*, got float; for one colour"
-    ):
+    with pytest.raises(TypeError, match="IntegratedGradients: expected baselines to be an Infill, got float, .*infill.Constant"):
         IntegratedGradients(model, 0.0)
     with pytest.raises(ValueError, match="expected baselines to hold at least one infill, got none"):
         IntegratedGradients(model, [])

@@ -230,7 +230,7 @@ def test_errors_name_the_argument():
         KernelSHAP(smooth_model, NOTHING, pixels, samples=7)
     with pytest.raises(ValueError, match=r"KernelSHAP: expected exact_up_to in \[1, 16\], got 17"):
         KernelSHAP(smooth_model, NOTHING, pixels, exact_up_to=17)
-    with pytest.raises(TypeError, match="KernelSHAP: expected infill to be an infill, got float"):
+    with pytest.raises(TypeError, match="KernelSHAP: expected infill to be an Infill, got float"):
         KernelSHAP(smooth_model, 0.0, pixels)
     with pytest.raises(TypeError, match="KernelSHAP: expected segmenter to be callable, got Tensor; pass a function"):
         KernelSHAP(smooth_model, NOTHING, MIXED)

@@ -114,7 +114,7 @@ def test_errors():
     ):
         with pytest.raises(ValueError, match=text):
             meaningful(**options)
-    with pytest.raises(TypeError, match="MeaningfulPerturbation: expected infill to be an infill, got float"):
+    with pytest.raises(TypeError, match="MeaningfulPerturbation: expected infill to be an Infill, got float"):
         MeaningfulPerturbation(patch_model, 0.0)
     with pytest.raises(ValueError, match="expected jitter below the sides 12 and 10 of the image, got 10"):
         meaningful(jitter=10)(make_images(1, SHAPE), 0)

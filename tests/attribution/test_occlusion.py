@@ -177,7 +177,7 @@ def test_empty_batch_and_bad_arguments():
     model, infill = make_model(), Constant(0.0)
     assert Occlusion(model, infill)(torch.zeros(0, 3, 8, 6), 1).shape == (0, 8, 6)
     assert Occlusion(model, infill)(tensors(1, 3, 8, 6, dtype=torch.float64).float(), "top-2").shape == (1, 2, 8, 6)
-    with pytest.raises(TypeError, match="Occlusion: expected infill to be an infill, got float; for example"):
+    with pytest.raises(TypeError, match="Occlusion: expected infill to be an Infill, got float, .*infill.Constant"):
         Occlusion(model, 0.0)
     with pytest.raises(ValueError, match="Occlusion: expected score to be one of 'probability'.*got 'odds'"):
         Occlusion(model, infill, score="odds")

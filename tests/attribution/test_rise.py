@@ -256,7 +256,7 @@ BAD = [
     ({"border": "wrap"}, ValueError, "RISE: expected border to be one of 'mirror', 'clamp', got 'wrap'"),
     ({"score": "odds"}, ValueError, "RISE: expected score to be one of .*'sigmoid', .*, got 'odds'"),
     ({"tolerance": 0}, ValueError, "RISE: expected tolerance > 0 and finite, got 0"),
-    ({"infill": 0.0}, TypeError, "RISE: expected infill to be an infill, got float"),
+    ({"infill": 0.0}, TypeError, "RISE: expected infill to be an Infill, got float"),
 ]
 
 

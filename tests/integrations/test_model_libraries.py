@@ -160,7 +160,7 @@ def test_a_partner_that_is_too_old(library, version, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, name, old)
     with pytest.raises(ImportError) as error:
         library.load(str(tmp_path))
-    wanted = ".".join(map(str, library._LEAST))
+    wanted = ".".join(map(str, library._OLDEST))
     assert str(error.value) == f"{name} >= {wanted} is needed, got {version}; pip install 'saliency_ext[{name}]'"
 
 
