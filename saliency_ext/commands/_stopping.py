@@ -2,8 +2,8 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from ..metrics.base import MapMetric, ModelMetric
 from ..study.stopping import StopRule
 from ._command_result import Option, in_options, refuse
 
@@ -28,7 +28,7 @@ def add_stop(command: argparse.ArgumentParser, positive: Callable[[str], int]) -
     group.add_argument("--max-time", type=seconds, metavar="TIME", help="after so much work of all processes, as 90s, 15m or 2h")
 
 
-def stop_rule(options: argparse.Namespace, metrics: Sequence[Any]) -> StopRule | None:
+def stop_rule(options: argparse.Namespace, metrics: Sequence[MapMetric | ModelMetric]) -> StopRule | None:
     """The rule of a command's options, None where all images are to be evaluated."""
     metric = options.until_separated
     for name in ("alpha", "margin"):

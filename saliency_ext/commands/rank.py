@@ -8,6 +8,7 @@ from typing import Any
 
 from .._atomic_io import write_whole
 from ..attribution.base import Method
+from ..metrics.base import MapMetric, ModelMetric
 from ..metrics.curve_metric import CurveMetric
 from ..metrics.registry import METRICS
 from ..perturbation import Engine, StratifiedSteps
@@ -115,7 +116,9 @@ def run(options: argparse.Namespace) -> CommandResult:
     return CommandResult(f"{result}\n{_otherwise(strata, options.steps)}" if isinstance(metric, CurveMetric) else str(result))
 
 
-def _ranked(options: argparse.Namespace, model: CommandModel, data: Data, methods: Mapping[str, Method], metric: Any) -> Ranking:
+def _ranked(
+    options: argparse.Namespace, model: CommandModel, data: Data, methods: Mapping[str, Method], metric: MapMetric | ModelMetric
+) -> Ranking:
     place = model.device
     engine = {} if options.max_batch is None else {"max_batch": options.max_batch}
     try:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..checks import bad_value, require_choice
 from ..evaluation import evaluate
-from ..metrics.base import MapMetric, ModelMetric, as_metric
+from ..metrics.base import MetricLike, as_metric
 from ._conformance_table import ConformanceTable, Rule, run
 from ._fixtures import CLASSES, LinearNet, changed, classes, constant, distance, images, network, refused, state_of
 
@@ -18,9 +18,7 @@ KINDS = ("deletion", "insertion", "fidelity", "other")
 MetricCall = Callable[[Any, Tensor, Tensor, Tensor], Tensor]
 
 
-def check_metric(
-    metric: MetricCall | MapMetric | ModelMetric, kind: str | None = None, name: str | None = None
-) -> ConformanceTable:
+def check_metric(metric: MetricCall | MetricLike, kind: str | None = None, name: str | None = None) -> ConformanceTable:
     """Checks a metric of maps against rules that follow from its definition, on models whose outputs are known.
 
     Args:
@@ -62,7 +60,7 @@ def check_metric(
     return run(str(name or subject), result)
 
 
-def _call_of(metric: Any) -> tuple[MetricCall, str, str]:
+def _call_of(metric: MetricCall | MetricLike) -> tuple[MetricCall, str, str]:
     """The metric as a function of model, images, classes and maps; the kind that it says it is; its name."""
     if callable(metric) and not isinstance(metric, type):
         return metric, "other", getattr(metric, "__name__", type(metric).__name__)

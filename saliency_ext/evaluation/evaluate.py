@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 from torch import Tensor
 
 from ..checks import bad_type, bad_value, require_choice, require_integer
-from ..metrics.base import MapMetric, Metric, ModelMetric, as_metric
+from ..metrics.base import MapMetric, Metric, MetricLike, ModelMetric, as_metric
 from ..metrics.result import MetricResult, concatenate
 from ..models.targets import Target
 from ..nonfinite import finite_rows
@@ -36,7 +36,7 @@ def evaluate(
     inputs: Tensor | Iterable[Any],
     target: Target,
     maps: Any,
-    metrics: Sequence[Any],
+    metrics: Sequence[MetricLike],
     *,
     engine: Engine | Mapping[str, Any] | None = None,
     truth: Tensor | None = None,
@@ -169,7 +169,7 @@ def lacks(metric: Metric, given: Any, truth: Tensor | None) -> str:
     return "method" if metric.info.needs == "method" and isinstance(given, Tensor | TargetMaps) else ""
 
 
-def named_metrics(metrics: Sequence[Any], function: str = _FUNCTION) -> dict[str, MapMetric | ModelMetric]:
+def named_metrics(metrics: Sequence[MetricLike], function: str = _FUNCTION) -> dict[str, MapMetric | ModelMetric]:
     """The metrics by name, with a number where a name comes again; own ones of users are adapted."""
     if not isinstance(metrics, Sequence) or not metrics:
         bad_value(function, "metrics", "a sequence of at least one metric", repr(metrics))

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ..checks import bad_type, bad_value, require_integer, require_ndim, require_shape, require_tensor
-from ..metrics.base import as_metric
+from ..metrics.base import MetricLike, as_metric
 from ..models.targets import Target, plain_target
 from ..perturbation import Engine
 from ..protocols import Forward
@@ -35,7 +35,7 @@ class Proxy:
             maps must be tensors.
     """
 
-    metric: Any = None
+    metric: MetricLike | None = None
     model: Forward | None = None
     dtype: torch.dtype | None = None
     shrink: int = 1
@@ -63,7 +63,7 @@ def controlled_means(
     inputs: Tensor,
     target: Target,
     maps: Mapping[str, Any] | Sequence[Any],
-    metric: Any,
+    metric: MetricLike,
     proxy: Proxy,
     *,
     images: int,
@@ -111,7 +111,7 @@ def controlled_means(
     require_integer(_FUNCTION, "images", images, 2, len(inputs))
     ids = torch.arange(len(inputs), device=inputs.device) if sample_ids is None else sample_ids
     require_shape(_FUNCTION, "sample_ids", ids, "(N,)", (len(inputs),))
-    metric, proxy_metric = as_metric(_FUNCTION, metric), as_metric(_FUNCTION, proxy.metric or metric)
+    exact, proxy_metric = as_metric(_FUNCTION, metric), as_metric(_FUNCTION, proxy.metric or metric)
     named = made_maps(named_maps(_FUNCTION, maps), model)
     runner = engine_for(_FUNCTION, model, engine)
     picks = random_order(ids, seed)[:images].to(inputs.device)
@@ -121,7 +121,7 @@ def controlled_means(
         inputs[picks],
         picked_target(plain_target(target), picks),
         picked,
-        [metric],
+        [exact],
         engine=runner,
         sample_ids=ids[picks.to(ids.device)],
         chunk=chunk,
@@ -134,7 +134,7 @@ def controlled_means(
     approximate = evaluate(
         other, proxy.shrunk(inputs), target, shrunk, [proxy_metric], engine=runner, sample_ids=ids, chunk=chunk, **options
     )
-    pairs = {name: (expensive[name, metric.info.name].values, approximate[name, proxy_metric.info.name].values) for name in named}
+    pairs = {name: (expensive[name, exact.info.name].values, approximate[name, proxy_metric.info.name].values) for name in named}
     return {
         name: controlled_mean(values, picks, proxies, min_correlation=min_correlation)
         for name, (values, proxies) in pairs.items()

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..checks import bad_type
 from ..evaluation import evaluate
 from ..evaluation.evaluate import lacks, named_metrics
+from ..metrics.base import MapMetric, ModelMetric
 from ..metrics.result import MetricResult
 from ..models._modules import modules_behind
 from ..models.targets import Target
@@ -70,11 +71,11 @@ class Evaluator:
         self._begin()
 
     def _begin(self) -> None:
-        self._metrics: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._metrics: weakref.WeakValueDictionary[int, MapMetric | ModelMetric] = weakref.WeakValueDictionary()
         self._idle: set[int] = set()  # those that let their last result lie
         self._last: _Pass | None = None
 
-    def add(self, metric: Any) -> None:
+    def add(self, metric: MapMetric | ModelMetric) -> None:
         """Scores batches for this metric of `saliency_ext.metrics` too, as long as somebody holds it."""
         named_metrics([metric])
         try:
@@ -99,7 +100,14 @@ class Evaluator:
         return self._engine
 
     def result(
-        self, metric: Any, *, inputs: Tensor, target: Target, maps: Any, truth: Tensor | None, sample_ids: Tensor
+        self,
+        metric: MapMetric | ModelMetric,
+        *,
+        inputs: Tensor,
+        target: Target,
+        maps: Any,
+        truth: Tensor | None,
+        sample_ids: Tensor,
     ) -> MetricResult:
         """The result of one added metric on a batch; arguments as in `evaluate`."""
         batch = (inputs, target, maps, truth)
@@ -116,7 +124,7 @@ class Evaluator:
             self._last = None
         return result
 
-    def _scored(self, requesting: Any, batch: tuple[Any, ...], sample_ids: Tensor) -> "_Pass":
+    def _scored(self, requesting: MapMetric | ModelMetric, batch: tuple[Any, ...], sample_ids: Tensor) -> "_Pass":
         inputs, target, maps, truth = batch
         others = [metric for place, metric in self._metrics.items() if metric is not requesting and place not in self._idle]
         metrics = [requesting, *(metric for metric in others if not lacks(metric, maps, truth))]

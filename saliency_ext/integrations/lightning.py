@@ -16,6 +16,7 @@ from ..checks import bad_type, bad_value, require_integer, require_ndim, require
 from ..evaluation import evaluate
 from ..evaluation.evaluate import named_metrics
 from ..evaluation.results import Results
+from ..metrics.base import MetricLike
 from ..models import evaluation_mode
 from ..models.precision import FULL_PRECISION
 from ..perturbation import Engine
@@ -90,7 +91,7 @@ class SaliencyCallback(_Base):  # type: ignore[misc]  # the partner is untyped h
         self,
         data: Any,
         methods: Mapping[str, Callable[[Any], Any]],
-        metrics: Sequence[Any],
+        metrics: Sequence[MetricLike],
         *,
         every_n_epochs: int = 1,
         samples: int | None = None,

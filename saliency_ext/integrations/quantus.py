@@ -12,7 +12,7 @@ from torch.nn import Module
 from ..attribution.base import Method
 from ..checks import bad_type, bad_value, require_choice
 from ..evaluation import evaluate
-from ..metrics.base import MapMetric, ModelMetric, as_metric
+from ..metrics.base import MapMetric, MetricLike, ModelMetric, as_metric
 from ..metrics.presets import preset
 from ..metrics.result import MetricResult
 from ..perturbation import Engine
@@ -51,7 +51,7 @@ class QuantusMetric:
     """
 
     def __init__(
-        self, metric: Any, *, curve: str | None = None, absolute: bool = False, engine: Mapping[str, Any] | None = None
+        self, metric: MetricLike, *, curve: str | None = None, absolute: bool = False, engine: Mapping[str, Any] | None = None
     ) -> None:
         self.metric, self.curve, self.absolute = as_metric("QuantusMetric", metric), curve, absolute
         self.engine = dict(engine or {})

@@ -13,6 +13,7 @@ from typing import Any
 from ..infill.constant import Constant
 from ..perturbation import GridFractions
 from ..protocols import Infill
+from .base import ModelMetric
 from .completeness import Completeness
 from .soundness import Soundness
 
@@ -22,7 +23,7 @@ _GRID = 28
 Labels = str | Sequence[int] | None
 
 
-def gupta2022(*, labels: Labels = None, infill: Infill = _ZERO) -> list[Any]:
+def gupta2022(*, labels: Labels = None, infill: Infill = _ZERO) -> list[ModelMetric]:
     """The ImageNet script's choices: kept shares 1/28 .. 28/28 (0 left out), both floors 0.1, cap 1.
 
     At 224 x 224 a step is 1792 pixels. labels: as in `Completeness`. Not reproduced: counts are exact integers here, where
@@ -32,7 +33,7 @@ def gupta2022(*, labels: Labels = None, infill: Infill = _ZERO) -> list[Any]:
     return _pair(labels, infill, GridFractions(_GRID, first=1))
 
 
-def gupta2022_signature(*, labels: Labels = None, infill: Infill = _ZERO) -> list[Any]:
+def gupta2022_signature(*, labels: Labels = None, infill: Infill = _ZERO) -> list[ModelMetric]:
     """As `gupta2022` with the floors of the published function signatures: 0.01 for g, none for p.
 
     Without a floor, a p that underflows makes soundness 0.
@@ -40,7 +41,7 @@ def gupta2022_signature(*, labels: Labels = None, infill: Infill = _ZERO) -> lis
     return _pair(labels, infill, GridFractions(_GRID, first=1), floor_masked=0.01, floor_clean=0.0)
 
 
-def gupta2022_reverse(*, labels: Labels = None, infill: Infill = _ZERO) -> list[Any]:
+def gupta2022_reverse(*, labels: Labels = None, infill: Infill = _ZERO) -> list[ModelMetric]:
     """As `gupta2022` with the LEAST relevant pixels kept, shares 0 .. 27/28 (all kept left out): the published "deletion".
 
     Equal to `gupta2022` of the negated map but for the ends of the grid.
@@ -48,7 +49,7 @@ def gupta2022_reverse(*, labels: Labels = None, infill: Infill = _ZERO) -> list[
     return _pair(labels, infill, GridFractions(_GRID, last=_GRID - 1), reverse=True)
 
 
-def gupta2022_mass(*, labels: Labels = None, infill: Infill = _ZERO) -> list[Any]:
+def gupta2022_mass(*, labels: Labels = None, infill: Infill = _ZERO) -> list[ModelMetric]:
     """As `gupta2022` with levels that are shares of the map's sum: #(cumulative sum <= level) + 1 pixels kept, at most all.
 
     Non-negative maps only. Exact where 28 divides the number of pixels n, as at 224 x 224; else a level is floor(i n / 28) / n.
@@ -56,6 +57,6 @@ def gupta2022_mass(*, labels: Labels = None, infill: Infill = _ZERO) -> list[Any
     return _pair(labels, infill, GridFractions(_GRID, first=1), levels="mass")
 
 
-def _pair(labels: Labels, infill: Infill, grid: GridFractions, **options: Any) -> list[Any]:
+def _pair(labels: Labels, infill: Infill, grid: GridFractions, **options: Any) -> list[ModelMetric]:
     choices: dict[str, Any] = {"labels": labels, "ties": "last_index", "area": "mean", **options}
     return [metric(infill, grid, **choices) for metric in (Completeness, Soundness)]

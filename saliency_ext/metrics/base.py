@@ -9,7 +9,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from torch import Tensor
 
@@ -145,7 +145,35 @@ class ModelMetric(Metric):
         return _with_score(self, score)
 
 
-def as_metric(function: str, metric: Any) -> "MapMetric | ModelMetric":
+class _Described(Protocol):
+    @property
+    def info(self) -> MetricInfo: ...
+
+
+class MapMetricLike(_Described, Protocol):
+    """The type of what is taken as a `MapMetric`: `as_metric` checks the rest."""
+
+    @property
+    def score(self) -> Callable[..., Tensor]:
+        """As `MapMetric.score`."""
+
+
+class ModelMetricLike(_Described, Protocol):
+    """The type of what is taken as a `ModelMetric`: `as_metric` checks the rest."""
+
+    @property
+    def request(self) -> Callable[[MetricContext], Any]:
+        """As `ModelMetric.request`."""
+
+    @property
+    def compute(self) -> Callable[[Outputs, Any], MetricResult]:
+        """As `ModelMetric.compute`."""
+
+
+MetricLike = MapMetricLike | ModelMetricLike
+
+
+def as_metric(function: str, metric: object) -> "MapMetric | ModelMetric":
     """The metric as one of the two kinds: itself if it is one, else adapted from an object with the same members.
 
     An object needs `info`, `parameters` (a dataclass may leave them out: they are its fields) and

@@ -26,6 +26,7 @@ from ..perturbation import (
 )
 from ..protocols import Infill
 from ._presets_labels import gupta2022, gupta2022_mass, gupta2022_reverse, gupta2022_signature
+from .base import ModelMetric
 from .deletion import Deletion
 from .fidelity import Fidelity
 from .insertion import Insertion
@@ -36,7 +37,7 @@ _ZERO = Constant(0.0)
 _TENTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def default(*, infill: Infill, steps: int = 20, score: str = "probability") -> list[Any]:
+def default(*, infill: Infill, steps: int = 20, score: str = "probability") -> list[ModelMetric]:
     """This library's own choices: deletion, insertion and fidelity with one infill, which has no default.
 
     Equal fractions, both ends, true fractions; ties at random, keyed; trapezoid in [0, 1]. The target is the caller's.
@@ -45,7 +46,7 @@ def default(*, infill: Infill, steps: int = 20, score: str = "probability") -> l
     return [metric(infill, schedule, score=score) for metric in (Deletion, Insertion, Fidelity)]
 
 
-def rise(*, pixels_per_step: int = 224) -> list[Any]:
+def rise(*, pixels_per_step: int = 224) -> list[ModelMetric]:
     """Deletion and insertion of the published RISE code (eclique/RISE, MIT).
 
     ceil(n / step) + 1 points, both ends, the last step may be short; 224 pixels for single images, 1792 in the evaluation
@@ -60,7 +61,7 @@ def rise(*, pixels_per_step: int = 224) -> list[Any]:
     ]
 
 
-def torchcam(*, steps: int = 20, infill: Infill = _ZERO, score: str = "logit") -> list[Any]:
+def torchcam(*, steps: int = 20, infill: Infill = _ZERO, score: str = "logit") -> list[ModelMetric]:
     """Deletion and insertion of torch-cam (frgfm/torch-cam, Apache-2.0), on maps of the input's size.
 
     Steps of ceil(n / steps) pixels, both ends. Stable descending order: first index first. 0 in model input space in both
@@ -71,7 +72,7 @@ def torchcam(*, steps: int = 20, infill: Infill = _ZERO, score: str = "logit") -
     return [metric(infill, schedule, score=score, ties="index") for metric in (Deletion, Insertion)]
 
 
-def xplique(*, steps: int = 10, max_percentage: float = 1.0, infill: Infill = _ZERO, score: str = "logit") -> list[Any]:
+def xplique(*, steps: int = 10, max_percentage: float = 1.0, infill: Infill = _ZERO, score: str = "logit") -> list[ModelMetric]:
     """Deletion and insertion of Xplique (deel-ai/xplique, MIT; CausalFidelity).
 
     Counts linspace(0, floor(n max_percentage), steps + 1) cut to integers; insertion too begins at the infill and ends there.
@@ -83,7 +84,7 @@ def xplique(*, steps: int = 10, max_percentage: float = 1.0, infill: Infill = _Z
     return [metric(infill, schedule, score=score, ties="last_index", area="even") for metric in (Deletion, Insertion)]
 
 
-def quantus(*, features_in_step: int = 1, baseline: str | float = "black") -> list[Any]:
+def quantus(*, features_in_step: int = 1, baseline: str | float = "black") -> list[ModelMetric]:
     """PixelFlipping of Quantus (LGPL-3.0; written independently) with maps (N, H, W).
 
     Flips channel VALUES, not pixels: the map is repeated for each of C channels, and the points are step, 2 step, ... C H W
@@ -103,7 +104,7 @@ def quantus(*, features_in_step: int = 1, baseline: str | float = "black") -> li
     return [MoRF(infill, schedule, ties="index", area="steps", unit="channel_value")]
 
 
-def quantus_srg(*, infill: Infill, steps: int = 28) -> list[Any]:
+def quantus_srg(*, infill: Infill, steps: int = 28) -> list[ModelMetric]:
     """SymmetricRelevanceGain of Quantus (LGPL-3.0; written independently).
 
     Steps of ceil(n / steps) pixels. One stable descending order, read both ways. The infill is made once, of the clean image.
@@ -113,7 +114,7 @@ def quantus_srg(*, infill: Infill, steps: int = 28) -> list[Any]:
     return [Fidelity(infill, FixedSteps(steps), ties="index", area="even")]
 
 
-def fpa(*, append_full: bool = False) -> list[Any]:
+def fpa(*, append_full: bool = False) -> list[ModelMetric]:
     """MIF / LIF fidelity of the feature perturbation augmentation code (lenbrocki; no licence; written independently).
 
     Steps of floor(0.05 n) pixels below n: the last point is drawn at 100 % but is not the full removal (append_full adds it). One
@@ -128,7 +129,7 @@ def fpa(*, append_full: bool = False) -> list[Any]:
 
 def road(
     *, infill: Infill | None = None, std: Sequence[float] | None = None, score: str = "accuracy", seed: int = 0
-) -> list[Any]:
+) -> list[ModelMetric]:
     """ROAD's two curves (tleemann/road_evaluation, MIT).
 
     Infill: noisy linear imputation in [0, 1] pixel space, noise 0.01 there. For normalised inputs give the `std` of each channel:
@@ -150,7 +151,7 @@ def road(
     ]
 
 
-def gradcam_road(*, infill: Infill | None = None, score: str = "probability", seed: int = 0) -> list[Any]:
+def gradcam_road(*, infill: Infill | None = None, score: str = "probability", seed: int = 0) -> list[ModelMetric]:
     """ROADCombined of pytorch-grad-cam (jacobgil, MIT); see `PercentileGap`.
 
     Infill: noisy linear imputation, noise 0.01 in model input space; infill= takes another one.
@@ -160,7 +161,7 @@ def gradcam_road(*, infill: Infill | None = None, score: str = "probability", se
     return [ROADCombined(NoisyLinear(0.01, seed) if infill is None else infill, score)]
 
 
-def agf(*, mean: Sequence[float], std: Sequence[float]) -> list[Any]:
+def agf(*, mean: Sequence[float], std: Sequence[float]) -> list[ModelMetric]:
     """Positive and negative perturbation of AGF and Transformer-Explainability (shirgur, hila-chefer, MIT).
 
     int(t n) pixels at t = .1 .. .9. Removed pixels are 0 in [0, 1] BEFORE normalisation, black: (0 - mean) / std.
@@ -179,7 +180,7 @@ def agf(*, mean: Sequence[float], std: Sequence[float]) -> list[Any]:
     return [metric(black, schedule, score="accuracy", ties="index", area="tenths") for metric in (MoRF, LeRF)]
 
 
-def srg(*, infill: Infill, segments: int = 25) -> list[Any]:
+def srg(*, infill: Infill, segments: int = 25) -> list[ModelMetric]:
     """Symmetric relevance gain on superpixels (bluecher31/pixel-flipping, LGPL-2.1; written independently).
 
     SLIC superpixels, compactness 1, about 25 (also 75, 500, 5000), ranked by the mean of the map. 15 counts spaced in the
@@ -193,7 +194,7 @@ def srg(*, infill: Infill, segments: int = 25) -> list[Any]:
     return [SymmetricRelevanceGain(infill, segmenter=partial(slic, segments=segments, compactness=1.0))]
 
 
-PRESETS: Mapping[str, Callable[..., list[Any]]] = {
+PRESETS: Mapping[str, Callable[..., list[ModelMetric]]] = {
     function.__name__: function
     for function in (
         default,
@@ -215,7 +216,7 @@ PRESETS: Mapping[str, Callable[..., list[Any]]] = {
 }
 
 
-def preset(name: str, **options: Any) -> list[Any]:
+def preset(name: str, **options: Any) -> list[ModelMetric]:
     """The metrics of a named preset, for `evaluate`.
 
     Args:

@@ -16,7 +16,7 @@ from ..evaluation._subsampling import picked_map, picked_options, picked_target,
 from ..evaluation.evaluate import EvaluateOptions, evaluate, named_metrics
 from ..evaluation.maps import made_maps, named_maps
 from ..fingerprinting import tensor_digest
-from ..metrics.base import MapMetric, ModelMetric, checked_range, require_within
+from ..metrics.base import MapMetric, MetricLike, ModelMetric, checked_range, require_within
 from ..models.targets import Target, plain_target
 from ..perturbation import AdaptiveSteps, Engine, StratifiedSteps
 from ..protocols import Forward
@@ -35,7 +35,7 @@ def rank_methods(
     inputs: Tensor,
     target: Target,
     maps: Mapping[str, Any] | Sequence[Any],
-    metric: Any,
+    metric: MetricLike,
     *,
     engine: Engine | Mapping[str, Any] | None = None,
     alpha: float = 0.05,

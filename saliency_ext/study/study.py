@@ -11,6 +11,7 @@ from .._atomic_io import pyarrow
 from ..checks import bad_type, bad_value, require_integer
 from ..evaluation._engine import engine_for
 from ..evaluation.results import Results
+from ..metrics.base import MetricLike
 from ..models.targets import Target, plain_target
 from ..perturbation import Engine
 from ..protocols import Forward
@@ -87,7 +88,7 @@ class Study:
     inputs: Any
     target: Target
     maps: Any
-    metrics: Sequence[Any]
+    metrics: Sequence[MetricLike]
     _: KW_ONLY
     out: str | Path
     engine: Engine | Mapping[str, Any] | None = None
