@@ -1,4 +1,4 @@
-"""The engine of an evaluation: given, or made of options."""
+"""The engine of an evaluation: the given one, or one made from options."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -15,7 +15,7 @@ from ..rng_streams import IMAGE_ORDER
 
 GIVEN = "given"
 
-# What images and labels are called in batches and items that are mappings.
+# Keys of images and labels in batches and items that are mappings.
 IMAGE_KEYS = ("image", "inputs", "pixel_values", "images")
 LABEL_KEYS = ("label", "labels", "target")
 
@@ -24,15 +24,15 @@ _FUNCTION = "evaluate"
 
 @dataclass(frozen=True)
 class Chunk:
-    """Images of an evaluation, consecutive ones where it is not said which.
+    """A chunk of the images of an evaluation; consecutive ones where `picked` is None.
 
     Attributes:
-        start: place of the first among all images.
+        start: index of the first among all images.
         inputs: (N, C, H, W).
         target: what `models.resolve_target` takes, for these images.
         sample_ids: (N,) int64.
         truth: (N, H, W) bool, or None.
-        picked: places of the images among all, where they are not start, start + 1, ...
+        picked: indices of the images among all, where they are not start, start + 1, ...
     """
 
     start: int
@@ -44,11 +44,11 @@ class Chunk:
 
     @property
     def images(self) -> slice | list[int]:
-        """The places of these images among all, as an index."""
+        """Indices of these images among all."""
         return slice(self.start, self.start + len(self.inputs)) if self.picked is None else list(self.picked)
 
     def place(self, index: int) -> int:
-        """The place of one of these images among all."""
+        """The index among all images of one of these."""
         return self.start + index if self.picked is None else self.picked[index]
 
 
@@ -60,9 +60,9 @@ def chunks(
     size: int | Callable[[Tensor], int],
     lengths: Mapping[str, int] | None = None,
 ) -> Iterator[Chunk]:
-    """Cuts what is given into chunks of at most `size` images (of as many as it says for them); no images are an empty chunk.
+    """Chunks of at most `size` images (or `size(images)`); a tensor of no images gives one empty chunk.
 
-    `lengths` says of how many images what else was given is: more or fewer images are refused.
+    `lengths` has the number of images of each further argument: more or fewer images are refused.
     """
     target = plain_target(target)  # a tensor is cut with the images
     expected = dict(lengths or {}) | {
@@ -74,11 +74,11 @@ def chunks(
     for images, own_target in _batches(inputs, target):
         check_images(images)
         _require_as_many(expected, start + len(images), more=True)
-        most = size if isinstance(size, int) else size(images)
-        for at in range(0, max(len(images), 1 if isinstance(inputs, Tensor) else 0), most):
-            part = images[at : at + most]
+        limit = size if isinstance(size, int) else size(images)
+        for at in range(0, max(len(images), 1 if isinstance(inputs, Tensor) else 0), limit):
+            part = images[at : at + limit]
             place = slice(start, start + len(part))
-            one = own_target[at : at + most] if isinstance(own_target, Tensor) else own_target
+            one = own_target[at : at + limit] if isinstance(own_target, Tensor) else own_target
             ids = torch.arange(place.start, place.stop) if sample_ids is None else sample_ids[place]
             if len(ids) != len(part):
                 bad_value(_FUNCTION, "sample_ids", f"one for each image, at least {place.stop}", len(ids) + place.start)
@@ -155,7 +155,7 @@ def _has_arrays(item: Any) -> bool:
 
 
 def first_of(item: Mapping[Any, Any], keys: Sequence[str]) -> Any:
-    """The value of the first of these keys that is there; None where none is."""
+    """The value of the first of these keys that exists; None if none does."""
     return next((item[key] for key in keys if key in item), None)
 
 
@@ -167,5 +167,5 @@ def _truth(truth: Tensor, place: slice, images: Tensor) -> Tensor:
 
 
 def random_order(sample_ids: Tensor, seed: int) -> Tensor:
-    """(N,) places of the images in random order, which is keyed by (seed, sample id)."""
+    """(N,) indices of the images in random order, keyed by (seed, sample id)."""
     return philox_uniform((1, 1, 1), sample_ids, seed=seed, stream=IMAGE_ORDER).flatten().argsort(stable=True)

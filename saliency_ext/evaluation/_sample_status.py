@@ -1,4 +1,4 @@
-"""Which images have a value, and why the others have none."""
+"""Status of each sample: whether it has a value, and why not."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from .maps import MapBatch
 
 @dataclass(frozen=True)
 class SampleErrors:
-    """What is known of one map on one chunk before any metric: (N,) bool each, on the host."""
+    """Errors of one map on one chunk, known before any metric is computed: (N,) bool each, on the host."""
 
     images: Tensor
     maps: Tensor
@@ -34,30 +34,30 @@ class SampleErrors:
 
     @staticmethod
     def of(bad_images: Tensor, map_batch: MapBatch) -> "tuple[SampleErrors, Tensor]":
-        """The faults, and the maps (N, H, W) with zeros where they are not finite."""
+        """The errors, and the maps (N, H, W) with zeros where they are not finite."""
         good = finite_rows(map_batch.saliency)
         saliency = with_zeros(map_batch.saliency, good)
         constant = constant_rows(saliency)
         return SampleErrors(bad_images.cpu(), ~good.cpu(), map_batch.failed, constant.cpu()), saliency
 
     def with_labels(self, bad: Tensor, failed: Tensor) -> "SampleErrors":
-        """These, and those of the maps of further labels: (N,) bool each."""
+        """These and the errors of the maps of further labels: (N,) bool each."""
         return dataclasses.replace(self, maps=self.maps | bad.cpu(), failed=self.failed | failed)
 
 
 def with_status(result: MetricResult, sample_errors: SampleErrors, no_memory: Tensor | None) -> MetricResult:
-    """The result with a status per image, and NaN wherever there is no value."""
-    with_probes = no_memory is not None
+    """The result with a status per image, and NaN where the status is invalid."""
+    of_model = no_memory is not None
     flat = _flat(result)
     status, invalid = [], []
-    for index, (value, own) in enumerate(zip(result.values.tolist(), result.status, strict=True)):
+    for index, (value, status_of_metric) in enumerate(zip(result.values.tolist(), result.status, strict=True)):
         reasons = [
             (NONFINITE_INPUT, bool(sample_errors.images[index])),
             (METHOD_FAILED, bool(sample_errors.failed[index])),
             (NONFINITE_MAP, bool(sample_errors.maps[index])),
             (OUT_OF_MEMORY, no_memory is not None and bool(no_memory[index])),
-            (own, own != OK),
-            (NONFINITE_SCORE if with_probes else UNDEFINED, value != value or value in (float("inf"), -float("inf"))),
+            (status_of_metric, status_of_metric != OK),
+            (NONFINITE_SCORE if of_model else UNDEFINED, value != value or value in (float("inf"), -float("inf"))),
         ]
         fatal = next((name for name, holds in reasons if holds), None)
         invalid.append(fatal is not None)
@@ -73,7 +73,7 @@ def with_status(result: MetricResult, sample_errors: SampleErrors, no_memory: Te
 
 
 def _flat(result: MetricResult) -> list[bool]:
-    """Images whose every curve has one height: the score never moved. Accuracy moves in steps and may well not move."""
+    """Images all of whose curves are constant. Not for accuracy, a step function that is often constant."""
     flat = torch.ones(len(result.values), dtype=torch.bool)
     if all(curve.shape[1] < 2 for curve in result.curves.values()) or result.parameters.get("score") == "accuracy":
         return [False] * len(flat)

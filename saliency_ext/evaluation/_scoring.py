@@ -53,9 +53,8 @@ class Scoring:
         clean = _Lazy(lambda: self.engine.logits(safe))
         target = requested_classes(chunk.target, len(safe), clean).to(safe.device)
         if target.ndim != 1:
-            bad_value(
-                "evaluate", "target", "one class per image", repr(chunk.target), "label sets belong to Completeness, Soundness"
-            )
+            remedy = "sets of labels are an option of metrics that read several classes"
+            bad_value("evaluate", "target", "one class per image", repr(chunk.target), remedy)
         labels = {
             (source.name, name): _labels_of(metric, source.labels(chunk), len(safe), clean)
             for source in self.sources

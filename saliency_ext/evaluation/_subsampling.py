@@ -14,7 +14,7 @@ from .maps import TargetMaps
 
 
 def random_draws(sample_ids: Tensor, seed: int) -> Tensor:
-    """(N,) int64, places of images drawn with replacement: N observations of N images, the t-th keyed by (seed, t)."""
+    """(N,) int64, indices of images drawn with replacement: N observations of N images, the t-th keyed by (seed, t)."""
     count = len(sample_ids)
     observations = torch.arange(count, device=sample_ids.device)
     places = philox_uniform((1, 1, 1), observations, seed=seed, stream=IMAGE_DRAWS).flatten().double()
@@ -42,7 +42,7 @@ def picked_target(target: Target, picks: Tensor) -> Target:
 
 
 def picked_options(options: EvaluateOptions, picks: Tensor) -> EvaluateOptions:
-    """The options of `evaluate`, of which the truth is per image."""
+    """The options of `evaluate` for the picked images: the truth masks are per image."""
     truth = options.get("truth")
     return options if truth is None else {**options, "truth": truth[picks.to(truth.device)]}
 

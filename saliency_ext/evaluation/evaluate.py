@@ -22,7 +22,7 @@ _FUNCTION = "evaluate"
 
 
 class EvaluateOptions(TypedDict, total=False):
-    """The options of `evaluate` that what is built on it hands on."""
+    """Options of `evaluate` that functions built on it pass through."""
 
     truth: Tensor | None
     channels: str | None
@@ -95,41 +95,44 @@ def evaluate(
     require_choice(_FUNCTION, "on_bad", on_bad, ("mark", "raise"))
     if chunk is not None:
         require_integer(_FUNCTION, "chunk", chunk, 1, 2**31 - 1)
-    found = sources(made_maps(named_maps(_FUNCTION, maps), model), MapOptions(channels, resample), model)
+    map_sources = sources(made_maps(named_maps(_FUNCTION, maps), model), MapOptions(channels, resample), model)
     named = named_metrics(metrics)
-    check_metrics(named, found, truth)
+    check_metrics(named, map_sources, truth)
     if isinstance(inputs, Tensor):
-        _check_sizes(check_images(inputs), found, on_bad)
+        _check_sizes(check_images(inputs), map_sources, on_bad)
     runner = engine_for(_FUNCTION, model, engine)
-    scoring = Scoring(runner, found, named, on_bad, check_model)
+    scoring = Scoring(runner, map_sources, named, on_bad, check_model)
     parts: dict[tuple[str, str], list[MetricResult]] = {}
-    for part in chunks(inputs, target, sample_ids, truth, chunk or runner.batch_for, _lengths(found)):
+    for part in chunks(inputs, target, sample_ids, truth, chunk or runner.batch_for, _lengths(map_sources)):
         if on_bad == "raise":
             _refuse_nonfinite("inputs", part.inputs, part.start)
         for pair, result in scoring.chunk(part).items():
             parts.setdefault(pair, []).append(result)
-    made = {pair: concatenate(results) for pair, results in parts.items()}
-    return Results(made, runner.counters, methods={source.name: source.given.info for source in found if source.is_method})
+    whole = {pair: concatenate(results) for pair, results in parts.items()}
+    methods = {source.name: source.given.info for source in map_sources if source.is_method}
+    return Results(whole, runner.counters, methods=methods)
 
 
-def _lengths(found: list[MapSource]) -> dict[str, int]:
-    """How many images the given maps are of."""
-    given = {source.name: source.given for source in found if not source.is_method}
+def _lengths(map_sources: list[MapSource]) -> dict[str, int]:
+    """Number of images of each given tensor of maps."""
+    given = {source.name: source.given for source in map_sources if not source.is_method}
     return {
-        f"maps[{name!r}]": len(maps.maps if isinstance(maps, TargetMaps) else maps) for name, maps in given.items() if _many(maps)
+        f"maps[{name!r}]": len(maps.maps if isinstance(maps, TargetMaps) else maps)
+        for name, maps in given.items()
+        if _has_batch(maps)
     }
 
 
-def _many(maps: Tensor | TargetMaps) -> bool:
+def _has_batch(maps: Tensor | TargetMaps) -> bool:
     return isinstance(maps, TargetMaps) or maps.ndim > 0
 
 
-def _check_sizes(inputs: Tensor, found: list[MapSource], on_bad: str) -> None:
-    """What can be refused before any work: the layout, one map for each image, values that are not finite."""
+def _check_sizes(inputs: Tensor, map_sources: list[MapSource], on_bad: str) -> None:
+    """Checks before any forward: layout, one map per image, finite values."""
     if on_bad == "raise":
         _refuse_nonfinite("inputs", inputs, 0)
     count, size = len(inputs), (inputs.shape[2], inputs.shape[3])
-    for source in found:
+    for source in map_sources:
         if source.is_method:
             continue
         values = source.given.maps if isinstance(source.given, TargetMaps) else source.given
@@ -149,10 +152,10 @@ def _refuse_nonfinite(argument: str, values: Tensor, start: int) -> None:
         bad_value(_FUNCTION, argument, "finite values", f"NaN or Inf in sample(s) {where}", "or pass on_bad='mark'")
 
 
-def check_metrics(named: dict[str, MapMetric | ModelMetric], found: list[MapSource], truth: Tensor | None) -> None:
-    """Refuses metrics that lack what they need: the truth, or the method itself."""
+def check_metrics(named: dict[str, MapMetric | ModelMetric], map_sources: list[MapSource], truth: Tensor | None) -> None:
+    """Refuses metrics whose needs are not met: a truth mask, or the method itself."""
     for name, metric in named.items():
-        for source in found:
+        for source in map_sources:
             missing = lacks(metric, source.given, truth)
             if missing == "truth":
                 bad_value(_FUNCTION, "truth", f"(N, H, W) bool for metric {name!r}", "None")
@@ -163,14 +166,14 @@ def check_metrics(named: dict[str, MapMetric | ModelMetric], found: list[MapSour
 
 
 def lacks(metric: Metric, given: Any, truth: Tensor | None) -> str:
-    """What a metric needs and does not get: "truth", or "method" where maps were given; "" for nothing."""
+    """The missing input of a metric: "truth", or "method" where maps are tensors; "" if none is missing."""
     if truth is None and metric.info.needs == "truth":
         return "truth"
     return "method" if metric.info.needs == "method" and isinstance(given, Tensor | TargetMaps) else ""
 
 
 def named_metrics(metrics: Sequence[MetricLike], function: str = _FUNCTION) -> dict[str, MapMetric | ModelMetric]:
-    """The metrics by name, with a number where a name comes again; own ones of users are adapted."""
+    """Metrics by name, adapted by `as_metric`; a repeated name gets a number."""
     if not isinstance(metrics, Sequence) or not metrics:
         bad_value(function, "metrics", "a sequence of at least one metric", repr(metrics))
     named: dict[str, MapMetric | ModelMetric] = {}

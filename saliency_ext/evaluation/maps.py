@@ -1,4 +1,4 @@
-"""The maps to be judged: tensors, one map per class, or the methods that make them."""
+"""The maps under evaluation: tensors, one map per class, or attribution methods."""
 
 import functools
 import warnings
@@ -26,10 +26,10 @@ RESAMPLE = ("nearest", "bilinear", "area")
 
 @dataclass(frozen=True)
 class TargetMaps:
-    """One map per class, as `Completeness` and `Soundness` judge them.
+    """One map per class, for metrics that read several classes, such as `Completeness` and `Soundness`.
 
     Args:
-        maps: (N, L, H, W), map l for class labels[l]. Other metrics read the map of the target, which must be among the labels.
+        maps: (N, L, H, W), map l for class labels[l]. Other metrics read the map of the target, which must be one of the labels.
         labels: (L,), or (N, L) where each image has its own.
     """
 
@@ -61,7 +61,7 @@ class MapBatch:
 
 @dataclass(frozen=True)
 class MapSource:
-    """Where the maps of one name come from."""
+    """Source of the maps of one name: a tensor, `TargetMaps` or a method."""
 
     name: str
     given: Any
@@ -69,7 +69,7 @@ class MapSource:
 
     @property
     def is_method(self) -> bool:
-        """Whether maps are made, not given."""
+        """Whether the maps are made by a method."""
         return not isinstance(self.given, Tensor | TargetMaps)
 
     def labels(self, chunk: Chunk) -> Tensor | None:
@@ -109,7 +109,7 @@ class MapSource:
         return result.int().argmax(2)
 
     def check(self, values: Tensor, images: int, size: tuple[int, int]) -> None:
-        """Refuses maps that are not one (H, W) per image, or could only be read so by a choice that was not stated."""
+        """Refuses maps that are not one (H, W) per image, unless an option says how they are reduced or resampled."""
         argument, expected = f"maps[{self.name!r}]", f"of shape (N, H, W) = {(images, *size)}"
         require_dtype(_FUNCTION, argument, require_tensor(_FUNCTION, argument, values), _DTYPES)
         got = tuple(values.shape)
@@ -123,7 +123,7 @@ class MapSource:
             bad_value(_FUNCTION, argument, expected, got, "say resample='nearest', 'bilinear' or 'area'")
 
     def _read(self, values: Tensor, inputs: Tensor) -> Tensor:
-        """(n, H, W) from what was given: channels reduced, resampled, both only as stated."""
+        """(n, H, W), with channels reduced and resolution resampled as the options say."""
         size = (inputs.shape[2], inputs.shape[3])
         self.check(values, len(inputs), size)
         maps = values.detach().to(inputs.device)
@@ -166,7 +166,7 @@ class MapSource:
 
 
 def named_maps(function: str, maps: Any) -> dict[str, Any]:
-    """Name -> map, as given: of a mapping, of a sequence of methods, which are named by their `info`, or of one map, "map".
+    """Name -> map, from a mapping, a sequence of methods (named by their `info`), or one map (named "map").
 
     Raises:
         TypeError, ValueError: no map; a sequence with something without an `info`, or with one name twice.
@@ -195,12 +195,12 @@ def is_factory(given: Any) -> bool:
 
 
 def made_maps(named: Mapping[str, Any], model: Forward) -> dict[str, Any]:
-    """The maps, with methods that are given as classes made on the model."""
+    """The maps; classes of methods are instantiated with the model."""
     return {name: given(model) if is_factory(given) else given for name, given in named.items()}
 
 
 def sources(named: Mapping[str, Any], options: MapOptions, model: Forward | None = None) -> list[MapSource]:
-    """Where the maps of each name come from; what is neither a tensor nor callable is refused by its name.
+    """The source of each map; what is neither a tensor nor a method is refused with its name.
 
     Args:
         model: whose state plain functions preserve.

@@ -1,4 +1,4 @@
-"""One pass over the model for many metric objects that are each updated by themselves."""
+"""One pass over the model for several stateful metric objects that are updated separately."""
 
 import copy
 import warnings
@@ -21,22 +21,22 @@ from ..protocols import Forward
 
 
 class Evaluator:
-    """Scores each batch once for all metrics that were made with it, however many ask.
+    """Evaluates each batch once for all metrics created with it.
 
     Args:
-        model: callable (B, C, H, W) -> logits (B, K). Kept by reference: no copy of it is made when a metric is cloned. Where a
-            deep copy takes the model along, as that of a module that holds both, the copy's evaluator runs the copied model.
+        model: callable (B, C, H, W) -> logits (B, K). Kept by reference: cloning a metric does not copy it. Where a deep copy
+            includes the model, as that of a module that holds both, the copied evaluator runs the copied model.
         engine: options of `perturbation.Engine`, such as {"max_batch": 32}.
         channels, resample, on_bad: as in `evaluate`.
         chunk: images handled together; None: as many as a forward takes.
 
     Note:
-        The first metric that sees a batch has it scored for every living metric of this evaluator; the others find their result.
-        Left out are a metric that let its last result lie, until it asks again, and one that the batch has nothing for (no truth,
-        no method): it is scored alone when it asks, and refused then. A batch is known by its tensors themselves (and that they
-        were not changed in place since; inside inference_mode torch cannot tell). A metric that comes twice begins a new pass.
-        So: one evaluator per collection. Deterministic as `evaluate`. Memory: results of one batch, a few numbers per masked
-        input. A copy settles at its first use which model is its own, and keeps what was copied with it until then.
+        The first metric updated with a batch evaluates it for all live metrics of this evaluator; the others fetch their result.
+        Excluded are a metric that did not fetch its last result, until its next update, and one whose needs the batch does not
+        meet (no truth, no method): it is evaluated alone on its update, and refused there. A batch is identified by its tensor
+        objects and their version counters (which do not count inside inference_mode). A second update of a metric with the same
+        batch starts a new pass. So use one evaluator per collection. Deterministic as `evaluate`. Memory: results of one batch, a
+        few numbers per perturbed input. A copy resolves its model at its first use, and keeps what was copied with it until then.
 
     Example:
         >>> import torch
@@ -72,11 +72,11 @@ class Evaluator:
 
     def _begin(self) -> None:
         self._metrics: weakref.WeakValueDictionary[int, MapMetric | ModelMetric] = weakref.WeakValueDictionary()
-        self._idle: set[int] = set()  # those that let their last result lie
+        self._idle: set[int] = set()  # those that did not fetch their last result
         self._last: _Pass | None = None
 
     def add(self, metric: MapMetric | ModelMetric) -> None:
-        """Scores batches for this metric of `saliency_ext.metrics` too, as long as somebody holds it."""
+        """Evaluates batches for this metric too, as long as it is referenced."""
         named_metrics([metric])
         try:
             self._metrics[id(metric)] = metric
@@ -89,13 +89,13 @@ class Evaluator:
 
     @property
     def model(self) -> Forward:
-        """What is judged."""
+        """The model under evaluation."""
         self._settle()
         return self._model
 
     @property
     def engine(self) -> Engine:
-        """What runs the model; its counters say what was asked and done."""
+        """The engine that runs the model, with counters of requested and forwarded inputs."""
         self._settle()
         return self._engine
 
@@ -126,7 +126,7 @@ class Evaluator:
 
     def _scored(self, requesting: MapMetric | ModelMetric, batch: tuple[Any, ...], sample_ids: Tensor) -> "_Pass":
         inputs, target, maps, truth = batch
-        others = [metric for place, metric in self._metrics.items() if metric is not requesting and place not in self._idle]
+        others = [metric for key, metric in self._metrics.items() if metric is not requesting and key not in self._idle]
         metrics = [requesting, *(metric for metric in others if not lacks(metric, maps, truth))]
         named = named_metrics(metrics)
         results = evaluate(
@@ -145,7 +145,7 @@ class Evaluator:
         return _Pass(batch, sample_ids, {id(metric): results["map", name] for name, metric in zip(named, metrics, strict=True)})
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """On the copy of the model if it is copied in the same go, else on the same model; metrics add themselves to it."""
+        """An evaluator of the copied model if the same deep copy includes it, else of the same model; metrics add themselves."""
         self._settle()
         new = type(self).__new__(type(self))
         vars(new).update({name: vars(self)[name] for name in ("_model", "_engine_options", "_options")})
@@ -154,7 +154,7 @@ class Evaluator:
         return new
 
     def _settle(self) -> None:
-        """After a deep copy: finds the model among what was copied along, which is known only when all of it is done."""
+        """After a deep copy: resolves the model among the copied objects, which are complete only when the copy is done."""
         copied, self._copied = self._copied, None
         if copied is None:
             return
@@ -165,7 +165,7 @@ class Evaluator:
         if any(id(part) in reached for part in originals):
             text = (
                 "Evaluator: its model was copied, but is reached through a function, which copies do not change: the copy of a "
-                "metric judges the original; pass the module itself, or make the metrics of the copy anew"
+                "metric evaluates the original; pass the module itself, or make the metrics of the copy anew"
             )
             warnings.warn(text, RuntimeWarning, stacklevel=3)
         self._engine = Engine(self._model, **self._engine_options)
@@ -185,7 +185,7 @@ class Evaluator:
 
 
 class _Pass:
-    """Results of one batch that were not fetched yet. The batch is known again without its tensors being kept alive."""
+    """Results of one batch that are not fetched yet. The batch is identified by weak references to its tensors."""
 
     def __init__(self, batch: tuple[Any, ...], ids: Tensor, left: dict[int, MetricResult]) -> None:
         self.ids, self.left = ids, left

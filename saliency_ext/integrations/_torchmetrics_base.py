@@ -1,4 +1,4 @@
-"""What the torchmetrics classes share: one sum state, updates through a common evaluator, copies that judge the same model."""
+"""Base class of the torchmetrics classes: one sum state, updates through a shared evaluator, copies on the same model."""
 
 import copy
 import json
@@ -25,9 +25,9 @@ _BETTER = {"higher": True, "lower": False, "none": None}
 
 
 class _Wrapped:
-    """A method that torchmetrics wraps: anew for each call, so that no metric holds a function that holds it.
+    """A method that torchmetrics wraps, wrapped at each access: this avoids a reference cycle.
 
-    torchmetrics keeps the wrapped one on the metric: such a metric lives on until the garbage collector comes by.
+    torchmetrics stores the wrapped method on the metric, which then lives until the next run of the garbage collector.
     """
 
     def __init__(self, function: Callable[..., Any], wrap: str) -> None:
@@ -38,26 +38,26 @@ class _Wrapped:
         return self._function if metric is None else getattr(metric, self._wrap)(MethodType(self._function, metric))
 
     def __set__(self, metric: Any, value: Any) -> None:
-        """What torchmetrics would keep."""
+        """Discards the wrapped method that torchmetrics stores."""
 
 
-class SaliencyMetric(_partner.Metric):  # type: ignore[misc, name-defined]  # the partner is untyped here
+class SaliencyMetric(_partner.Metric):  # type: ignore[misc, name-defined]  # torchmetrics may be absent
     """The mean of a metric of `saliency_ext.metrics` over all images that have a value.
 
     mean = total / valued, where total and valued are sums over images, so over batches and processes, in float64.
 
     Args:
-        evaluator: the `Evaluator` on the model; metrics with one evaluator share its pass.
+        evaluator: the `Evaluator` of the model; metrics with the same evaluator share its passes.
         arguments, options: of the metric itself, such as an infill and `steps`.
         torchmetrics: options of `torchmetrics.Metric`, such as {"dist_sync_on_step": True}.
 
     Note:
-        One sum state, of one size on all ranks: ranks may see different numbers of images, or none. Its name carries a digest of
-        the metric and its choices, so `MetricCollection` never takes two metrics for one because their first values agree, and a
-        saved state is not loaded into other choices. Copies and clones judge the same model, or its copy where a deep copy takes
-        the model along (see `Evaluator`); pickles hold it. A metric that nobody holds any more is not scored.
-        Ties and random infills are keyed by sample ids: pass `sample_ids` for numbers that do not depend on how the images are
-        spread over processes. float64 has no place on MPS: keep the metric on the CPU there.
+        One sum state of the same shape on all ranks: ranks may see different numbers of images, or none. Its name contains a
+        digest of the metric and its parameters, so `MetricCollection` never merges two metrics because their first values agree,
+        and a saved state is not loaded into a metric with other parameters. Copies and clones evaluate the same model, or its
+        copy where a deep copy includes it (see `Evaluator`); pickles contain it. An unreferenced metric is not evaluated.
+        Ties and random infills are keyed by sample ids: pass `sample_ids` for values that do not depend on the distribution of
+        the images over processes. MPS has no float64: keep the metric on the CPU there.
     """
 
     judge_class: ClassVar[Any] = None
@@ -133,7 +133,7 @@ class SaliencyMetric(_partner.Metric):  # type: ignore[misc, name-defined]  # th
         """The mean as a figure, as other metrics of torchmetrics draw theirs.
 
         Args:
-            val: a value of `compute` or `forward`, or a sequence of them, drawn as a line; None: that of now.
+            val: a value of `compute` or `forward`, or a sequence of them, drawn as a line; None: `compute()`.
             ax: axes of matplotlib to draw on; None: new ones.
 
         Returns:
@@ -154,7 +154,7 @@ class SaliencyMetric(_partner.Metric):  # type: ignore[misc, name-defined]  # th
         return result
 
     def reset(self) -> None:
-        """Forgets all images; the running number of samples begins at 0."""
+        """Resets the sums; the running number of samples restarts at 0."""
         super().reset()
         self._seen = 0
 
@@ -164,7 +164,7 @@ class SaliencyMetric(_partner.Metric):  # type: ignore[misc, name-defined]  # th
         return torch.arange(self._seen, self._seen + len(inputs), device=inputs.device)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """A metric of its own, on the model or on its copy: see `Evaluator`."""
+        """An independent metric, on the same model or its copy: see `Evaluator`."""
         memo[id(self.judge)] = self.judge
         new = type(self).__new__(type(self))
         memo[id(self)] = new

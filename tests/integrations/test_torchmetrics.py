@@ -200,7 +200,7 @@ def test_a_copy_that_must_judge_the_original_net_says_so(data):
     images, target, maps, _ = data
     module = Holder(lambda net: lambda inputs: net(inputs), False)
     average = copy.deepcopy(module)
-    with pytest.warns(RuntimeWarning, match="the copy of a metric judges the original"):
+    with pytest.warns(RuntimeWarning, match="the copy of a metric evaluates the original"):
         assert average.value(images, target, maps) == module.value(images, target, maps)
 
 
