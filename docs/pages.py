@@ -99,8 +99,8 @@ def metric_card(name: str) -> str:
             _docstring(kind),
             "## Reference values",
             "\n\n".join([measured, _table(("map", name), values)]) if values else NOT_MEASURED,
-            "## What holds",
-            _rules(CARDS["metrics"].get(name), "The conformance kit brings no method, so it does not check this one."),
+            "## Invariants checked",
+            _rules(CARDS["metrics"].get(name), "Not checked: it explains further inputs, and the conformance kit has no method."),
             "## Tests",
             _tests(kind.__name__, "metrics"),
         ]
@@ -136,7 +136,7 @@ def method_card(name: str) -> str:
             f"{TRUTH['images']} scenes with two objects, the residual net. *Own minus other* is the score on the object that is "
             "asked about minus the score on the other one: a map that ignores the question has 0.",
             shown,
-            "## What holds",
+            "## Invariants checked",
             _rules(CARDS["methods"].get(name), NOT_MEASURED),
             "## Tests",
             _tests(kind.__name__, "attribution"),
@@ -200,10 +200,9 @@ def _first_line(module: str) -> str:
 def _rules(rows: list[list[str]] | None, missing: str) -> str:
     if rows is None:
         return missing
-    lines = [
-        f"- {'holds' if not seen else '**does not hold**'}: {rule}" + (f" (seen: {seen})" if seen else "") for rule, seen in rows
-    ]
-    return "Checked by `saliency_ext.conformance`:\n\n" + "\n".join(lines)
+    kept, broken = [rule for rule, seen in rows if not seen], [(rule, seen) for rule, seen in rows if seen]
+    text = f"`saliency_ext.conformance`: {len(kept)} of {len(rows)} invariants hold: {'; '.join(kept)}."
+    return text if not broken else "\n\n".join([text, _table(("does not hold", "observed"), broken)])
 
 
 def _tests(name: str, folder: str) -> str:

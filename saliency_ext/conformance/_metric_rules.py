@@ -26,8 +26,8 @@ def check_metric(metric: MetricCall | MetricLike, kind: str | None = None, name:
             classes (N,), maps (N, H, W)) -> (N,) values. Its infill must be 0 for the rules on known contributions. A metric that
             needs a truth mask is given the central half of the image.
         kind: which further rules must hold. "deletion" and "insertion": only the order of the map matters, and the known
-            contributions of a linear model are not beaten. "fidelity": also, the negated map has minus the value. "other": none.
-            None: `info.conformance` of an object, "other" for a function.
+            contributions of a linear model have the best value. "fidelity": also, the negated map has the negated value. "other":
+            none. None: `info.conformance` of an object, "other" for a function.
         name: of the subject; by default that of the metric.
 
     Returns:
@@ -46,7 +46,7 @@ def check_metric(metric: MetricCall | MetricLike, kind: str | None = None, name:
         >>> print(str(check_metric(Deletion(Constant(0.0)))).splitlines()[0])
         deletion: 29 of 29 rules hold
         >>> check_metric(lambda model, inputs, target, maps: maps.mean((1, 2)), name="mean").failed[:1]
-        ('a NaN in one image is not hidden, and stays there',)
+        ('a NaN in one image is reported for that image alone',)
     """
     call, kind_of_metric, subject = _call_of(metric)
     kind = kind_of_metric if kind is None else kind
@@ -105,44 +105,44 @@ class _Rules:
     def common(self) -> list[Rule]:
         return [
             ("one finite value per image", self.values),
-            ("the same twice", lambda: distance(self.values_of(images(), _maps()), self.values_of(images(), _maps()), 1e-12)),
-            ("an image alone is the image in a batch", self.alone),
-            ("strides do not matter", self.strides),
-            ("odd and non-square images", lambda: self.sized(9, 14)),
-            ("images of one row", lambda: self.sized(1, 14)),
-            ("an empty batch", self.empty),
+            ("deterministic", lambda: distance(self.values_of(images(), _maps()), self.values_of(images(), _maps()), 1e-12)),
+            ("independent of batch composition", self.alone),
+            ("independent of memory layout", self.strides),
+            ("odd and non-square image sizes", lambda: self.sized(9, 14)),
+            ("images of height 1", lambda: self.sized(1, 14)),
+            ("an empty batch gives an empty result", self.empty),
             ("a constant map has a value", self.constant_map),
-            ("a NaN in one map is not hidden, and stays there", lambda: self.nonfinite("map", torch.nan)),
-            ("an Inf in one map is not hidden, and stays there", lambda: self.nonfinite("map", torch.inf)),
-            ("a NaN in one image is not hidden, and stays there", lambda: self.nonfinite("image", torch.nan)),
-            ("maps of another size are refused", lambda: refused(lambda: self.values_of(images(), _maps()[:, 1:]))),
-            ("a map too few is refused", lambda: refused(lambda: self.values_of(images(), _maps()[:2]))),
-            ("a class that there is not is refused", lambda: self.refuses_classes(classes() + CLASSES)),
-            ("a class too few is refused", lambda: self.refuses_classes(classes()[:2])),
-            ("uint8 images are refused", lambda: refused(lambda: self.values_of(images().byte(), _maps()))),
+            ("a NaN in one map is reported for that image alone", lambda: self.nonfinite("map", torch.nan)),
+            ("an Inf in one map is reported for that image alone", lambda: self.nonfinite("map", torch.inf)),
+            ("a NaN in one image is reported for that image alone", lambda: self.nonfinite("image", torch.nan)),
+            ("maps of a wrong size raise an error", lambda: refused(lambda: self.values_of(images(), _maps()[:, 1:]))),
+            ("too few maps raise an error", lambda: refused(lambda: self.values_of(images(), _maps()[:2]))),
+            ("a class out of range raises an error", lambda: self.refuses_classes(classes() + CLASSES)),
+            ("too few classes raise an error", lambda: self.refuses_classes(classes()[:2])),
+            ("uint8 images raise an error", lambda: refused(lambda: self.values_of(images().byte(), _maps()))),
             ("inputs and maps are not modified", self.inputs_kept),
-            ("the model is as it was", lambda: self.model_kept(images())),
-            ("the model is as it was, after an error too", lambda: self.model_kept(images()[:, :2])),
-            ("a model in training mode is judged as in eval mode", self.training),
-            ("a model that returns an object with logits is understood, or refused", self.wrapped),
+            ("the model is unchanged", lambda: self.model_kept(images())),
+            ("the model is unchanged after an error", lambda: self.model_kept(images()[:, :2])),
+            ("a model in training mode is evaluated in eval mode", self.training),
+            ("a model output with .logits is read, or raises an error", self.wrapped),
             ("works inside no_grad", lambda: self.inside(torch.no_grad)),
             ("works inside inference_mode", lambda: self.inside(torch.inference_mode)),
         ]
 
     def of_an_order(self, sign: int) -> list[Rule]:
         return [
-            ("a strictly increasing transform of the map changes nothing", self.increasing),
-            ("-0 is +0", self.signed_zero),
-            ("a positive factor changes nothing", lambda: self.same(2.5 * _maps())),
-            ("a constant model: all maps alike", self.constant_model),
-            ("the known contributions of a linear model are not beaten", lambda: self.best(sign)),
-            ("their negative is not beaten from below", lambda: self.worst(sign)),
+            ("invariant to strictly increasing transforms of the map", self.increasing),
+            ("-0 and +0 are equal", self.signed_zero),
+            ("invariant to a positive factor", lambda: self.same(2.5 * _maps())),
+            ("all maps have the same value on a constant model", self.constant_model),
+            ("the true contributions of a linear model have the best value", lambda: self.best(sign)),
+            ("their negative has the worst value", lambda: self.worst(sign)),
         ]
 
     def of_a_difference(self) -> list[Rule]:
         return [
-            ("the negated map has minus the value", self.negated),
-            ("a constant model has value 0", self.zero),
+            ("the negated map has the negated value", self.negated),
+            ("a constant model gives 0", self.zero),
         ]
 
     def values(self) -> str:

@@ -79,7 +79,7 @@ def test_our_metrics_conform_at_the_cost_that_is_written(metric, kind, cost):
 
 
 SLOW = {"sensitivity_n"}  # 12 s: docs/cards.py checks it
-IGNORES_THE_MODEL = {"a constant map has a value", "a class that there is not is refused"}  # of what reads the map alone
+IGNORES_THE_MODEL = {"a constant map has a value", "a class out of range raises an error"}  # of what reads the map alone
 
 
 @pytest.mark.filterwarnings("ignore:.*training mode")
@@ -151,39 +151,42 @@ def good(model):
     return Gradient(model, channels="abs_sum")
 
 
-GRADIENTS = "inputs that require gradients keep that, and get none"
-EVAL = "a model in training mode is explained as in eval mode"
-TRAINING = "a model in training mode is judged as in eval mode"
+GRADIENTS = "requires_grad of the inputs is kept, .grad is not written"
+EVAL = "a model in training mode is explained in eval mode"
+TRAINING = "a model in training mode is evaluated in eval mode"
 NAN, INF, IMAGE = (
-    f"{what} is not hidden, and stays there" for what in ("a NaN in one map", "an Inf in one map", "a NaN in one image")
+    f"{what} is reported for that image alone" for what in ("a NaN in one map", "an Inf in one map", "a NaN in one image")
 )
-AFTER_ERROR = "the model is as it was, after an error too"
-OBJECT = "a model that returns an object with logits is understood, or refused"
-INCREASING = "a strictly increasing transform of the map changes nothing"
-BEST = "the known contributions of a linear model are not beaten"
+AFTER_ERROR = "the model is unchanged after an error"
+OBJECT = "a model output with .logits is read, or raises an error"
+INCREASING = "invariant to strictly increasing transforms of the map"
+BEST = "the true contributions of a linear model have the best value"
 
 # fault -> an explainer that has it and nothing else that its rule looks at, and the rule
 EXPLAINERS = {
     "not a tensor": (lambda model: lambda x, t: None, "one finite map per image"),
-    "coarse": (lambda model: lambda x, t: good(model)(x, t)[:, ::2, ::2], "a map as large as the image"),
-    "random": (lambda model: lambda x, t: torch.rand(len(x), *x.shape[2:]), "the same twice"),
-    "scaled by its batch": (lambda model: lambda x, t: softly(good(model)(x, t)), "an image alone is the image in a batch"),
-    "storage order": (lambda model: lambda x, t: x.as_strided((len(x), 12, 12), (432, 12, 1)), "strides do not matter"),
-    "square only": (lambda model: lambda x, t: good(model)(x, t).view(-1, 12, 12), "odd and non-square images"),
-    "fails on none": (lambda model: lambda x, t: good(model)(x, t)[torch.arange(max(len(x), 1))], "an empty batch"),
-    "no class": (lambda model: lambda x, t: x.abs().sum(1), "the class matters"),
-    "any class": (lambda model: lambda x, t: good(model)(x, t % CLASSES), "a class that there is not is refused"),
-    "recycles": (lambda model: lambda x, t: good(model)(x, t.repeat(3)[: len(x)]), "a class too few is refused"),
-    "casts": (lambda model: lambda x, t: good(model)(x.float(), t), "uint8 images are refused"),
+    "coarse": (lambda model: lambda x, t: good(model)(x, t)[:, ::2, ::2], "the map has the size of the image"),
+    "random": (lambda model: lambda x, t: torch.rand(len(x), *x.shape[2:]), "deterministic"),
+    "scaled by its batch": (lambda model: lambda x, t: softly(good(model)(x, t)), "independent of batch composition"),
+    "storage order": (lambda model: lambda x, t: x.as_strided((len(x), 12, 12), (432, 12, 1)), "independent of memory layout"),
+    "square only": (lambda model: lambda x, t: good(model)(x, t).view(-1, 12, 12), "odd and non-square image sizes"),
+    "fails on none": (
+        lambda model: lambda x, t: good(model)(x, t)[torch.arange(max(len(x), 1))],
+        "an empty batch gives an empty result",
+    ),
+    "no class": (lambda model: lambda x, t: x.abs().sum(1), "maps depend on the class"),
+    "any class": (lambda model: lambda x, t: good(model)(x, t % CLASSES), "a class out of range raises an error"),
+    "recycles": (lambda model: lambda x, t: good(model)(x, t.repeat(3)[: len(x)]), "too few classes raise an error"),
+    "casts": (lambda model: lambda x, t: good(model)(x.float(), t), "uint8 images raise an error"),
     "in place": (lambda model: lambda x, t: good(model)(x.mul_(2), t), "inputs are not modified"),
     "grad of inputs": (lambda model: lambda x, t: through(model, x, t), GRADIENTS),
     "unflags inputs": (lambda model: lambda x, t: good(model)(x.requires_grad_(False), t), GRADIENTS),
-    "weights' gradients": (lambda model: lambda x, t: of_weights(model, x, t), "a model with frozen weights is explained alike"),
-    "leaves .grad": (lambda model: lambda x, t: gradient(model, x, t), "the model is as it was"),
-    "leaves a hook": (Hooked, "the model is as it was, after an error too"),
+    "weights' gradients": (lambda model: lambda x, t: of_weights(model, x, t), "frozen weights do not change the map"),
+    "leaves .grad": (lambda model: lambda x, t: gradient(model, x, t), "the model is unchanged"),
+    "leaves a hook": (Hooked, "the model is unchanged after an error"),
     "to eval mode": (lambda model: lambda x, t: good(model.eval())(x, t), EVAL),
     "needs gradients": (lambda model: lambda x, t: _needs(model, x, t), "works inside no_grad"),
-    "centred": (lambda model: lambda x, t: x.sum(1) - x.mean(), "a NaN in one image leaves the others alone"),
+    "centred": (lambda model: lambda x, t: x.sum(1) - x.mean(), "a NaN in one image does not affect the others"),
 }
 
 
@@ -225,35 +228,41 @@ def centred(values):
 
 METRICS = {
     "one number": (lambda m, x, t, a: DELETION(m, x, t, a).mean(), "one finite value per image"),
-    "random": (lambda m, x, t, a: DELETION(m, x, t, a) + torch.rand(len(x)), "the same twice"),
-    "minus its batch": (lambda m, x, t, a: centred(DELETION(m, x, t, a)), "an image alone is the image in a batch"),
-    "storage order": (lambda m, x, t, a: a.as_strided((len(a), 144), (144, 1))[:, 20].double(), "strides do not matter"),
-    "square only": (lambda m, x, t, a: DELETION(m, x, t, a.view(-1, 12, 12)), "odd and non-square images"),
-    "fails on none": (lambda m, x, t, a: DELETION(m, x, t, a)[torch.arange(max(len(x), 1))], "an empty batch"),
+    "random": (lambda m, x, t, a: DELETION(m, x, t, a) + torch.rand(len(x)), "deterministic"),
+    "minus its batch": (lambda m, x, t, a: centred(DELETION(m, x, t, a)), "independent of batch composition"),
+    "storage order": (lambda m, x, t, a: a.as_strided((len(a), 144), (144, 1))[:, 20].double(), "independent of memory layout"),
+    "square only": (lambda m, x, t, a: DELETION(m, x, t, a.view(-1, 12, 12)), "odd and non-square image sizes"),
+    "fails on none": (
+        lambda m, x, t, a: DELETION(m, x, t, a)[torch.arange(max(len(x), 1))],
+        "an empty batch gives an empty result",
+    ),
     "divides": (lambda m, x, t, a: DELETION(m, x, t, a) + 0 / a.flatten(1).std(1), "a constant map has a value"),
     "hides NaN": (lambda m, x, t, a: DELETION(m, x, t, a.nan_to_num(0)), NAN),
     "bounds": (lambda m, x, t, a: DELETION(m, x, t, a.clamp(max=9)), INF),
     "fills in": (lambda m, x, t, a: DELETION(m, x.nan_to_num(0), t, a), IMAGE),
-    "reads rows": (lambda m, x, t, a: DELETION(m, x, t, a) + a[:, 1, 0], "images of one row"),
-    "any class": (lambda m, x, t, a: DELETION(m, x, t % CLASSES, a), "a class that there is not is refused"),
-    "recycles": (lambda m, x, t, a: DELETION(m, x, t.repeat(3)[: len(x)], a), "a class too few is refused"),
-    "casts": (lambda m, x, t, a: DELETION(m, x.float(), t, a), "uint8 images are refused"),
+    "reads rows": (lambda m, x, t, a: DELETION(m, x, t, a) + a[:, 1, 0], "images of height 1"),
+    "any class": (lambda m, x, t, a: DELETION(m, x, t % CLASSES, a), "a class out of range raises an error"),
+    "recycles": (lambda m, x, t, a: DELETION(m, x, t.repeat(3)[: len(x)], a), "too few classes raise an error"),
+    "casts": (lambda m, x, t, a: DELETION(m, x.float(), t, a), "uint8 images raise an error"),
     "leaves a hook": (lambda m, x, t, a: hooked(m, x, t, a), AFTER_ERROR),
     "own read-out": (lambda m, x, t, a: m(x).gather(1, t[:, None])[:, 0].detach(), OBJECT),
     "needs gradients": (lambda m, x, t, a: _needs(m, x, t).flatten(1).sum(1), "works inside no_grad"),
-    "sign bit": (lambda m, x, t, a: DELETION(m, x, t, a - 9.0 * (torch.signbit(a) & (a == 0)) * (a[:, :1] > 0)), "-0 is +0"),
-    "resizes": (lambda m, x, t, a: DELETION(m, x, t, resized(a)), "maps of another size are refused"),
-    "zips": (lambda m, x, t, a: DELETION(m, x[: len(a)], t[: len(a)], a), "a map too few is refused"),
+    "sign bit": (
+        lambda m, x, t, a: DELETION(m, x, t, a - 9.0 * (torch.signbit(a) & (a == 0)) * (a[:, :1] > 0)),
+        "-0 and +0 are equal",
+    ),
+    "resizes": (lambda m, x, t, a: DELETION(m, x, t, resized(a)), "maps of a wrong size raise an error"),
+    "zips": (lambda m, x, t, a: DELETION(m, x[: len(a)], t[: len(a)], a), "too few maps raise an error"),
     "in place": (lambda m, x, t, a: DELETION(m, x, t, a.mul_(2)), "inputs and maps are not modified"),
-    "draws": (lambda m, x, t, a: (torch.rand(1), DELETION(m, x, t, a))[1], "the model is as it was"),
+    "draws": (lambda m, x, t, a: (torch.rand(1), DELETION(m, x, t, a))[1], "the model is unchanged"),
     "as it comes": (lambda m, x, t, a: m(x).gather(1, t[:, None])[:, 0].detach(), TRAINING),
     "squares": (lambda m, x, t, a: DELETION(m, x, t, a**2), INCREASING),
-    "reads values": (lambda m, x, t, a: DELETION(m, x, t, a) + a[:, 0, 0], "a positive factor changes nothing"),
-    "of the map": (lambda m, x, t, a: a.flatten(1).argmax(1).double(), "a constant model: all maps alike"),
+    "reads values": (lambda m, x, t, a: DELETION(m, x, t, a) + a[:, 0, 0], "invariant to a positive factor"),
+    "of the map": (lambda m, x, t, a: a.flatten(1).argmax(1).double(), "all maps have the same value on a constant model"),
     "upside down": (lambda m, x, t, a: DELETION(m, x, t, -a), BEST),
-    "also upside down": (lambda m, x, t, a: DELETION(m, x, t, -a), "their negative is not beaten from below"),
-    "one curve": (lambda m, x, t, a: -DELETION(m, x, t, a), "the negated map has minus the value"),
-    "an offset": (lambda m, x, t, a: FIDELITY(m, x, t, a) + 1, "a constant model has value 0"),
+    "also upside down": (lambda m, x, t, a: DELETION(m, x, t, -a), "their negative has the worst value"),
+    "one curve": (lambda m, x, t, a: -DELETION(m, x, t, a), "the negated map has the negated value"),
+    "an offset": (lambda m, x, t, a: FIDELITY(m, x, t, a) + 1, "a constant model gives 0"),
 }
 
 
@@ -296,10 +305,10 @@ def test_captum(capsys):
     for kind in ("Saliency", "InputXGradient", "IntegratedGradients"):
         table = check_explainer(getattr(attr, kind), kind)
         print(table)
-        assert not {"one finite map per image", "the same twice", "the class matters"} & set(table.failed)
+        assert not {"one finite map per image", "deterministic", "maps depend on the class"} & set(table.failed)
     table = check_metric(captum_infidelity, name="infidelity")
     print(table)
-    assert not {"one finite value per image", "the same twice", "inputs and maps are not modified"} & set(table.failed)
+    assert not {"one finite value per image", "deterministic", "inputs and maps are not modified"} & set(table.failed)
     assert "rules hold" in capsys.readouterr().out
 
 
