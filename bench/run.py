@@ -3,6 +3,7 @@
 import gc
 import importlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from .common import Baseline, Case, Setup, Task, max_difference, native
@@ -12,21 +13,7 @@ from .timing import Mismatch, Pair, Timer, against_budget, checked, paired
 
 _ATTEMPTS = 3  # at a row that another process disturbed
 
-MODULES = (
-    "rank",
-    "topk_mask",
-    "blend_rank",
-    "blend_families",
-    "blend_rank_update",
-    "total_variation",
-    "mask_optimisation",
-    "noise",
-    "gaussian_blur",
-    "linear_infill",
-    "engine",
-    "attribution",
-    "similarity",
-)
+MODULES = tuple(path.stem.removeprefix("bench_") for path in sorted(Path(__file__).parent.glob("bench_*.py")))
 
 
 def cases(setup: Setup, only: list[str]) -> list[Case]:

@@ -43,28 +43,6 @@ ONE_IMPORTS = {"integrations": "commands", "cli": "__main__", "__main__": ""}  #
 MAY_PRINT = {"cli.py"}
 READS_ENVIRONMENT = {"doctor.py"}
 
-# Native op -> stem in csrc, in saliency_ext/ops and tests/ops, in saliency_ext/reference, in bench.
-COLUMNS = {
-    "rank": ("rank", "rank", "rank", "rank"),
-    "topk_mask": ("topk_mask", "topk_mask", "rank", "topk_mask"),
-    "blend_rank": ("blend", "blend_rank", "blend", "blend_rank"),
-    "blend_boxes": ("blend", "blend_boxes", "blend", "blend_families"),
-    "blend_grids": ("blend", "blend_grids", "blend", "blend_families"),
-    "blend_segments": ("blend", "blend_segments", "blend", "blend_families"),
-    "blend_dense": ("blend", "blend_dense", "blend", "blend_families"),
-    "blend_dense_out": ("blend", "blend_dense", "blend", "blend_families"),
-    "blend_dense_backward": ("blend_dense_backward", "blend_dense", "blend", "blend_families"),
-    "blend_rank_update": ("blend_rank_update", "blend_rank_update", "blend", "blend_rank_update"),
-    "total_variation": ("total_variation", "total_variation", "total_variation", "total_variation"),
-    "total_variation_backward": ("total_variation", "total_variation", "total_variation", "total_variation"),
-    "total_variation_with_grad": ("total_variation", "total_variation", "total_variation", "total_variation"),
-    "mask_step": ("mask_step", "mask_step", "mask_step", "mask_optimisation"),
-    "smooth_maximum": ("smooth_maximum", "smooth_maximum", "smooth_maximum", "mask_optimisation"),
-    "smooth_maximum_backward": ("smooth_maximum", "smooth_maximum", "smooth_maximum", "mask_optimisation"),
-    "noise": ("noise", "noise", "noise", "noise"),
-    "linear_infill": ("linear_infill", "linear_infill", "linear_infill", "linear_infill"),
-}
-
 
 def python_files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.py"))
@@ -204,28 +182,43 @@ def test_csrc_includes_go_one_way(path: Path) -> None:
             assert not torch_header or stable, f"{where}: only headers of the stable ABI"
 
 
-def test_every_op_has_its_whole_column() -> None:
-    registered = set(re.findall(r'm\.def\("(\w+)\(', (CSRC / "ops" / "registry.cpp").read_text()))
+def column_of(op: str) -> list[Path]:
+    """The files of a native op, found by its name: who defines it, who implements it, its reference, its tests, its bench."""
+    (python,) = (path for path in (PACKAGE / "ops").glob("*.py") if f'define("{op}"' in path.read_text())
+    (binding,) = (path for path in (CSRC / "ops").glob("*.cpp") if re.search(rf"^\S.* {op}\(", path.read_text(), flags=re.M))
+    kernels = [CSRC / "cpu" / binding.name, CSRC / "cuda" / f"{binding.stem}.cu"]
+    contracts = [contract for contract in CONTRACTS if op in contract.native or f"{op}_out" in contract.native]
+    contracts = contracts or [contract for contract in CONTRACTS if op.removesuffix("_out") in contract.native]
+    tests = [ROOT / f"{contract.__module__.replace('.', '/')}.py" for contract in contracts]
+    called = re.compile(rf"\b({'|'.join({contract.name for contract in contracts} or {op})})\(")
+    benches = [path for path in (ROOT / "bench").glob("bench_*.py") if called.search(path.read_text())]
+    return [python, binding, *kernels, *tests[:1], *benches[:1]]
+
+
+def registered_ops() -> set[str]:
+    return set(re.findall(r'm\.def\("(\w+)\(', (CSRC / "ops" / "registry.cpp").read_text()))
+
+
+def test_every_registered_op_is_implemented_and_defined() -> None:
     implemented = set(re.findall(r'm\.impl\("(\w+)"', (CSRC / "ops" / "registry.cpp").read_text()))
-    assert registered == implemented == set(native.op_names()) == set(COLUMNS)
-    missing = []
-    for native_stem, python, reference, bench in COLUMNS.values():
-        column = [f"csrc/cpu/{native_stem}.cpp", f"csrc/cuda/{native_stem}.cu", f"csrc/ops/{native_stem}.cpp"]
-        column += [f"saliency_ext/ops/{python}.py", f"saliency_ext/reference/{reference}.py"]
-        column += [f"tests/ops/test_{python}.py", f"bench/bench_{bench}.py"]
-        missing += [name for name in column if not (ROOT / name).exists()]
-    assert not missing
+    assert registered_ops() == implemented == set(native.op_names())
+
+
+@pytest.mark.parametrize("op", sorted(registered_ops()))
+def test_every_op_has_its_whole_column(op: str) -> None:
+    column = column_of(op)
+    assert len(column) == 6 and all(path.exists() for path in column), [name_of(path) for path in column]
+    assert re.search(r"\breference\b|def _reference", column[0].read_text()), "it has a naive reference"
 
 
 def test_no_file_belongs_to_no_op() -> None:
-    stems = {column[0] for column in COLUMNS.values()}
-    files = [*(CSRC / "cpu").glob("*.cpp"), *(CSRC / "cuda").glob("*.cu")]
-    assert {path.stem for path in files} == stems
+    files = {*(CSRC / "cpu").glob("*.cpp"), *(CSRC / "cuda").glob("*.cu")}
+    assert files == {path for op in registered_ops() for path in column_of(op)[2:4]}
 
 
 def test_every_op_passes_the_contract() -> None:
     reached = {name for contract in CONTRACTS for name in contract.native}
-    assert set(COLUMNS) - reached == {"blend_dense_out"}  # out= of every renderer: test_writes_into_out
+    assert registered_ops() - reached == {"blend_dense_out"}  # out= of every renderer: test_writes_into_out
     public = {name for name in saliency_ext.ops.__all__ if inspect.isfunction(getattr(saliency_ext.ops, name))}
     assert public == {contract.name for contract in CONTRACTS}
 

@@ -59,7 +59,7 @@ class OpContract(AcceleratorContract):
     def variants(self, dtype: torch.dtype) -> dict[str, Change]:
         return {}
 
-    def sample_errors(self) -> dict[str, Fault]:
+    def faults(self) -> dict[str, Fault]:
         raise NotImplementedError
 
     def call(self, **arguments: Any) -> tuple[Tensor, ...]:
@@ -100,7 +100,7 @@ class OpContract(AcceleratorContract):
         if "dtype" in metafunc.fixturenames:
             metafunc.parametrize("dtype", self.dtypes, ids=dtype_name)
         if "fault" in metafunc.fixturenames:
-            metafunc.parametrize("fault", list(self.sample_errors()))
+            metafunc.parametrize("fault", list(self.faults()))
 
     # ---- values
 
@@ -238,7 +238,7 @@ class OpContract(AcceleratorContract):
     # ---- faults
 
     def test_refuses(self, fault: str) -> None:
-        case = self.sample_errors()[fault]
+        case = self.faults()[fault]
         plain = self.arguments(USUAL, self.dtypes[0], generator())
         arguments = plain | case.changes(plain)
         with pytest.raises(case.error) as caught:

@@ -82,10 +82,10 @@ class RendererContract(OpContract):
             alone["infill"] = arguments["infill"]
         return arguments | alone
 
-    def sample_errors(self) -> dict[str, Fault]:
+    def faults(self) -> dict[str, Fault]:
         n, c, h, w = USUAL
         leaf = torch.zeros(USUAL, requires_grad=True)
-        sample_errors = {
+        faults = {
             "inputs_3d": Fault(
                 lambda a: {"inputs": a["inputs"][0]}, ValueError, "inputs of shape (N, C, H, W), got (3, 6, 10); add"
             ),
@@ -151,15 +151,13 @@ class RendererContract(OpContract):
         }
         for name in self.mask(USUAL, torch.float32, generator()):
             text = f"out not to share memory with {name}, got overlapping"
-            sample_errors[f"out_over_{name}"] = Fault(self.overlapping_bytes(name), ValueError, text)
+            faults[f"out_over_{name}"] = Fault(self.overlapping_bytes(name), ValueError, text)
         if self.name != "blend_dense":
-            sample_errors["inputs_grad"] = Fault(
-                lambda a: {"inputs": leaf}, RuntimeError, "inputs and infill that need no gradient"
-            )
-            sample_errors["infill_grad"] = Fault(
+            faults["inputs_grad"] = Fault(lambda a: {"inputs": leaf}, RuntimeError, "inputs and infill that need no gradient")
+            faults["infill_grad"] = Fault(
                 lambda a: {"infill": leaf}, RuntimeError, "use blend_dense with a float mask, or call it"
             )
-        return sample_errors
+        return faults
 
     def steps(self, arguments: Arguments) -> int:
         return len(arguments[self.per_step[0]])

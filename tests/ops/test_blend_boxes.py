@@ -32,8 +32,8 @@ class TestBlendBoxes(RendererContract):
             "reversed": lambda given: {"boxes": torch.tensor([[3, 3, 1, 1], [0, 5, 9, 2]])},
         }
 
-    def sample_errors(self) -> dict[str, Fault]:
-        return super().sample_errors() | {
+    def faults(self) -> dict[str, Fault]:
+        return super().faults() | {
             "type": Fault(lambda a: {"boxes": [[0, 0, 1, 1]]}, TypeError, "boxes to be a torch.Tensor, got list"),
             "dtype": Fault(lambda a: {"boxes": torch.zeros(1, 4)}, TypeError, "boxes of dtype int32 or int64, got float32"),
             "bool": Fault(lambda a: {"boxes": torch.ones(1, 4).bool()}, TypeError, "boxes of dtype int32 or int64, got bool"),

@@ -30,8 +30,8 @@ class TestBlendDense(RendererContract, DifferentiableContract):
     def weights(self, arguments: Arguments) -> Tensor:
         return arguments["mask"]
 
-    def sample_errors(self) -> dict[str, Fault]:
-        return super().sample_errors() | {
+    def faults(self) -> dict[str, Fault]:
+        return super().faults() | {
             "type": Fault(lambda a: {"mask": 0.5}, TypeError, "mask to be a torch.Tensor, got float"),
             "dtype": Fault(lambda a: {"mask": a["mask"].double()}, TypeError, "mask of dtype float32, got float64; the mask has"),
             "bool": Fault(lambda a: {"mask": a["mask"] > 0.5}, TypeError, "mask of dtype float32, got bool"),

@@ -42,11 +42,11 @@ class TestBlendGrids(RendererContract):
     def compare(self, actual: tuple[Tensor, ...], expected: tuple[Tensor, ...], what: str) -> None:
         close(actual[0], expected[0], what, torch.float32 if actual[0].dtype == torch.float64 else None)  # weights are float32
 
-    def sample_errors(self) -> dict[str, Fault]:
+    def faults(self) -> dict[str, Fault]:
         def shift(y: int, x: int) -> Arguments:
             return {"shifts": torch.tensor([[y, x]]), "grids": torch.ones(1, 3, 4).bool()}
 
-        return super().sample_errors() | {
+        return super().faults() | {
             "type": Fault(lambda a: {"grids": [[1]]}, TypeError, "grids to be a torch.Tensor, got list"),
             "dtype": Fault(lambda a: {"grids": a["grids"].float()}, TypeError, "grids of dtype bool, got float32"),
             "ndim": Fault(lambda a: {"grids": a["grids"][0]}, ValueError, "grids of shape (S, h, w) or (N, S, h, w), got (3, 4)"),

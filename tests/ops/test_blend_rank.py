@@ -34,8 +34,8 @@ class TestBlendRank(RendererContract):
             "many_steps": lambda given: {"counts": given["counts"].repeat(14)},  # more than a thread of the CUDA kernel keeps
         }
 
-    def sample_errors(self) -> dict[str, Fault]:
-        return super().sample_errors() | {
+    def faults(self) -> dict[str, Fault]:
+        return super().faults() | {
             "keep": Fault(lambda a: {"keep": "most"}, ValueError, "keep to be one of 'head', 'tail', got 'most'"),
             "ranks_type": Fault(lambda a: {"ranks": None}, TypeError, "ranks to be a torch.Tensor, got NoneType"),
             "ranks_dtype": Fault(

@@ -55,7 +55,7 @@ class TestBlendRankUpdate(OpContract):
         lo, hi = (arguments[name].reshape(-1, 1, 1) for name in ("lo", "hi"))
         return (torch.where(((ranks >= lo) & (ranks < hi))[:, None], arguments["source"], arguments["canvas"]),)
 
-    def sample_errors(self) -> dict[str, Fault]:
+    def faults(self) -> dict[str, Fault]:
         leaf = torch.zeros(3, 3, 6, 10, requires_grad=True)
         return {
             "canvas_type": Fault(lambda a: {"canvas": 1.0}, TypeError, "canvas to be a torch.Tensor, got float"),

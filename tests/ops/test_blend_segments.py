@@ -36,11 +36,11 @@ class TestBlendSegments(RendererContract):
             "many": lambda given: {"coalitions": torch.rand(2, 10**5, generator=generator("properties")) < 0.5},
         }
 
-    def sample_errors(self) -> dict[str, Fault]:
+    def faults(self) -> dict[str, Fault]:
         def label(value: int) -> Arguments:
             return {"segments": torch.full((3, 6, 10), value)}
 
-        return super().sample_errors() | {
+        return super().faults() | {
             "type": Fault(lambda a: {"segments": [0]}, TypeError, "segments to be a torch.Tensor, got list"),
             "dtype": Fault(
                 lambda a: {"segments": a["segments"].float()}, TypeError, "segments of dtype int32 or int64, got float32"

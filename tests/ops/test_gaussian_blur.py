@@ -42,7 +42,7 @@ class TestGaussianBlur(DifferentiableContract):
     def reference(self, **arguments: Any) -> tuple[Tensor, ...]:
         return (reference.gaussian_blur(**arguments),)
 
-    def sample_errors(self) -> dict[str, Fault]:
+    def faults(self) -> dict[str, Fault]:
         return {
             "type": Fault(lambda a: {"inputs": [1.0]}, TypeError, "inputs to be a torch.Tensor, got list"),
             "dtype": Fault(lambda a: {"inputs": a["inputs"].byte()}, TypeError, "inputs of dtype float32 or float64, got uint8"),

@@ -75,7 +75,7 @@ class TestLinearInfill(OpContract):
     def row(self, arguments: Arguments, n: int) -> Arguments:
         return super().row(arguments, n) | {"remove": arguments["remove"][:, n : n + 1]}
 
-    def sample_errors(self) -> dict[str, Fault]:
+    def faults(self) -> dict[str, Fault]:
         no = float("nan")
         return {
             "type": Fault(lambda a: {"inputs": [1.0]}, TypeError, "inputs to be a torch.Tensor, got list"),

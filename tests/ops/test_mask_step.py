@@ -140,7 +140,7 @@ class TestMaskStep(OpContract):
         """Sums run in another order."""
         self.compare(actual, expected, what)
 
-    def sample_errors(self) -> dict[str, Fault]:
+    def faults(self) -> dict[str, Fault]:
         return {
             "type": Fault(lambda a: {"inputs": 1.0}, TypeError, "inputs to be a torch.Tensor, got float"),
             "half": Fault(lambda a: {"inputs": a["inputs"].half()}, TypeError, "inputs of dtype float32 or float64, got float16"),

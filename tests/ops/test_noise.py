@@ -31,7 +31,7 @@ class NoiseContract(OpContract):
         shape = arguments.pop("shape")
         return (getattr(reference, self.name)(arguments.pop("sample_ids"), *shape, **{"stream": 0} | arguments),)
 
-    def sample_errors(self) -> dict[str, Fault]:
+    def faults(self) -> dict[str, Fault]:
         return {
             "shape_2d": Fault(
                 lambda a: {"shape": (3, 4)}, ValueError, "shape (C, H, W) with C in [0, 65535] and H, W >= 0, got (3, 4)"

@@ -65,7 +65,7 @@ class SaliencyContract(OpContract):
     def capture_safe(self, arguments: Arguments) -> Arguments:
         return arguments | {"nan": "last"}
 
-    def sample_errors(self) -> dict[str, Fault]:
+    def faults(self) -> dict[str, Fault]:
         def nan_in_two(arguments: Arguments) -> Arguments:
             saliency = arguments["saliency"].clone()
             saliency[0, 3, 2] = saliency[2, 0, 0] = float("nan")

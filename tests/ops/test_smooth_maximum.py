@@ -63,7 +63,7 @@ class TestSmoothMaximum(DifferentiableContract):
             "mean": (lambda v: smooth_maximum(v, (6, 3), step=2, sigma=1.0, inverse_temperature=0.0), (values,)),
         }
 
-    def sample_errors(self) -> dict[str, Fault]:
+    def faults(self) -> dict[str, Fault]:
         return {
             "type": Fault(lambda a: {"values": 1.0}, TypeError, "values to be a torch.Tensor, got float"),
             "dtype": Fault(

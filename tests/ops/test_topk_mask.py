@@ -39,8 +39,8 @@ class TestTopkMask(SaliencyContract):
         counts = torch.as_tensor(arguments["k"]).reshape(-1).long()
         return (reference.topk_mask(arguments["saliency"].double(), counts, ids, arguments.get("seed", 0)),)
 
-    def sample_errors(self) -> dict[str, Fault]:
-        return super().sample_errors() | {
+    def faults(self) -> dict[str, Fault]:
+        return super().faults() | {
             "k_low": Fault(lambda a: {"k": -1}, ValueError, "k in [0, 60], got -1"),
             "k_high": Fault(lambda a: {"k": [0, 61]}, ValueError, "k in [0, 60], got 61"),
             "k_bool": Fault(lambda a: {"k": True}, TypeError, "got bool; counts are numbers of pixels"),

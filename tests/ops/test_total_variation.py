@@ -44,7 +44,7 @@ class VariationContract(OpContract):
         for a, b in zip(actual[1:], expected[1:], strict=True):
             (close if a.is_cuda else same_bits)(a, b, what)
 
-    def sample_errors(self) -> dict[str, Fault]:
+    def faults(self) -> dict[str, Fault]:
         return {
             "type": Fault(lambda a: {"mask": [[0.0]]}, TypeError, "mask to be a torch.Tensor, got list"),
             "dtype": Fault(lambda a: {"mask": a["mask"].half()}, TypeError, "mask of dtype float32 or float64, got float16"),
@@ -110,8 +110,8 @@ class TestTotalVariationWithGrad(VariationContract):
     def test_every_thread_takes_part(self) -> None:
         pytest.skip("counted with total_variation, whose kernel this is")
 
-    def sample_errors(self) -> dict[str, Fault]:
-        return super().sample_errors() | {
+    def faults(self) -> dict[str, Fault]:
+        return super().faults() | {
             "weight_type": Fault(lambda a: {"weight": 1.0}, TypeError, "weight to be a torch.Tensor, got float"),
             "weight_shape": Fault(lambda a: {"weight": a["weight"][0]}, ValueError, "weight of shape (N, C) = (3, 3), got (3,)"),
             "weight_dtype": Fault(lambda a: {"weight": a["weight"].double()}, TypeError, "weight of dtype float32, got float64"),
