@@ -3,13 +3,12 @@
 import argparse
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict
+from typing import Any, TypeGuard
 
 from .._atomic_io import write_whole
 from ..attribution.base import Method
 from ..metrics.base import MapMetric, ModelMetric
-from ..metrics.curve_metric import CurveMetric
 from ..metrics.registry import METRICS
 from ..perturbation import Engine, StratifiedSteps
 from ..ranking import rank_methods
@@ -82,7 +81,7 @@ def add_rank(
         type=positive,
         default=ROUND,
         metavar="N",
-        help=f"images between two looks, 8 for each process; default: {ROUND}",
+        help=f"images between two interim analyses, 8 for each process; default: {ROUND}",
     )
     made.add_argument(
         "--out", metavar="FOLDER", help="keep finished rounds there: after a kill the same command goes on behind them"
@@ -92,7 +91,7 @@ def add_rank(
 
 def run(options: argparse.Namespace) -> CommandResult:
     """Ranks, and says what it took."""
-    known("--metric", [options.metric], METRICS)
+    known("--metric", [options.metric] if ":" not in options.metric else [], METRICS)
     model = checked_model(options)
     data = load_data(options.data, model, limit=options.limit, target=options.target, seed=options.seed)
     infill = infill_by_name(options.infill, model.preprocessing, options.seed)
@@ -105,15 +104,19 @@ def run(options: argparse.Namespace) -> CommandResult:
         options.methods, model, shared, controls=False, sampling=Sampling(options.samples, data.reference_images)
     )
     written = None if options.json is None else file_place("--json", options.json)
+    metric = _drawn(metric, options, strata)
     with process_group() as first:
-        result = _ranked(options, model, data, methods, _drawn(metric, options, strata))
+        result = _ranked(options, model, data, methods, metric)
     if not first:
         return CommandResult("")
     if written is not None:
         content = json.dumps(asdict(result) | {"guarantee": result.guarantee}, indent=1) + "\n"
         with writing("--json", f"The verdicts are:\n{result}"):
             write_whole(written, content.encode())
-    return CommandResult(f"{result}\n{_otherwise(strata, options.steps)}" if isinstance(metric, CurveMetric) else str(result))
+    if not _has_curve(metric):
+        return CommandResult(str(result))
+    drawn = strata if isinstance(metric.sampling, StratifiedSteps) else 0
+    return CommandResult(f"{result}\n{_otherwise(drawn, options.steps)}")
 
 
 def _ranked(
@@ -125,7 +128,7 @@ def _ranked(
         batch = SampleReader("--data", data.samples).read(0, len(data.samples))
         target = data.targets(batch)
         further: dict[str, Any] = {}
-        if METRICS[options.metric].info.needs == "truth" and batch.truth is not None:
+        if metric.info.needs == "truth" and batch.truth is not None:
             further["truth"] = batch.truth.to(place)
         return rank_methods(
             model.forward,
@@ -174,14 +177,23 @@ def _otherwise(strata: int, steps: int) -> str:
     return f"Curves: all {steps} steps, each image once; {other}."
 
 
-def _drawn(metric: Any, options: argparse.Namespace, strata: int) -> Any:
-    """The metric with steps drawn per image, where it has a curve whose area can be estimated and --strata is not 0."""
-    possible = isinstance(metric, CurveMetric) and metric.area == "trapezoid"
-    if options.strata and not possible:
-        refuse(f"--strata: {options.metric} has no curve whose area is estimated from drawn steps; leave it out")
-    if not possible or strata == 0:
+def _drawn(metric: MapMetric | ModelMetric, options: argparse.Namespace, strata: int) -> MapMetric | ModelMetric:
+    """The metric with steps drawn per image, where its curve takes them and --strata is not 0."""
+    if not strata:
         return metric
     try:
-        return replace(metric, schedule=StratifiedSteps(strata, options.steps, options.seed))
+        steps = StratifiedSteps(strata, options.steps, options.seed)
     except ValueError as error:
         refuse(f"--strata: {error}")
+    try:
+        if _has_curve(metric):
+            return metric.with_sampling(steps)
+    except (TypeError, ValueError):  # its curve takes no drawn steps
+        pass
+    if options.strata:
+        refuse(f"--strata: {options.metric} has no curve whose area is estimated from drawn steps; leave it out")
+    return metric
+
+
+def _has_curve(metric: MapMetric | ModelMetric) -> TypeGuard[ModelMetric]:
+    return isinstance(metric, ModelMetric) and metric.sampling is not None

@@ -37,6 +37,12 @@ def test_the_whole_grid_and_the_budget(capsys) -> None:
     assert re.search(r"^16 of 48 images, 288 masked inputs", capsys.readouterr().out, re.MULTILINE)  # one round of 2 + 4 * 4
 
 
+@pytest.mark.parametrize("name", ["relevance_mass:RelevanceMass", "deletion:Deletion"])
+def test_a_metric_by_its_import_path(name, capsys) -> None:
+    assert cli.main(rank("--metric", f"saliency_ext.metrics.{name}")) == 0
+    assert "random" in capsys.readouterr().out
+
+
 def test_a_metric_of_known_truth(capsys) -> None:
     assert cli.main(rank("--metric", "pointing_game")) == 0
     assert "grad_cam is better" in capsys.readouterr().out
