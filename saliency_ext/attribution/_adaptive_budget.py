@@ -1,8 +1,8 @@
-"""Random probes in blocks, until chance has little to say in the map: the stop rule of RISE, LIME and KernelSHAP.
+"""Adaptive number of perturbed inputs: blocks of random masks until the noise of the map is small (RISE, LIME, KernelSHAP).
 
-The noise is that of the delete-a-group jackknife [Kott 2001], an estimate that is looked at after every block: what is reached
-may be a little above what was asked for. No bound holds at all times here, as it does for a mean of bounded scores: these maps
-are ratios and regressions.
+The noise is estimated by the delete-a-group jackknife [Kott 2001] after every block, so the noise reached may exceed the
+tolerance slightly. There is no anytime-valid bound, as there is for a mean of bounded scores: these maps are ratios and
+regressions.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..checks import require_number
 
-EVERY = 256  # probes between two looks at the noise
+EVERY = 256  # masks between two estimates of the noise
 GROUPS = 8
 
 
@@ -22,7 +22,7 @@ def checked_tolerance(function: str, tolerance: object) -> float | None:
 
 
 def group_of(count: int, groups: int) -> Tensor:
-    """Group of each of `count` probes: consecutive runs of about equal length that part no pair of opposites."""
+    """Group of each of `count` masks: runs of about equal length that keep antithetic pairs together."""
     return torch.arange(count) // 2 * groups // ((count + 1) // 2)
 
 
@@ -49,18 +49,18 @@ def grown(
     request: Callable[[Tensor, slice], Tensor],
     noise: Callable[[int, Tensor], float],
 ) -> tuple[Tensor, Tensor]:
-    """Scores of as many probes as each image and target needs.
+    """Scores of as many masks as each image and target needs.
 
     Args:
         shape: (N, T), images and targets.
-        most: probes at most.
+        most: masks at most.
         tolerance: relative noise at which a map has enough; None: all take `most`.
-        blocks: slices of 0 .. most - 1, of EVERY probes where there is a tolerance.
-        ask: images (n,) int64 and a slice of the probes to their scores (n, T, S) float64.
+        blocks: slices of 0 .. most - 1, of EVERY masks where there is a tolerance.
+        request: images (n,) int64 and a slice of the masks to their scores (n, T, S) float64.
         noise: an image, and its scores (S,) for one target so far, to the relative noise of its map.
 
     Returns:
-        Scores (N, T, most) float64, 0 where not asked, and how many each map is to use, (N, T) int64.
+        Scores (N, T, most) float64, 0 where not evaluated, and how many each map is to use, (N, T) int64.
     """
     scores = torch.zeros(*shape, most, dtype=torch.float64)
     used = torch.full(tuple(shape), most)

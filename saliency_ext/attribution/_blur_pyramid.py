@@ -1,4 +1,4 @@
-"""Images blurred more and more, and mixtures of neighbouring levels chosen per pixel."""
+"""A pyramid of increasingly blurred images, and interpolation between neighbouring levels per pixel."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What class activation maps share: a layer's activation, weights per channel, the weighted sum, the way up to the image."""
+"""Base of class activation maps: a layer's activation, weights per channel, their weighted sum, upsampling to the image."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -111,7 +111,7 @@ class CamMethod(Method):
                 expected = f"to return one row per image, N = {len(inputs)}"
                 bad_value(name, f"layer {target.layer_name!r}", expected, tuple(maps.shape), "choose one outside windows")
             check_classes(name, classes, logits.shape[1])
-            # Of an image with a NaN among its logits nothing is known, whatever the layer says.
+            # An image with a NaN among its logits gets NaN, whatever the layer holds.
             unknown = logits.detach().isnan().any(1)
             yield capture, maps.masked_fill(unknown.view(-1, 1, 1, 1), torch.nan) if bool(unknown.any()) else maps, logits
 

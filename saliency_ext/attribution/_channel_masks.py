@@ -1,4 +1,4 @@
-"""Masks made of a layer's channels: scaled up and stretched to [0, 1] when they are rendered."""
+"""Masks from the channels of a layer: upsampled and min-max normalised to [0, 1] when they are rendered."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass

@@ -5,14 +5,14 @@ from torch import Tensor
 
 
 def ridge_solution(design: Tensor, outputs: Tensor, ridge: float) -> Tensor:
-    """argmin over b of |design b - answers|^2 + ridge |b|^2; where many are least, the one of least norm.
+    """argmin over b of |design b - scores|^2 + ridge |b|^2; of several minimisers the one of smallest norm.
 
     Through the eigenvalues of the smaller of design' design and design design': many more columns than rows cost no matrix of
     columns x columns. Directions with an eigenvalue below rounding are left out.
 
     Args:
         design: (S, K) float64.
-        answers: (S, T) float64.
+        scores: (S, T) float64.
         ridge: >= 0.
 
     Returns:

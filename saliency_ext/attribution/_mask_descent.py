@@ -1,4 +1,4 @@
-"""The loop of a mask optimiser: render, forward, backward, step. And keyed draws of infills and shifts."""
+"""The optimisation loop of mask methods (render, forward, backward, step), and keyed draws of infills and shifts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

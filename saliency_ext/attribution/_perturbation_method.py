@@ -1,4 +1,4 @@
-"""What methods made of probes share: an infill, a score, answers in blocks, sums of separable masks."""
+"""Base of perturbation methods: an infill, a score, outputs in blocks, sums of separable masks."""
 
 from collections.abc import Iterable
 
@@ -12,11 +12,11 @@ from ..perturbation.outputs import SCORES, average
 from ..protocols import Forward, Infill
 from .base import Method
 
-_BLOCK = 512  # probes asked at a time: answers are kept per probe, so their number is bounded
+_BLOCK = 512  # perturbed inputs evaluated at a time: outputs are kept for each, so their number is bounded
 
 
 class PerturbationMethod(Method):
-    """A method that only asks the model about masked inputs. No gradients.
+    """A method that evaluates the model on masked inputs alone. No gradients.
 
     Args:
         model: callable (B, C, H, W) -> logits (B, K).
@@ -52,7 +52,7 @@ def separable_sum(down: Tensor, cores: Tensor, across: Tensor) -> Tensor:
     """down (H, a) @ cores (..., a, b) @ across (W, b)^T, as (..., H, W).
 
     Sum over masks that are products of a column and a row, without making them. One map at a time: the bits of a map must not
-    depend on how many are asked together, and a matrix product of another size may round otherwise.
+    depend on how many are computed together, and a matrix product of another size may round otherwise.
     """
     maps = [down @ core @ across.T for core in cores.flatten(0, -3)]
     return torch.stack(maps).view(*cores.shape[:-2], down.shape[0], across.shape[0])

@@ -1,4 +1,4 @@
-"""Runs code that is not ours, and puts back what it may have changed."""
+"""Runs third-party code and restores the state of models and generators that it may have changed."""
 
 import functools
 import random

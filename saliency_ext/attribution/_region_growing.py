@@ -1,4 +1,4 @@
-"""The geometry of XRAI: dilated segments, and the order in which they are taken."""
+"""Region growing of XRAI: dilated segments, and the order in which they are added."""
 
 import math
 

@@ -15,7 +15,7 @@ WEIGHTINGS = ("plain", "mean", "coverage", "centred")
 
 
 class Estimator(Protocol):
-    """Makes the map of one image and target from the scores (n,) float64 of its first n masks, and says how sure it is."""
+    """Makes the map of one image and target from the scores (n,) float64 of its first n masks, with its standard error."""
 
     def map(self, scores: Tensor, every: int = 1) -> Tensor:
         """(H', W') float64 at every `every`-th pixel."""
@@ -85,9 +85,9 @@ def _mean(scores: Tensor) -> Tensor:
 class RegressionEstimator:
     """The map of one image and target from the scores of its first n masks, by regression; and its noise.
 
-    What "centred" estimates is Cov(f, M(u)) / keep. It does so by the sample's own covariance, in which two pixels happened to
-    be shown together more or less often than they should. That chance is known, and need not be in the map. With m_i the mask i
-    at P pixels v, two per cell along each axis,
+    What "centred" estimates is Cov(f, M(u)) / keep. It does so by the sample's own covariance, in which two pixels were
+    shown together more or less often than expected. That part of the noise is known and is taken out of the map. With m_i the
+    mask i at P pixels v, two per cell along each axis,
 
         b = argmin of sum_i (f_i - a - b . m_i)^2 + ridge |b|^2,    ridge = mean_i |m_i - mean m|^2,
         S(u) = sum_v Cov(M(u), M(v)) b_v / keep,    Cov(M(u), M(v)) = keep (1 - keep) Y(u, v) X(u, v),
@@ -98,7 +98,7 @@ class RegressionEstimator:
     f does not owe to single pixels is left as noise.
 
     The masks are never stored: sums over them come from `MaskSums`. Memory: P^2 numbers of 8 bytes for all images, for every n
-    that a map was asked at; times groups + 1 where its noise is estimated too. Cost: n P^2 + P^3 / 3 operations for each of
+    at which a map is made; times groups + 1 where its noise is estimated too. Cost: n P^2 + P^3 / 3 operations for each of
     these matrices, P^2 per image and target; no forward. Traps: with few masks the ridge shrinks the map, more where the score
     is far from linear; a score that is all interaction has no linear part, and gets no more from this.
 

@@ -1,4 +1,4 @@
-"""What methods that ask about coalitions of segments share: segmentation, probes, and the map made of a value per segment."""
+"""Base of methods on coalitions of segments: segmentation, masked inputs, and the map made of a value per segment."""
 
 import math
 from abc import abstractmethod
@@ -20,7 +20,7 @@ from ._perturbation_method import PerturbationMethod
 
 _DRAWN = 256  # samples drawn at once
 
-_CELLS = 1 << 26  # coalitions x segments of the images asked together: their memory in bytes
+_CELLS = 1 << 26  # coalitions x segments of the images evaluated together: their memory in bytes
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,13 @@ class SegmentMethod(PerturbationMethod):
         model: callable (B, C, H, W) -> logits (B, K).
         infill: what removed segments become.
         segmenter: inputs (N, C, H, W) to labels (N, H, W), -1 = no segment: never removed, gets 0.
-        samples: coalitions asked per image.
+        samples: coalitions evaluated per image.
         seed: of the coalitions, in [0, 2^63).
         score: "probability", "logit", "log_probability", "sigmoid" or "accuracy" of the target.
         per_pixel: divide a segment's value by its number of pixels.
         max_batch: images per forward.
-        tolerance: None, or the relative noise of the values at which an image and target has coalitions enough; see `growing`.
+        tolerance: None, or the relative noise of the values at which an image and target has enough coalitions; see
+            `_adaptive_budget`.
     """
 
     lead = 0  # coalitions at the beginning that every fit needs
@@ -94,7 +95,7 @@ class SegmentMethod(PerturbationMethod):
                 yield from torch.split((counts == count).nonzero().flatten(), together)
 
     def _coalitions(self, count: int) -> int:
-        """About how many coalitions are asked of an image with this many segments."""
+        """About how many coalitions are evaluated for an image with this many segments."""
         return self.samples
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""From a layer's cells to the pixels of the image."""
+"""Upsampling of a layer's cells to the pixels of the image."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ def upsampled(coarse: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps (N, T, h, w) at (H, W): bilinear, half-pixel centres, the border held.
 
     As torch.nn.functional.interpolate(mode="bilinear", align_corners=False), but exact where cells are equal: a + w (b - a) is a
-    where b = a, while (1 - w) a + w b is a to rounding, and not alike on every processor. So the flat border of a map is flat.
+    where b = a, while (1 - w) a + w b is a to rounding, and not equally on every processor. So the flat border of a map is flat.
 
     Example:
         >>> upsampled(torch.tensor([[[[0.1, 0.3]]]]), (2, 4))[0, 0, 0]

@@ -1,4 +1,4 @@
-"""Foreign methods in the common call shape: captum's objects, plain functions."""
+"""`as_method`: methods of other libraries (captum's objects, plain functions) behind the interface of `Method`."""
 
 import functools
 from collections.abc import Callable
@@ -57,7 +57,8 @@ def name_of(thing: object) -> str:
 def as_method(
     thing: Any, *, name: str | None = None, channels: str | None = None, model: Forward | None = None, max_batch: int = 64
 ) -> Method:
-    """A `Method` around something that makes maps: the call shape, the checks and the manners of this library.
+    """A `Method` around something that makes maps: the interface and the argument checks of this library; model state is
+    preserved.
 
     Args:
         thing: a `Method`: returned as it is. An object with `.attribute(inputs, target=classes)`, as captum's. Any other
@@ -65,7 +66,7 @@ def as_method(
         name: for reports and errors; the name of the class or function if not given.
         channels: how maps (N, C, H, W) become (N, H, W): "sum", "abs_sum", "max" or "max_abs". Needed for them, unless C is 1;
             applied to every map with channels; maps (N, H, W) are taken as they are.
-        model: what named targets ("predicted", "top-3") ask, and whose state is kept; found by itself behind an object with
+        model: what resolves named targets ("predicted", "top-3"), and whose state is kept; found by itself behind an object with
             `forward_func` (captum) or `model`.
         max_batch: images per call of the thing.
 
@@ -82,8 +83,8 @@ def as_method(
         Gradients are enabled, also inside no_grad and inference_mode. Kept as they were, also after an exception: the inputs;
         of every module that the model or the thing can be seen to reach, also behind a function: mode (it runs in evaluation
         mode), requires_grad and .grad; the states of the generators
-        of torch, numpy and Python. So a method that draws from them draws alike in each call of it (for each target, too),
-        unless they are seeded anew between; its maps may depend on the batch, and sample ids do not reach it.
+        of torch, numpy and Python. So a method that draws from them makes the same draws in each call of it (for each target,
+        too), unless they are seeded anew between; its maps may depend on the batch, and sample ids do not reach it.
 
     Example:
         >>> import torch

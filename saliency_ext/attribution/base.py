@@ -1,4 +1,4 @@
-"""What all attribution methods share: one call shape, checked arguments, the reduction of channels."""
+"""Base of all attribution methods: their interface, argument checks, the reduction of channels."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -137,7 +137,7 @@ class Method(ABC):
         Args:
             inputs: (N, C, H, W) float32 or float64, in model input space. Not modified.
             target: (N,) classes, one class for all, or "predicted"; for several per image (N, T) classes or "top-3". Tensors,
-                arrays, lists and integers of numpy are read alike.
+                arrays, lists and integers of numpy are accepted.
             sample_ids: (N,) int64 identities that key random draws; 0 .. N-1 if not given.
 
         Returns:
@@ -160,7 +160,7 @@ class Method(ABC):
         sample_ids: Tensor | None,
         explain: Callable[[Tensor, Tensor, Tensor], Explanation],
     ) -> Explanation:
-        """What `explain` returns for checked arguments (those of `_explain`), without T where there is one target per image.
+        """The result of `explain` for checked arguments (those of `_explain`), without T where there is one target per image.
 
         Methods that report more than maps call it with a function that returns diagnostics too.
         """

@@ -1,4 +1,4 @@
-"""Controls: maps that know nothing of the model. A method that does not beat them says nothing about it."""
+"""Controls: maps that do not depend on the model, a lower bar for every method."""
 
 from abc import abstractmethod
 from typing import Any, ClassVar, Self
@@ -27,11 +27,11 @@ class Control(Method):
         return cls(**further)
 
     def __init__(self) -> None:
-        pass  # a Method would ask for a model
+        pass  # without the model that Method requires
 
     @property
     def explained_model(self) -> None:
-        """A control knows no model."""
+        """A control has no model."""
 
     def _dtype(self, images: Tensor) -> torch.dtype:
         return images.dtype

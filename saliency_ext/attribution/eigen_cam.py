@@ -1,4 +1,4 @@
-"""EigenCAM: the first principal component of a layer's activation. It knows no class."""
+"""EigenCAM: the first principal component of a layer's activation. It is not class-specific."""
 
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ class EigenCAM(CamMethod):
 
     saliency = upsample(X v),  X (cells, C) the activation of one image, v its first right singular vector
 
-    The map of an image is the same for every target: it says what the layer responds to, not why a class wins.
+    The map of an image is the same for every target: it shows what the layer responds to, not why a class is predicted.
 
     A singular vector has no sign of its own. Here v is turned so that the sum of its C entries is positive: the map then
     correlates positively with the sum of the activation over channels. Where that sum is 0 (to 1e-6 of the largest it could

@@ -20,29 +20,29 @@ _SAMPLES = 200  # by itself
 class ExpectedGradients(SampledGradientMethod):
     """Saliency as integrated gradients in expectation over baselines drawn from images [Erion 2021, Eq. 3].
 
-    attribution = 1/n sum over k of (x - x_k) * d f_t / d x at x_k + alpha_k (x - x_k), with x_k drawn uniformly from the bank and
-    alpha_k uniform in [0, 1): one pair per sample. Channels are reduced after the mean.
+    attribution = 1/n sum over k of (x - x_k) * d f_t / d x at x_k + alpha_k (x - x_k), with x_k drawn uniformly from the
+    reference images and alpha_k uniform in [0, 1): one pair per sample. Channels are reduced after the mean.
 
-    Completeness in expectation: the sum over pixels and channels estimates f(x) - mean of f over the bank, with an error that
-    falls as 1 / sqrt(samples).
+    Completeness in expectation: the sum over pixels and channels estimates f(x) - mean of f over the reference images, with an
+    error that falls as 1 / sqrt(samples).
 
     Args:
         model: callable (B, C, H, W) -> logits (B, K), differentiable.
-        bank: (M, C, H, W) float32 or float64, M >= 1, finite, in model input space; a copy is kept, on its device. Training
-            images are usual. An image's own copy in it adds 0.
+        reference_images: (M, C, H, W) float32 or float64, M >= 1, finite, in model input space; a copy is kept, on its device.
+            Training images are usual. An image's own copy in it adds 0.
         samples: pairs per image, in [1, 2^22].
         seed: in [0, 2^63); a pair is keyed by (seed, sample id, k).
         channels: "sum" (signed, as published), "abs_sum", "max" or "max_abs"; None: "sum".
         score: "logit", "probability", "log_probability" or "sigmoid" of the target.
         max_batch: pairs per forward and backward.
 
-    Polarity: positive = raises the score, compared with the images of the bank. Unit: that of the score, with channels="sum".
+    Polarity: positive = raises the score, compared with the reference images. Unit: that of the score, with channels="sum".
 
-    Cost: samples (F + T B). Memory: the bank, max_batch inputs with their graph, T gradients of each, one attribution of each
-    target: flat in samples. Determinism: that of the model; neither batch, order nor device changes a draw.
+    Cost: samples (F + T B). Memory: the reference images, max_batch inputs with their graph, T gradients of each, one attribution
+    of each target: flat in samples. Determinism: that of the model; neither batch, order nor device changes a draw.
 
-    Traps: an estimate: two seeds differ, and the sum misses completeness by chance. A bank of one image is integrated gradients
-    with random nodes. The bank is checked by the infill that holds it: its errors begin with OtherImage.
+    Traps: an estimate: two seeds differ, and the sum misses completeness by chance. With one reference image it is integrated
+    gradients with random nodes. The reference images are checked by the infill that holds them: errors begin with OtherImage.
 
     Example:
         >>> import torch

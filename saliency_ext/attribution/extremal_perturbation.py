@@ -1,4 +1,4 @@
-"""Extremal perturbation: the part of a given area that keeps the score highest."""
+"""Extremal perturbation: the mask of a given area that maximises the score."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -34,7 +34,7 @@ class ExtremalPerturbation(MaskMethod):
         maximise  reward(blurred by M) - weight_t * mean over pixels of (sorted M - r_a)^2,   r_a = zeros, then a share a of ones
 
     by gradient ascent with momentum, cells starting at 1 and clamped to [0, 1]; weight_t = weight * growth^t. The area term needs
-    no sort: each pixel is held against 1 or 0 by its rank, of which only "among the first" is asked.
+    no sort: each pixel is held against 1 or 0 by its rank, of which only "among the first" matters.
 
         preserve   reward f(M)           the score is to stay
         delete     reward -f(1 - M)      the score is to go

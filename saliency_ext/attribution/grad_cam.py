@@ -1,4 +1,4 @@
-"""Grad-CAM: channels weighted by their mean gradient; without a backward where the head's gradient is known."""
+"""Grad-CAM: channels weighted by their mean gradient; in closed form for global-average-pooling heads."""
 
 from itertools import chain
 from typing import ClassVar
@@ -42,8 +42,8 @@ class GradCAM(GradientCam):
     with gradients is on its way to the layer, parameters that require grad make it keep its graph; model.requires_grad_(False)
     spares that. Deterministic up to the model.
     Trap: the map has the layer's resolution; upsampling adds no detail. Before a layer whose gradient changes sign within a
-    channel the mean says little: see `LayerCAM`. Transformers with a class token give zero gradient at the cells of the last
-    block: such a layer is refused.
+    channel the mean is not informative: see `LayerCAM`. Transformers with a class token give zero gradient at the cells of the
+    last block: such a layer is refused.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Grad-CAM++: cells with a positive gradient, weighted so that small objects count as much as large ones."""
+"""Grad-CAM++: positive gradients weighted per cell, so that small objects count as much as large ones."""
 
 from typing import ClassVar
 

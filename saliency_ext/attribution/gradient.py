@@ -1,4 +1,4 @@
-"""Gradient and input x gradient: how the score changes with each input value."""
+"""Gradient and input x gradient: the derivative of the score with respect to each input value."""
 
 from dataclasses import replace
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Integrated gradients: gradients averaged on the straight way from a baseline to the image."""
+"""Integrated gradients: gradients averaged along the straight path from a baseline to the image."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
@@ -19,7 +19,7 @@ RULES = ("gauss_legendre", "trapezoid", "right_riemann", "midpoint")
 
 
 class IntegratedGradients(SampledGradientMethod):
-    """Saliency as what each pixel adds to the score on the straight way from a baseline to the image [Sundararajan 2017, Eq. 1].
+    """Saliency as each pixel's contribution along the straight path from a baseline to the image [Sundararajan 2017, Eq. 1].
 
     attribution = (x - b) * integral over alpha in [0, 1] of d f_t / d x at b + alpha (x - b), by a rule of nodes alpha_k and
     weights w_k: sum over k of w_k gradient(b + alpha_k (x - b)). With several baselines, and over the draws of a random one,
@@ -49,7 +49,7 @@ class IntegratedGradients(SampledGradientMethod):
 
     Traps: a pixel equal to the baseline gets 0 whatever its role. Rules differ visibly at equal steps: state the rule. An
     average over nodes that include both ends without halving them is biased by O(1 / steps). ReLU models have kinks on the way:
-    look at the gap. A random baseline with the seed of a metric's infill has the very pixels of that infill.
+    check the gap. A random baseline with the seed of a metric's infill has the very pixels of that infill.
     As a baseline, an infill that must know what is removed gives what it gives where everything is.
 
     Example:
@@ -71,7 +71,7 @@ class IntegratedGradients(SampledGradientMethod):
         signed=True,
         cost="steps x baselines (F + T B)",
         reference="Sundararajan 2017",
-        summary="gradients averaged along the way from the infill to the image",
+        summary="gradients averaged along the straight path from the infill to the image",
         default=5,
     )
 
@@ -96,7 +96,7 @@ class IntegratedGradients(SampledGradientMethod):
         self.nodes = path_nodes(rule, steps)
 
     def with_gap(self, inputs: Tensor, target: Target, *, sample_ids: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The saliency, and by how much completeness is missed.
+        """The saliency, and the completeness gap.
 
         Args:
             inputs, target, sample_ids: as in a call.

@@ -1,4 +1,4 @@
-"""The intrinsic mask: few pixels whose sight alone convinces the model, whatever stands in the others' place."""
+"""Intrinsic mask: a small set of pixels that is sufficient for the class, whatever replaces the other pixels."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Self
@@ -36,16 +36,16 @@ class IntrinsicMask(MaskMethod):
         loss(g) + area * mean(M) + variation * TV(M) / (H W),     TV = sum of squared differences of neighbours
 
         prob_ce   log sum_k exp(g_k) - g_target: the published loss, a softmax of values that are probabilities already. Its
-                  span is 1, so it gives up on targets that the image does not hold
-        nll       -log g_target: keeps pulling, also for hopeless targets
+                  span is 1, so its gradient is small for targets that are not in the image
+        nll       -log g_target: keeps a large gradient for such targets too
         abs       |g_target - p_target|, p of the whole image: as much as the model believes, and no more
 
     TV and a coarse mask (`scale`) are what keeps the mask from drawing an adversarial pattern for a class that is not there.
 
     Args:
         model: callable (B, C, H, W) -> logits (B, K), differentiable.
-        bank: (M, C, H, W) float32 or float64, M >= 1, finite: training images, in model input space. A copy is kept.
-        steps: of Adam. infills: U, images of the bank in each step, with replacement. rate: learning rate.
+        reference_images: (M, C, H, W) float32 or float64, M >= 1, finite: training images, in model input space. A copy is kept.
+        steps: of Adam. infills: U, reference images in each step, with replacement. rate: learning rate.
         scale: pixels per cell along each axis; ceil(H / scale) cells, evenly spread where it does not divide the side.
         area, variation: weights, >= 0.
         reduction: "mean" (as above: a weight means the same at every resolution) or "sum" (area * sum(M) + variation * TV(M), the
@@ -62,7 +62,7 @@ class IntrinsicMask(MaskMethod):
     order change a draw or a step. Statuses: see `masks`.
 
     Traps: a target the image does not hold gets a map too, of nearly 0 (collapsed) or of a pattern: see the Soundness metric.
-    The result of a step is noisy. The bank is checked by the infill that holds it: its errors begin with OtherImage.
+    The result of a step is noisy. The reference images are checked by the infill that holds them: errors begin with OtherImage.
 
     Example:
         >>> import torch
@@ -186,7 +186,7 @@ class IntrinsicMask(MaskMethod):
         return same.int().argmax(1)
 
     def _places(self, sample_ids: Tensor, images: int) -> Callable[[int], Tensor]:
-        """Row r shows image r, and U images of the bank."""
+        """Row r shows image r, and U reference images."""
         rows = torch.arange(len(sample_ids), device=sample_ids.device)[:, None, None]
 
         def made(words: Tensor) -> Tensor:

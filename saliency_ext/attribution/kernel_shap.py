@@ -29,21 +29,21 @@ class KernelSHAP(SegmentMethod):
     weight 1: an estimate of the same regression. The constraint holds exactly in both: intercept and sum are substituted.
 
     Which game: with a fixed infill phi are baseline Shapley values; with several draws of a stochastic infill v is the average
-    score and phi are random-baseline Shapley values (for one draw: those of that one baseline). `game` says which.
+    score and phi are random-baseline Shapley values (for one draw: those of that one baseline). `game` names which.
 
     Args:
         model: callable (B, C, H, W) -> logits (B, K).
         infill: what removed segments become.
         segmenter: inputs (N, C, H, W) to labels (N, H, W), -1 = no segment: kept in every coalition, value 0.
         samples: coalitions per image where K > exact_up_to; even.
-        exact_up_to: in [1, 16], the largest K whose coalitions are all asked.
+        exact_up_to: in [1, 16], the largest K whose coalitions are all evaluated.
         seed: of the coalitions, in [0, 2^63).
         score: "probability", "logit", "log_probability", "sigmoid" or "accuracy" of the target. Values add up in this score.
         per_pixel: divide a segment's value by its number of pixels: the map then sums to v(all) - v(none); otherwise each pixel
             gets the whole value.
         max_batch: images per forward.
-        tolerance: None, or stop asking for a map when the relative noise of its values (root mean square of their jackknife
-            errors over their standard deviation, over segments) is at most this. Looked at after every 256 coalitions, once
+        tolerance: None, or stop sampling for a map when the relative noise of its values (root mean square of their jackknife
+            errors over their standard deviation, over segments) is at most this. Estimated after every 256 coalitions, once
             there are two per segment; `samples` is the most. An estimate: the noise reached may be a little above it.
 
     Signed. Unit: the score's, per segment (or per pixel). Cost: (2^K - 2 or samples, and 2) x draws forwards, whatever the

@@ -34,15 +34,15 @@ class LIME(SegmentMethod):
         segmenter: inputs (N, C, H, W) to labels (N, H, W), -1 = no segment: never removed, value 0.
         samples: coalitions per image, the full one included; >= 2.
         width: > 0, of the kernel.
-        ridge: >= 0; 0 is least squares, of least norm where several fit alike. The intercept is not penalised.
+        ridge: >= 0; 0 is least squares, of smallest norm where several fit equally well. The intercept is not penalised.
         kernel: "cosine" as above, or "none": w_i = 1.
         seed: of the coalitions, in [0, 2^63).
         score: "probability", "logit", "log_probability", "sigmoid" or "accuracy" of the target.
         per_pixel: divide a segment's coefficient by its number of pixels; otherwise each pixel gets the whole coefficient.
         max_batch: images per forward.
-        tolerance: None, or stop asking for a map when the relative noise of its coefficients (root mean square of their jackknife
-            errors over their standard deviation, over segments) is at most this. Looked at after every 256 coalitions, once
-            there are two per segment; `samples` is the most. An estimate: the noise reached may be a little above it.
+        tolerance: None, or stop sampling for a map when the relative noise of its coefficients (root mean square of their
+            jackknife errors over their standard deviation, over segments) is at most this. Estimated after every 256 coalitions,
+            once there are two per segment; `samples` is the most. An estimate: the noise reached may be a little above it.
 
     Signed. Unit: the score's, per segment (or per pixel). Cost: samples x draws forwards, whatever the number of targets, and
     one segmentation. Memory: about 8 samples K bytes, and the smaller of samples^2 and K^2 numbers.

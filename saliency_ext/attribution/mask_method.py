@@ -1,4 +1,4 @@
-"""What methods that optimise a mask share: masks as rows, in slices that fit a forward, and what became of each."""
+"""Base of methods that optimise a mask: masks as rows, in slices that fit a forward pass, and the status of each."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, fields
@@ -17,7 +17,7 @@ STATUSES = ("ok", "zero_gradient", "nonfinite")
 
 @dataclass(frozen=True)
 class OptimisedMasks:
-    """Maps, and how their optimisation went. (N, ...) for one target per image, (N, T, ...) for several.
+    """Maps, and diagnostics of their optimisation. (N, ...) for one target per image, (N, T, ...) for several.
 
     Attributes:
         saliency: (N, H, W), as the method returns it: NaN where the status is "nonfinite".
@@ -71,7 +71,7 @@ class MaskMethod(Method):
         """Masked inputs of one mask in one forward."""
 
     def masks(self, inputs: Tensor, target: Target, *, sample_ids: Tensor | None = None) -> OptimisedMasks:
-        """The maps, with what is known of their optimisation. Arguments: as in a call."""
+        """The maps, with diagnostics of their optimisation. Arguments: as in a call."""
         explanation = self._explained(inputs, target, sample_ids, self._optimised)
         if explanation.diagnostics:
             return OptimisedMasks(explanation.saliency, **explanation.diagnostics)
@@ -105,7 +105,7 @@ class MaskMethod(Method):
 
 
 def outcome(saliency: Tensor, active: Tensor, reacted: Tensor, first: Tensor, last: Tensor, areas: Tensor) -> OptimisedMasks:
-    """What became of rows: active (R,) whether they went to the end, reacted (R,) whether the model had a gradient at all."""
+    """Results of rows: active (R,) whether they went to the end, reacted (R,) whether the model had a gradient at all."""
     going = active.bool()
     status = torch.where(going, torch.where(reacted, 0, 1), 2)
     shown = torch.where(going[:, None, None], saliency, torch.nan)

@@ -1,4 +1,4 @@
-"""Meaningful perturbation: the smallest smooth deletion that destroys the score, or the smallest part that keeps it."""
+"""Meaningful perturbation: the smallest smooth mask whose deletion destroys the score, or that preserves it."""
 
 import dataclasses
 from collections.abc import Callable

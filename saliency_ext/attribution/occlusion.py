@@ -1,4 +1,4 @@
-"""Occlusion: how much the score falls when a window is covered."""
+"""Occlusion: the drop of the score when a sliding window is covered."""
 
 from typing import Any, ClassVar, Self
 

@@ -1,4 +1,4 @@
-"""The control of a method: the same method on a model that has learned nothing."""
+"""Model randomisation control: the same method on a copy of the model with random weights."""
 
 import copy
 from collections.abc import Callable
@@ -26,7 +26,8 @@ class RandomWeights(Method):
 
     A parameter whose entries are all equal (a fresh bias, a single number) keeps its value; shared parameters stay shared.
     Parameters that are not floating are kept. Buffers are kept, among them the running statistics of batch normalisation: for
-    random channels they say nothing of the classes, but they hold the scale of signals; set to 0 and 1, signals fade with depth.
+    random channels they carry no information on the classes, but hold the scale of signals; set to 0 and 1, signals fade with
+    depth.
 
     Args:
         method_factory: called once with the copy: a method class, or a function such as `lambda m: Gradient(m, channels="max")`.
@@ -35,13 +36,13 @@ class RandomWeights(Method):
             model are not followed.
         seed: in [0, 2^63).
 
-    A named target ("predicted", "top-3") means the classes of the given model, not of the copy, so that the question stays the
+    A named target ("predicted", "top-3") means the classes of the given model, not of the copy, so that the target stays the
     same. Polarity, unit, cost, sign: those of the method. Memory: a second model. Deterministic: no generator state is read or
     changed. `method` is the method on the copy.
 
     Traps: the logits of the copy vary much less with the image than those of the model (in deep nets by orders of magnitude), so
-    compare maps by rank or after scaling. Maps differ between seeds: look at more than one. Absolute values make
-    maps look alike: compare signed maps with their signs.
+    compare maps by rank or after scaling. Maps differ between seeds: use more than one. Absolute values make
+    maps look similar: compare signed maps with their signs.
 
     Example:
         >>> import torch

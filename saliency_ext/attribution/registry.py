@@ -1,5 +1,5 @@
-"""Every attribution method by name. A class in a public module of this folder, with an `info` of its own, is registered by
-standing there."""
+"""Every attribution method by name. Classes in public modules of this folder that have their own `info` are registered
+automatically."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ METHODS: Registry[Method] = Registry("method", "saliency_ext.attribution", "sali
 
 
 def controls() -> tuple[str, ...]:
-    """Names of the methods that know no model."""
+    """Names of the methods that do not depend on the model."""
     return tuple(name for name, kind in METHODS.items() if kind.info.family == "control")
 
 
@@ -31,7 +31,7 @@ def make_methods(names: Sequence[str], model: Forward, options: MethodOptions) -
         name -> method, in the order given.
 
     Raises:
-        TypeError, ValueError: an unknown name, or what the method says of the model.
+        TypeError, ValueError: an unknown name, or an error of the method about the model.
 
     Example:
         >>> model = lambda inputs: inputs.mean((2, 3))
@@ -51,5 +51,5 @@ def make_method(name: str, model: Any, options: MethodOptions) -> Method:
     if plain == name:
         return kind.from_options(model, options, **further)
     if kind.info.family == "control":
-        bad_value("make_methods", f"names ({name!r})", "a method that knows the model", repr(plain))
+        bad_value("make_methods", f"names ({name!r})", "a method that depends on the model", repr(plain))
     return RandomWeights(lambda copied: kind.from_options(copied, options, **further), model, options.seed)

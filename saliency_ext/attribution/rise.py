@@ -1,4 +1,4 @@
-"""RISE: which pixels the score likes to see, from many random masks."""
+"""RISE: mean score of random masked inputs that show a pixel."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +30,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class NoiseFloor:
-    """Maps with what another seed would change about them. (N, ...) for one target per image, (N, T, ...) for several.
+    """Maps and their variation over seeds. (N, ...) for one target per image, (N, T, ...) for several.
 
     Attributes:
         saliency: (N, H, W), as the method returns it.
@@ -78,9 +78,9 @@ class RISE(PerturbationMethod):
         border: what lies outside the grid: "mirror" (published) or "clamp"; see `ops.blend_grids`.
         score: "probability", "logit", "log_probability", "accuracy" of the target, or "sigmoid" of its logit.
         max_batch: masked inputs per forward.
-        tolerance: None, or stop adding masks to a map when its relative noise (see `NoiseFloor`) is at most this. Looked at
-            after every 256 masks; `masks` is the most. The estimate is noisy and looked at often, so the noise reached may
-            be a little above it.
+        tolerance: None, or stop adding masks to a map when its relative noise (see `NoiseFloor`) is at most this. Estimated
+            after every 256 masks; `masks` is the maximum. The estimate is noisy and repeated, so the noise reached may
+            exceed it slightly.
 
     Polarity: higher = the score is higher when the pixel is shown. Unit: that of the score. All images see the same masks, mask i
     being a function of (seed, i) alone, so maps of one batch share their coverage noise, and an image's map depends on nothing
@@ -166,7 +166,7 @@ class RISE(PerturbationMethod):
         return cls(model, DatasetMean() if infill is None else infill, **(PRESETS[name] | changes))
 
     def noise_floor(self, inputs: Tensor, target: Target, *, sample_ids: Tensor | None = None, groups: int = 16) -> NoiseFloor:
-        """Maps and their standard errors from the same run: what another seed would change.
+        """Maps and their standard errors from the same run: their variation over seeds.
 
         SE(u)^2 = (K - 1) / K * sum_k (S_k(u) - mean_j S_j(u))^2, where S_k is the map without the k-th of K runs of neighbouring
         masks (delete-a-group jackknife). Its own relative error is about 1 / sqrt(2 (K - 1)) per pixel. For "sobol" it is too

@@ -1,4 +1,4 @@
-"""Gradients at many points per image, reduced as they come: what path and noise methods share."""
+"""Base of path and noise methods: gradients at many points per image, accumulated one by one."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence

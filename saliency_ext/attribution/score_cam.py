@@ -1,4 +1,4 @@
-"""Score-CAM: channels weighted by the score of the image seen through them. No gradients."""
+"""Score-CAM: channels weighted by the score of the input masked by them. No gradients."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar, Self
@@ -27,7 +27,7 @@ class ScoreCAM(CamMethod):
     M_k = (u - min u) / (max u - min u), u = upsample(A_k);  inputs through M = M inputs + (1 - M) infill
 
     Channels that are constant over the image have no M_k; they are left out, of the softmax too. The source keeps the infill
-    at 0 and says increase over a baseline image; here both are the infill.
+    at 0 and states increase over a baseline image; here both are the infill.
 
     Args:
         model: a module; or a callable, with the layer given as a module that it runs.
@@ -64,7 +64,7 @@ class ScoreCAM(CamMethod):
         signed=False,
         cost="1 + channels F",
         reference="Wang 2020",
-        summary="activations weighted by what the model says of the image seen through them",
+        summary="activations weighted by the score of the image masked by them",
     )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Each segment's own mean colour, as an infill."""
+"""Infill by the mean colour of each segment."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""SmoothGrad and its relatives: mean, mean square and variance of gradients around the image."""
+"""SmoothGrad, SmoothGrad-Squared and VarGrad: mean, mean square and variance of gradients at noisy inputs."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar, Self
@@ -153,7 +153,7 @@ class VarGrad(NoisyGradientMethod):
     target instead of one) and determinism: as `SmoothGrad`. Without spread, and for a linear model, it is 0. The running update
     [Welford 1962] does not cancel where the mean is much larger than the deviations.
 
-    Traps: as `SmoothGrad`; a pixel that matters everywhere alike gets 0.
+    Traps: as `SmoothGrad`; a pixel with a constant gradient gets 0.
 
     Example:
         >>> import torch

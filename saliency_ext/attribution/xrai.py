@@ -1,4 +1,4 @@
-"""XRAI: regions grown by the attribution of their pixels."""
+"""XRAI: region growing by the attribution of segments."""
 
 import math
 from collections.abc import Sequence

@@ -1,1 +1,1 @@
-"""What the command line does, one command per file: each takes parsed arguments and returns what to print and the exit status."""
+"""Commands of the command line, one per file: from parsed arguments to the text to print and the exit status."""

@@ -1,4 +1,4 @@
-"""Values of options from their texts; what cannot be is an error of argparse, in one line."""
+"""Parsers of option values; invalid ones are errors of argparse, in one line."""
 
 import argparse
 

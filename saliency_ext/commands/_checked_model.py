@@ -1,4 +1,4 @@
-"""The model of a command's options, run once on a picture before anything else: what it reads, and what it returns."""
+"""The model of a command's options, run once on a picture before anything else to check its inputs and outputs."""
 
 import argparse
 import warnings

@@ -1,4 +1,4 @@
-"""What a command comes to: text and exit status, or an error that a user can act on."""
+"""Results of commands: text and exit status, or an actionable error."""
 
 import difflib
 import traceback

@@ -1,4 +1,4 @@
-"""The model of a run, from where it is said to be. Libraries of models are reached through `integrations`, when asked for."""
+"""Loads the model of a run from the value of --model; other libraries through `integrations`."""
 
 import importlib
 import sys

@@ -1,4 +1,4 @@
-"""Where commands write: places are looked at before the work, and what cannot be written ends in one line."""
+"""Output paths: checked before the work begins; failures to write end in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The words of the command line, and what they mean."""
+"""The argument parser of all commands."""
 
 import argparse
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""From a picture file to a model's inputs, and numbers per channel from the command line."""
+"""Reads picture files into model inputs, and per-channel numbers of the command line."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where a run stands, on one line that is written again and again."""
+"""A progress line for runs."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Packages of the extras, asked for before a run begins instead of at its end."""
+"""Checks that the packages of the extras are installed before a run begins."""
 
 from collections.abc import Sequence
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""The segments of a pair search: cells of a grid, or the masks of a Segment Anything model in a local folder."""
+"""Segments for `disambiguate`: cells of a grid, or the masks of a Segment Anything model in a local folder."""
 
 import argparse
 from functools import partial

@@ -1,4 +1,4 @@
-"""What methods and metrics of a run have in common."""
+"""Options shared by the methods and metrics of a run."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Processes that torchrun started: who they are, where they work, and a group in which they talk."""
+"""Processes of torchrun: their rank, device and process group."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from ..study._distributed import rank_and_world
 
 
 def place_among_all() -> tuple[int, int]:
-    """Number of this process and of all. Under torchrun its rendezvous tells, without a group; else torch.distributed."""
+    """Number of this process and of all. Under torchrun from its rendezvous, without a group; else from torch.distributed."""
     if not _launched():
         return rank_and_world()
     from torch.distributed.rendezvous import rendezvous  # not in every build of torch

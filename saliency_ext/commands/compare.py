@@ -1,4 +1,4 @@
-"""`saliency-ext compare`: what changed from one run to another, and whether that must fail a build."""
+"""`saliency-ext compare`: differences between two runs, with conditions that fail a build."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`saliency-ext disambiguate`: which of a model's top labels are two things in a picture, and which are names of one."""
+"""`saliency-ext disambiguate`: whether top labels of a model are distinct objects in an image or share evidence."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`saliency-ext evaluate`: methods x metrics x images into a folder, with a report."""
+"""`saliency-ext evaluate`: evaluates methods on metrics and images into a folder, with a report."""
 
 import argparse
 import sys

@@ -11,7 +11,7 @@ from ._choices import PRESET, TRUTH
 from ._command_result import CommandResult
 from ._methods import ALL
 
-_NEEDS = {"truth": " (needs known truth)", "method": " (asks the method again)", "": ""}
+_NEEDS = {"truth": " (needs known truth)", "method": " (calls the method on further inputs)", "": ""}
 
 
 def run(options: argparse.Namespace) -> CommandResult:
@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> CommandResult:
     presets = ((f"{PRESET}{name}", "", _sentence(function.__doc__ or "")) for name, function in PRESETS.items())
     parts = [
         _part("METHODS (--methods), with the cost per image: F forwards, B backwards, T targets", methods),
-        _part("METRICS (--metrics), with the part they play: only order and truth decide which method leads", metrics),
+        _part("METRICS (--metrics), with their role: only order and truth decide which method leads", metrics),
         _part("PRESETS (--metrics), metrics with the choices of published code", presets),
         _part("INFILLS (--infill): what a removed pixel becomes", infills),
         f"{ALL} in --methods stands for every method, {TRUTH} in --metrics for every metric that needs known truth.\n"

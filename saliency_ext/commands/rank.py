@@ -1,4 +1,4 @@
-"""`saliency-ext rank`: which method is better, from as few images and masked inputs as it takes."""
+"""`saliency-ext rank`: sequential comparison of methods with early stopping."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""`saliency-ext study`: do infills, or hyper-parameters, matter for this model: a report, tables, and a sentence per question."""
+"""`saliency-ext study`: sensitivity of results to the infill or to hyper-parameters: report, tables, findings."""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""`saliency-ext truth`: how well each method finds what is known to be true, and whether the removal of pixels says the same."""
+"""`saliency-ext truth`: how well each method finds the ground truth, and whether perturbation metrics rank methods equally."""
 
 import argparse
 import json

@@ -1,7 +1,7 @@
-"""A conformance kit: what holds for any good explainer or metric, checked on yours and shown as a table.
+"""Conformance checks: invariants of explainers and metrics, tested on yours and shown as a table.
 
 `check_explainer(make)` and `check_metric(metric)` check every rule, whatever the ones before gave, and raise nothing:
-a rule that does not hold says what was seen. No data and no network are needed: small models and images are drawn here.
+a violated rule reports what was measured. No data and no network are needed: small models and images are drawn here.
 """
 
 from ._conformance_table import ConformanceRow, ConformanceTable

@@ -1,4 +1,4 @@
-"""What a conformance run found: one row per rule."""
+"""Results of conformance checks: one row per rule."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The rules of an explainer."""
+"""Conformance rules of explainers."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Small models and images that conformance runs on, and what must be as it was afterwards."""
+"""Small models and images of the conformance checks, and the state that must be preserved."""
 
 from collections.abc import Callable
 from typing import Any

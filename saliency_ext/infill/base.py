@@ -1,4 +1,4 @@
-"""What all infills share: identity from their fields, checks of what they fill, numbers per channel."""
+"""Base of all infills: identity from their fields, argument checks, values per channel."""
 
 import math
 from abc import ABC, abstractmethod
@@ -31,7 +31,7 @@ _NUMBERS = "to be a number, or one per channel"
 
 @dataclass(frozen=True)
 class InfillOptions:
-    """What is known of the model's inputs where infills are made by name.
+    """Properties of the model's inputs, for infills that are made by name.
 
     Attributes:
         size: (H, W) of the inputs.
@@ -51,10 +51,10 @@ class InfillOptions:
 
 @dataclass(frozen=True)
 class BaseInfill(ABC):
-    """An infill whose identity is its dataclass fields: subclasses name themselves and say how to make the pixels."""
+    """An infill whose identity is its dataclass fields: subclasses set `info` and implement `_fill`."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """A class derived from an infill makes other pixels, as far as is known: its keys are not those of its parent."""
+        """A subclass of an infill may make other pixels: its keys differ from those of its parent."""
         super().__init_subclass__(**options)
         derived = any("_fill" in vars(parent) and parent is not BaseInfill for parent in cls.__mro__[1:-1] if parent is not cls)
         if derived and "key" not in vars(cls):
@@ -86,7 +86,7 @@ class BaseInfill(ABC):
 
     @property
     def draws(self) -> int:
-        """Independent draws averaged per probe."""
+        """Independent draws averaged per perturbed input."""
         return 1
 
     def fill(self, inputs: Tensor, sample_ids: Tensor, draw: int = 0) -> Tensor:

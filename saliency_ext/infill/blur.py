@@ -1,4 +1,4 @@
-"""The image without its details."""
+"""Infill by a Gaussian blur of the image."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ class Blur(BaseInfill):
 
     @property
     def key(self) -> Hashable:
-        """Name, sigma and border; without a blur the border says nothing."""
+        """Name, sigma and border; without a blur the border has no effect."""
         return ("blur", self.sigma, self.border if self.sigma > 0 else "any")
 
     def _fill(self, inputs: Tensor, sample_ids: Tensor, draw: int) -> Tensor:

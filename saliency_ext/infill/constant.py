@@ -1,4 +1,4 @@
-"""One colour for all images."""
+"""Infill by one colour for all images."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from .base import BaseInfill, Channels, InfillOptions
 class Constant(BaseInfill):
     """Infill of one colour: every removed pixel becomes `value`.
 
-    infill[n, c, h, w] = value[c]. Raw black is (0 - mean) / std in normalised space, not 0: say which you mean.
+    infill[n, c, h, w] = value[c]. Raw black is (0 - mean) / std in normalised space, not 0: choose deliberately.
 
     Args:
         value: a number for all channels, or C numbers (a sequence or a (C,) tensor), in model input space. Finite.

@@ -1,4 +1,4 @@
-"""Each image's own smallest or largest value."""
+"""Infill by the smallest or largest value of each image."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Each image's own mean colour."""
+"""Infill by the mean colour of each image."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Infills made from the pixels around: they must see what is removed."""
+"""Imputation from the kept pixels around: infills that need the mask."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class _Imputed(BaseInfill, ABC):
         """The images with their removed pixels filled from the kept ones.
 
         Args:
-            inputs: (N, C, H, W) float32 or float64. What removed pixels hold is not looked at.
+            inputs: (N, C, H, W) float32 or float64. The values of removed pixels are not used.
             remove: (S, N, H, W) bool, True = removed.
             sample_ids: (N,) int64.
             draw: in [0, 2^27); without meaning where the infill has none.
@@ -55,7 +55,7 @@ class NoisyLinear(_Imputed, RandomInfill):
         noise_std: one number, or C numbers, >= 0, in model input space. Published: 0.01 of a range of [0, 1], which is
             0.01 / std of each channel after normalisation.
         seed: in [0, 2^63).
-        draws: independent draws averaged per probe, >= 1.
+        draws: independent draws averaged per perturbed input, >= 1.
         tolerance: > 0, of the solution, in model input space; well below the noise.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Independent noise for every pixel and channel."""
+"""Infill by independent noise for every pixel and channel."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -21,7 +21,7 @@ class UniformNoise(RandomInfill):
         low, high: one number each, or C numbers, in model input space; low < high. Raw [0, 1] is (0 - mean) / std to
             (1 - mean) / std in normalised space.
         seed: in [0, 2^63).
-        draws: independent draws averaged per probe, >= 1.
+        draws: independent draws averaged per perturbed input, >= 1.
 
     Returns:
         `fill`: (N, C, H, W), dtype and device of the inputs, in [low, high].
@@ -83,7 +83,7 @@ class GaussianNoise(RandomInfill):
         mean, std: one number each, or C numbers, in model input space; std > 0. Mean 0, std 1 is noise with the statistics of
             the data set in normalised space.
         seed: in [0, 2^63).
-        draws: independent draws averaged per probe, >= 1.
+        draws: independent draws averaged per perturbed input, >= 1.
 
     Returns:
         `fill`: (N, C, H, W), dtype and device of the inputs.

@@ -1,4 +1,4 @@
-"""Pixels of another image."""
+"""Infill by the pixels of another image of the data."""
 
 import hashlib
 from collections.abc import Hashable
@@ -16,28 +16,29 @@ from .base import RandomInfill
 
 @dataclass(frozen=True)
 class OtherImage(RandomInfill):
-    """Infill of another image, drawn from a bank: removed pixels look natural, but belong to something else.
+    """Infill of another image, drawn from reference images: removed pixels look natural, but belong to something else.
 
-    infill[n] = bank[i], i = (u1 2^24 + u2) mod B, with u1, u2 two 24-bit words keyed by (seed, sample id, draw). The bias of
-    the remainder is below B / 2^48 of a probability.
+    infill[n] = reference_images[i], i = (u1 2^24 + u2) mod B, with u1, u2 two 24-bit words keyed by (seed, sample id, draw). The
+    bias of the remainder is below B / 2^48 of a probability.
 
     Args:
-        bank: (B, C, H, W) float32 or float64, B >= 1, finite, in model input space; C, H, W of the inputs to come. A copy is
-            kept, on its device. The image itself is not left out: keep it out of the bank.
+        reference_images: (B, C, H, W) float32 or float64, B >= 1, finite, in model input space; C, H, W of the inputs to come. A
+            copy is kept, on its device. An image that is among them may be
+            drawn for itself.
         seed: in [0, 2^63).
-        draws: independent draws averaged per probe, >= 1.
+        draws: independent draws averaged per perturbed input, >= 1.
 
     Returns:
         `fill`: (N, C, H, W), dtype and device of the inputs.
 
     Raises:
-        TypeError: bank is not a float32 or float64 tensor; seed or draws is not an int.
-        ValueError: bank is not 4-D, is empty, holds NaN or infinity, or has another shape than the inputs; seed or draws out
-        of range.
+        TypeError: reference_images is not a float32 or float64 tensor; seed or draws is not an int.
+        ValueError: reference_images is not 4-D, is empty, holds NaN or infinity, or has another shape than the inputs; seed or
+        draws out of range.
 
     Note:
-        Deterministic; no generator state is read or changed; neither batch nor order changes the choice. The bank enters key,
-        equality and `parameters` by a digest of its shape and values. Memory: the bank, and the output.
+        Deterministic; no generator state is read or changed; neither batch nor order changes the choice. The reference images
+        enter key, equality and `parameters` by a digest of shape and values. Memory: the reference images, and the output.
 
     Example:
         >>> import torch
@@ -71,16 +72,22 @@ class OtherImage(RandomInfill):
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Digest and size of the bank, seed and draws."""
+        """Digest and number of the reference images, seed and draws."""
         return {"reference_images": self.digest, "images": len(self.reference_images), "seed": self.seed, "draws": self.draws}
 
     @property
     def key(self) -> Hashable:
-        """Name, content of the bank, and seed: of a bank of one image, no seed."""
+        """Name, content of the reference images, and seed; without the seed for a single image."""
         return ("other_image", self.digest, self.seed if len(self.reference_images) > 1 else "any")
 
     def _fill(self, inputs: Tensor, sample_ids: Tensor, draw: int) -> Tensor:
-        require_shape("OtherImage", "inputs", inputs, "(N, C, H, W) of the bank", (len(inputs), *self.reference_images.shape[1:]))
+        require_shape(
+            "OtherImage",
+            "inputs",
+            inputs,
+            "(N, C, H, W) of the reference images",
+            (len(inputs), *self.reference_images.shape[1:]),
+        )
         words = philox_uniform((1, 1, 2), sample_ids, seed=self.seed, stream=draw).view(-1, 2)
         upper, lower = (words * 2**24).long().unbind(1)
         chosen = ((upper << 24) + lower) % len(self.reference_images)

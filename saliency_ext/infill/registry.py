@@ -1,4 +1,4 @@
-"""Every infill by name. A class in a public module of this folder, with an `info` of its own, is registered by standing there."""
+"""Every infill by name. Classes in public modules of this folder that have their own `info` are registered."""
 
 from .._registry import Registry
 from ..checks import bad_type, bad_value

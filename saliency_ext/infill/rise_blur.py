@@ -1,4 +1,4 @@
-"""The insertion infill of the published RISE code."""
+"""The blurred infill that the published RISE code uses for insertion."""
 
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""The image's own pixels, elsewhere."""
+"""Infill by a random permutation of the pixels of the image."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -19,7 +19,7 @@ class Shuffle(RandomInfill):
 
     Args:
         seed: in [0, 2^63).
-        draws: independent draws averaged per probe, >= 1.
+        draws: independent draws averaged per perturbed input, >= 1.
 
     Returns:
         `fill`: (N, C, H, W), dtype and device of the inputs; in each image the pixels of the input.

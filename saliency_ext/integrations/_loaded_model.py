@@ -1,4 +1,4 @@
-"""What the doors to libraries of models give: a model, its own processor of pictures, and the names of its classes."""
+"""A loaded model of another library: the model, its image processor, and the names of its classes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..checks import bad_type, bad_value
 from ..models import PreprocessSpec
 
-ASSUMED = "assumed"  # the source of a spec that the model does not say
+ASSUMED = "assumed"  # the source of a spec that the model does not provide
 _SIDES = ((97, 61), (64, 80))  # of the pictures that a processor is tried on: width and height
 _PRIMARY = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 _ROUNDING = 0.004  # of the distance from black to white: half a level of 255, and the rounding of the middle grey
@@ -44,7 +44,7 @@ def measured(processor: Processor, source: str) -> PreprocessSpec:
     """What a processor makes of pixels, from pictures of one colour that it is given: no setting of it is read.
 
     Args:
-        source: who says so, for reports.
+        source: where this comes from, for reports.
 
     Raises:
         ValueError: it gives no inputs (C, H, W) of one size, draws at random, or does not scale channels one by one.
@@ -81,7 +81,7 @@ def at_side(spec: PreprocessSpec, side: int) -> PreprocessSpec:
     """A measured spec for inputs of another side, as the library itself makes them.
 
     Raises:
-        ValueError: its processor has no other side, or gives another one than asked.
+        ValueError: its processor has no other side, or gives another one than requested.
     """
     processor = spec.processor
     if not isinstance(processor, Processor) or processor.at_side is None:

@@ -1,4 +1,4 @@
-"""Our methods in Captum's call shape. The other way round needs nothing: a Captum object is a method wherever one is taken.
+"""Methods of this library with Captum's interface. Captum's objects need no adapter: `as_method` accepts them.
 
 Captum itself is not imported: `.attribute(inputs, baselines, target)` is a shape, and Captum's metrics take it as any function.
 """

@@ -1,4 +1,4 @@
-"""A callback that judges saliency maps while a model is trained: every few epochs, on a few samples, logged as numbers.
+"""A callback that evaluates saliency maps during training: every few epochs, on a few samples, logged as numbers.
 
 For `lightning` and `pytorch_lightning`: the callback derives from the `Callback` of the one that is there (the one already
 imported, if both are); where none can be imported it is a plain class with the same hook.
@@ -40,7 +40,7 @@ def callback_base() -> type:
 _Base: Any = callback_base()
 
 
-class SaliencyCallback(_Base):  # type: ignore[misc]  # the partner is untyped here
+class SaliencyCallback(_Base):  # type: ignore[misc]  # the package is untyped here
     """Logs the mean of each metric for each method, after every n-th training epoch.
 
     logged["saliency/METHOD/METRIC"] = mean over the samples that have a value; NaN where none has.

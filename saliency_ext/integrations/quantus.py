@@ -1,4 +1,4 @@
-"""Metrics and methods in the call shape of Quantus: arrays in, one number per sample out. Quantus itself is not imported."""
+"""Metrics and methods with the interface of Quantus: arrays in, one number per sample out. Quantus is not imported."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Image classifiers of timm: what their data configuration says of the inputs. timm itself is imported by `load` alone."""
+"""Image classifiers of timm: preprocessing from their data configuration. timm is imported by `load` alone."""
 
 import importlib
 from collections.abc import Mapping

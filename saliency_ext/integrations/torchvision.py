@@ -1,4 +1,4 @@
-"""Image classifiers of torchvision: what their weights say of the inputs. torchvision itself is imported by `load` alone."""
+"""Image classifiers of torchvision: preprocessing from their weights. torchvision is imported by `load` alone."""
 
 from copy import copy
 from functools import partial

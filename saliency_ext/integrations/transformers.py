@@ -1,4 +1,4 @@
-"""Image classifiers of transformers: what they return as logits, and what their image processors say of the inputs.
+"""Image classifiers of transformers: their logits, and preprocessing by their image processors.
 
 All but `load` read objects by their shape: transformers itself is imported only there.
 """
@@ -89,7 +89,7 @@ def preprocess_spec(processor: Any, *, source: str | None = None) -> PreprocessS
     Args:
         processor: an image processor, or its settings: what `to_dict` gives and preprocessor_config.json holds, with the
             processor's type.
-        source: who says so; the name of the class if not given.
+        source: where this comes from; the name of the class if not given.
 
     Raises:
         TypeError: neither of these. ValueError: a processor that fails or whose inputs no `PreprocessSpec` describes (one that

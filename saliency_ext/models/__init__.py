@@ -1,4 +1,4 @@
-"""Glue between the library and models: modes, outputs, targets, gradients, layers, token grids, what is read. No models."""
+"""Utilities for user models: train/eval mode, outputs, targets, gradients, layers, token grids, preprocessing. No models."""
 
 from .classifier import Classifier
 from .eval_mode import evaluation_mode

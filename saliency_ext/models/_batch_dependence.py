@@ -1,4 +1,4 @@
-"""Does a model answer an image alike whatever else is in the batch, and alike twice?"""
+"""Tests whether the logits of an image depend on the rest of its batch, and whether a repeated forward agrees."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

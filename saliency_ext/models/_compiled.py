@@ -1,4 +1,4 @@
-"""Runs compiled parts of a model as they were written: hooks and in-place layers are not seen in a compiled graph."""
+"""Runs compiled parts of a model eagerly: hooks and in-place layers are not visible in a compiled graph."""
 
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""What forwards of one image show of a layer: whether its cells are places of the image, and whether the logits read them."""
+"""Tests a layer by forwards of one image: do its cells correspond to image positions, and do the logits depend on them?"""
 
 import contextlib
 import copy
@@ -19,20 +19,20 @@ from .tokens import TokenGrid
 
 Key = tuple[str, int]  # the name of a module, and which of its calls
 
-# How many times stronger cells must answer to their own quarter of the image than to another, both of a pair multiplied.
-# Seen in networks at random weights: cells of the image from 5 upwards. Activations that mix all places are near 1.
+# Minimal ratio of the response of cells to their own quarter of the image and to another one, multiplied over a pair.
+# Measured with random weights: at least 5 for cells of the image, near 1 for activations that mix all positions.
 _LOCAL = 1.3
 
 
 class LayerEvidence:
-    """Asked about one model and one image, inside `evaluation_mode`.
+    """Evidence for one model and one image, inside `evaluation_mode`.
 
     Args:
         model: the forward.
         image: (1, C, H, W), finite.
         logits: (1, K) of the image.
         candidates: calls that may be cells of the image, and how they would be read.
-        square: whether patches are taken to be square, where shapes alone do not tell.
+        square: whether patches are taken to be square, where shapes are ambiguous.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class LayerEvidence:
 
         They are where halving the image's height takes rows away and nothing else, and halving its width columns; they are
         not where the shape changes otherwise (attention over tokens). Where the model takes no other size, or the shape stays
-        the same, the cells of each quarter must answer to noise on that quarter of the image more than to noise on others.
+        the same, the cells of each quarter must respond to noise on that quarter of the image more than to noise on others.
         """
         halves = [shapes.get((call.name, call.index)) for shapes in self._half_sizes]
         follows = _follows(call.shape, cells, *halves)
@@ -86,7 +86,7 @@ class LayerEvidence:
             return self._differs(model_logits(self._model, self._image.clone()))
 
     def _differs(self, changed: Tensor) -> bool:
-        """More than rounding differs; of logits that are not finite nothing can be said, and they count as changed."""
+        """More than rounding differs; logits that are not finite count as changed."""
         finite = self._logits.isfinite() & changed.isfinite()
         if not bool(finite.all()):
             return True
@@ -116,7 +116,7 @@ class LayerEvidence:
 
     @cached_property
     def _local(self) -> dict[Key, bool]:
-        """For each candidate, whether its cells answer to their own places: five forwards in all."""
+        """For each candidate, whether its cells respond to their own positions: five forwards in all."""
         clean = self._activations(self._image)
         outputs: list[dict[Key, Tensor]] = []
         for rows, columns in _quarters(*self._image.shape[2:]):
@@ -127,7 +127,7 @@ class LayerEvidence:
         result = {}
         for call, cells in self._candidates:
             key = call.name, call.index
-            maps = [answer[key] for answer in outputs if key in answer]
+            maps = [output[key] for output in outputs if key in output]
             shaped = not self._square or cells.has_aspect_of(*self._image.shape[2:])
             result[key] = shaped and len(maps) == len(outputs) and _is_local(maps)
         return result
@@ -201,7 +201,7 @@ def _is_local(maps: list[Tensor]) -> bool:
     """Whether maps (rows, columns) of change, for noise on each quarter of the image, lie where the noise was.
 
     Of two quarters each must change more by noise of its own. Compared are products, in which what is particular to a cell or
-    to a noise cancels: a cell that answers more to everything is in both.
+    to a noise cancels: a cell that responds more to everything is in both.
     """
     quarters = _quarters(*maps[0].shape)
     changes = torch.stack([torch.stack([change[quarter].mean() for quarter in quarters]) for change in maps])

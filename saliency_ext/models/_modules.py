@@ -1,4 +1,4 @@
-"""Which modules a forward runs: seen through torch.compile, functools.partial, bound methods, closures and plain objects."""
+"""Finds the modules behind a forward: through torch.compile, functools.partial, bound methods, closures and objects."""
 
 import functools
 import types
@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-# Objects looked at before the search gives up: a forward that hangs on a whole application is not searched to its end.
+# Objects searched at most: a forward that hangs on a whole application is not searched to its end.
 _MOST_VISITED = 4096
-# Values that hold no module, and whose parts are not looked at.
+# Values that hold no module, and whose parts are not searched.
 _PLAIN = (int, float, complex, str, bytes, type, type(None))
 _LIBRARIES = ("torch", "numpy", "builtins", "collections", "threading", "logging", "weakref", "PIL")
 
@@ -56,7 +56,7 @@ def has_hooks(module: nn.Module) -> bool:
 def modules_behind(forward: Callable[..., Any]) -> list[nn.Module]:
     """Every module that a forward can be seen to reach, parts included, each once.
 
-    Looked at: the forward itself and its parts; what a partial application, a bound method, a compiled function, a closure or
+    Searched: the forward itself and its parts; what a partial application, a bound method, a compiled function, a closure or
     the defaults of a function hold; the globals that a function names; attributes of objects, and items of lists, tuples and
     dicts on the way (also modules that another one holds in a plain list).
 

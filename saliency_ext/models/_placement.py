@@ -1,4 +1,4 @@
-"""Where a model is, and whether images are there too."""
+"""The device of a model, and the check that images are on it."""
 
 from typing import Any
 

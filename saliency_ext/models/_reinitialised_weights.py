@@ -1,4 +1,4 @@
-"""Draws the parameters of a model anew in place, layer by layer from the output, and puts everything back."""
+"""Re-initialises parameters in place, layer by layer from the output, and restores them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -66,7 +66,7 @@ def redraw(layers: Sequence[Layer], seed: int) -> None:
 
 
 def redraw_parameter(parameter: Tensor, place: int, seed: int) -> None:
-    """In place: mean + std z, as `redraw` says. Outside of any graph."""
+    """In place: mean + std z, as in `redraw`. Outside of any graph."""
     values = parameter.double()
     ids = torch.tensor([place], device=parameter.device)
     noise = philox_normal((1, 1, parameter.numel()), ids, seed=seed, stream=rng_streams.WEIGHTS).view(values.shape)

@@ -1,4 +1,4 @@
-"""What each module returns in one forward, in the order in which they finish."""
+"""The outputs of all modules in one forward, in the order in which they finish."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def trace(model: Callable[..., Any], modules: dict[str, nn.Module], image: Tenso
             counts[module] += 1
             tensor = first_tensor(output)
             if tensor is not None:
-                # The version tells an in-place layer from the tensor it wrote into.
+                # The version distinguishes an in-place layer from the tensor it wrote into.
                 version = 0 if tensor.is_inference() else tensor._version
                 repeats = tensor is last[0] and version == last[1]
                 known = repeats and last[2]

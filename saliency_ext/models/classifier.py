@@ -1,4 +1,4 @@
-"""A model of another library as one that returns logits."""
+"""Wraps models of other libraries so that they return logits."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Runs a model in evaluation mode, outside the caller's autocast, and gives it back exactly as it was."""
+"""Runs a model in evaluation mode, outside the caller's autocast, and restores its state."""
 
 import threading
 import warnings
@@ -25,8 +25,8 @@ def evaluation_mode(forward: Callable[..., Any], *, warn: bool = True) -> Iterat
 
     Modules are found as `models._modules.modules_behind` does. Where none is found, the modules that run are watched: one in
     training mode is put into eval mode before it runs, and restored. A buffer that the forward changes in eval mode is not
-    restored; it is said in a warning, as is training mode (unless `warn` is False: batch statistics would couple the images, and
-    running the model would change them).
+    restored; a warning reports it, as it does training mode (unless `warn` is False: batch statistics would couple the images,
+    and running the model would change them).
     """
     modules = modules_behind(forward)
     if warn and any(module.training for module in modules):

@@ -1,4 +1,4 @@
-"""Gradients of asked scores with respect to the inputs, leaving the model and its surroundings as they were."""
+"""Gradients of requested scores with respect to the inputs; the state of the model is preserved."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ def detach_inference(values: Tensor) -> Tensor:
 
 
 def leaf(inputs: Tensor) -> Tensor:
-    """A tensor of the same values that gradients can be asked of."""
+    """A tensor of the same values that takes part in autograd."""
     return detach_inference(inputs).requires_grad_()
 
 

@@ -1,4 +1,4 @@
-"""Captures what a layer returns in a forward, and gradients with respect to it. Nothing stays on the model."""
+"""Captures the output of a layer in a forward, and gradients with respect to it; hooks are removed afterwards."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -85,7 +85,7 @@ class Capture:
         """The tensor the layer returned, before anything wrote into it.
 
         Raises:
-            RuntimeError: the layer did not run, or not as often as asked.
+            RuntimeError: the layer did not run, or fewer times than requested.
         """
         if self._kept is None:
             ran = "did not run" if self.calls == 0 else f"ran {self.calls} times, and call {self._call} was asked"
@@ -133,8 +133,8 @@ def captured(
         module: the layer, anywhere in what will be run.
         name: its name, for messages.
         call: which of its calls in one forward counts, 0 = first; None for the last.
-        differentiable: gradients will be asked of it. The graph before the layer is cut, and freed once the layer has run: the
-            gradients are partial derivatives with respect to this activation, and cost no more than what follows it.
+        differentiable: gradients will be taken with respect to it. The graph before the layer is cut, and freed once the layer
+            has run: the gradients are partial derivatives with respect to this activation, and cost no more than what follows it.
 
     Raises:
         TypeError: the activation is no tensor, or of half precision. RuntimeError: as `Capture.activation`.

@@ -1,4 +1,4 @@
-"""Which layer a map is made of: by name, by module, or chosen from one traced forward."""
+"""Selects the target layer: by name, by module, or automatically from one traced forward."""
 
 import difflib
 from collections.abc import Callable
@@ -55,11 +55,12 @@ def target_layer(
 
     - places of the image: rows go where the image is cut to half its height, columns where it is cut to half its width, and
       nothing else changes. Where the model takes no other size, noise on a quarter of the image must change the cells of
-      that quarter more than those of others. So keys, queries, attention matrices and latent tokens are told from feature maps.
+      that quarter more than those of others. So keys, queries, attention matrices and latent tokens are distinguished from
+      feature maps.
     - the logits depend: they change when the cells do. A block whose cells the logits do not read, because the head reads the
       class token alone, is passed over with its parts for the one before it.
 
-    Forwards of the first image alone: one; where no layer is given also two of half the image, one for each layer looked at,
+    Forwards of the first image alone: one; where no layer is given also two of half the image, one for each layer tested,
     five where the model takes one size, and one with all layers changed where the logits did not change.
 
     Args:
@@ -71,7 +72,7 @@ def target_layer(
         function: the name in error messages.
 
     Raises:
-        TypeError: half precision, torch.nn.DataParallel, or no module to look in.
+        TypeError: half precision, torch.nn.DataParallel, or no module to search.
         ValueError: unknown layer (the message lists names), no activation with cells (the message lists what was seen),
             logits that depend on no layer, or a grid that does not fit.
         RuntimeError: the layer did not run.
@@ -103,7 +104,7 @@ def find_module(function: str, model: Callable[..., Any], layer: str | nn.Module
     """Name and module of a layer given by either.
 
     Raises:
-        TypeError: another type, torch.nn.DataParallel, or a name without a module to look in. ValueError: not in the model.
+        TypeError: another type, torch.nn.DataParallel, or a name without a module to search. ValueError: not in the model.
     """
     if not isinstance(layer, str | nn.Module):
         bad_type(function, "layer", "to be a dotted name, a module or None", type(layer).__name__)
@@ -133,7 +134,7 @@ def _given_layer(
         cells = infer_grid(call.shape, size, grid=grid)
         if cells is not None:
             return TargetLayer(name, module, call.index, calls[-1].index + 1, cells, "given")
-    cells = token_grid(calls[-1].shape, size, grid=grid, function=function)  # raises: says what was seen
+    cells = token_grid(calls[-1].shape, size, grid=grid, function=function)  # raises, with the shapes seen
     return TargetLayer(name, module, calls[-1].index, calls[-1].index + 1, cells, "given")
 
 

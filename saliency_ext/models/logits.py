@@ -1,4 +1,4 @@
-"""Calls the model and finds the logits in what it returns: the one way from inputs to scores."""
+"""Calls the model and extracts the logits from its output."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from ..checks import bad_type, bad_value, dtype_name
 from ._placement import require_model_device
 from .precision import HALF_PRECISION, model_dtype
 
-_OTHER_DTYPE = ("should be the same", "same dtype", "expected scalar type")  # how torch says that dtypes do not fit
+_OTHER_DTYPE = ("should be the same", "same dtype", "expected scalar type")  # in messages of torch about dtypes that do not fit
 
 
 def model_logits(forward: Callable[..., Any], inputs: Tensor) -> Tensor:

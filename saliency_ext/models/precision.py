@@ -1,4 +1,4 @@
-"""The dtype of a model: which one to render for, and which ones gradients can be trusted in."""
+"""The dtype of a model: the one to render inputs in, and those precise enough for gradients."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a model reads: how pictures become its inputs, and the way back."""
+"""Preprocessing of a model: from pictures to its inputs and back."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class PreprocessSpec:
             None: both sides are resized to the size, whatever the aspect. To the pixel as torchvision's Resize and CenterCrop:
             the longer side is cut to a whole number, and what is missing of the window is black.
         interpolation: of the resizing: "nearest", "bilinear", "bicubic" or "lanczos".
-        source: who says so, for reports.
+        source: where this comes from, for reports.
         channels: what the model reads of a picture: "RGB", "BGR", or "L", its grey level alone.
         processor: a library's own way from a Pillow picture in RGB to inputs (C, H, W), in place of resizing and cropping; then
             all the rest describes what it makes of pixels. None: this spec is all there is.

@@ -1,4 +1,4 @@
-"""Which number of a model's output is explained or judged."""
+"""Scores: the number of a model's output that is explained or evaluated."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Which class a score is about."""
+"""Target classes: given, predicted or top-k."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def resolve_target(target: Target, clean_logits: Tensor) -> Tensor:
-    """Class indices (N,), or (N, T) where several were asked, int64 on the logits' device.
+    """Class indices (N,), or (N, T) for several targets per image, int64 on the logits' device.
 
     Args:
         target: (N,) or (N, T) integers (a tensor, a numpy array or a list), one class for all images (an int, also of numpy, or a

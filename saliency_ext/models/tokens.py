@@ -1,4 +1,4 @@
-"""Where the cells of an image lie in a layer's activation: feature maps, and the tokens of vision transformers."""
+"""Layout of image cells in a layer's activation: feature maps, and the tokens of vision transformers."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Segmentations: which pixels belong together. A segmenter maps inputs (N, C, H, W) to labels (N, H, W).
+"""Segmentations of images. A segmenter maps inputs (N, C, H, W) to labels (N, H, W).
 
 Labels are int64, 0 .. K_n - 1 without gaps in each image, on the inputs' device; -1 marks pixels of no segment. They depend on
 each image alone and are deterministic. Memory is linear in pixels, whatever the number of segments.

@@ -1,4 +1,4 @@
-"""Labels without a look at the colours: cells of a grid, given labels, atoms of masks; and the checks that all labels pass."""
+"""Segmentations that do not depend on pixel values: grids, given labels, atoms of masks; and checks of all labels."""
 
 from collections.abc import Callable
 from functools import partial
@@ -96,7 +96,7 @@ def atoms(masks: Tensor, *, uncovered: str = "atom") -> Tensor:
 
 
 def segments_of(function: str, segmenter: Segmenter, inputs: Tensor) -> Tensor:
-    """What a segmenter says of the inputs, checked and compacted as by `given`, on the inputs' device."""
+    """Labels of a segmenter for the inputs, checked and compacted as by `given`, on the inputs' device."""
     labels = segmenter(inputs.detach())
     require_shape(
         function,

@@ -1,4 +1,4 @@
-"""Numbers per segment: how many there are, their sizes, sums of values over them, and a value per segment as a map."""
+"""Statistics per segment: counts, sizes, sums of values; and maps from one value per segment."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Segmentations by colour and place, from scikit-image: imported when first called, run on the host, image by image."""
+"""Superpixels of scikit-image (SLIC, Felzenszwalb, quickshift): imported lazily, run on the host, image by image."""
 
 import warnings
 from importlib import import_module
@@ -18,7 +18,7 @@ def slic(inputs: Tensor, segments: int = 50, compactness: float | None = None) -
     """Superpixels: k-means of colour and place, made connected [Achanta 2012].
 
     Each image is scaled to [0, 1] (minimum and maximum over its channels together). Three channels are read as RGB, one as
-    grey, and compared in Lab; any other number is compared on 0 .. 100, so that compactness weighs alike.
+    grey, and compared in Lab; any other number is compared on 0 .. 100, so that compactness has the same weight.
 
     Args:
         inputs: (N, C, H, W) float32 or float64, finite.

@@ -139,5 +139,5 @@ def test_errors():
         ExpectedGradients(model, reference_images.to(torch.uint8))
     with pytest.raises(ValueError, match=r"expected seed in \[0, .*\], got -1"):
         ExpectedGradients(model, reference_images, seed=-1)
-    with pytest.raises(ValueError, match=r"expected inputs of shape \(N, C, H, W\) of the bank"):
+    with pytest.raises(ValueError, match=r"expected inputs of shape \(N, C, H, W\) of the reference images"):
         ExpectedGradients(model, reference_images[..., :3])(make_images(), 0)

@@ -167,7 +167,7 @@ def test_other_image_errors() -> None:
     bad[2, 0, 0, 0], bad[4, 1, 1, 1] = math.nan, -math.inf
     text = "OtherImage: expected reference_images without NaN or infinity, got some in image(s) [2, 4]; leave these images out"
     rejects(ValueError, text, OtherImage, bad, 0)
-    shape = "OtherImage: expected inputs of shape (N, C, H, W) of the bank = (4, 3, 9, 7), got (4, 3, 9, 8)"
+    shape = "OtherImage: expected inputs of shape (N, C, H, W) of the reference images = (4, 3, 9, 7), got (4, 3, 9, 8)"
     rejects(ValueError, shape, OtherImage(reference_images(), 0).fill, images(shape=(3, 9, 8)), ids())
 
 

@@ -33,7 +33,7 @@ def assert_refused_or_undefined(name):
         net = network(1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            explain = made("gradient", net) if METRICS[name].needs == "method" else images()[:, 0]
+            explain = made("gradient", net) if METRICS[name].info.needs == "method" else images()[:, 0]
             evaluate(net, images(), 0, {"map": explain}, [metric(name)])
 
 
@@ -89,7 +89,7 @@ def test_half_weights_are_judged_or_refused(name):
         assert "float32" in str(error), error
         return
     known = result.values.isfinite() & right.values.isfinite()
-    if METRICS[name].role in ("order", "pair") and known.any():
+    if METRICS[name].info.role in ("order", "pair") and known.any():
         assert (result.values - right.values)[known].abs().max() < 0.1
 
 

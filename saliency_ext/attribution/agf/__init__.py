@@ -1,7 +1,8 @@
-"""Attribution Guided Factorization: relevance and gradient walk back together, layer by layer.
+"""Attribution Guided Factorization: relevance and gradient are propagated backward together, layer by layer.
 
-`method.py` is the call; `trace.py` and `layers.py` read the model, `plan.py` says which rule a convolution gets, `walk.py` goes
-back through it with `start.py`, `rules.py`, `convolution.py` and `factor.py`.
+`method.py` has the method; `_graph.py` and `_layers.py` trace the model, `_rule_selection.py` selects the rule of each
+convolution, `_backward_pass.py` runs the backward pass with `_initial_relevance.py`, `_rules.py`, `_convolution.py` and
+`_factorization.py`.
 """
 
 from .method import AGF

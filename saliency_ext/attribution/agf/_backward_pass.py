@@ -1,4 +1,4 @@
-"""The way back: relevance and gradient go from the features to the images, one local rule per recorded step."""
+"""The backward pass: relevance and gradient from the features to the images, one local rule per recorded operation."""
 
 import torch
 from torch import Tensor

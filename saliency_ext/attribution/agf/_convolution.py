@@ -23,7 +23,7 @@ class Terms:
 
     @property
     def uses_gradient(self) -> bool:
-        """Whether any term looks at the gradient."""
+        """Whether any term uses the gradient."""
         return self.gradcam or not (self.no_m and self.no_fdx)
 
     @property

@@ -10,7 +10,7 @@ RIDGE = 1.0  # lambda
 
 
 def factor(values: Tensor, guide: Tensor) -> Tensor:
-    """Q_pos - Q_neg, (N, 1, H, W): how much each place looks like the places of positive, less those of negative relevance.
+    """Q_pos - Q_neg, (N, 1, H, W): similarity of each position to those of positive, minus that to those of negative relevance.
 
     soft = sigmoid(10 T / max T), as C x HW; rep = [rep_neg, rep_pos], C x 2: the means of soft over the places where the guide
     is negative and positive; Q = relu( (rep^T rep + lambda I)^-1 rep^T soft ), 2 x HW, lambda = 1 [Gur 2021, official code].

@@ -1,4 +1,4 @@
-"""Reads a module as a list of steps, and runs them on images, keeping what the way back needs.
+"""Traces a module into a list of operations and runs them on images, keeping what the backward pass needs.
 
 The module is traced with torch.fx, not called: no hook, no mode and no parameter of it is touched. Each step is run out of
 place from its own inputs, so an in-place ReLU, a reused module or `x += y` need no care later: where the module overwrites a
@@ -54,7 +54,7 @@ class Record:
 
 
 class _Proxy(fx.Proxy):
-    """Tells `x += y`, which overwrites x, from `x + y`."""
+    """Distinguishes `x += y`, which overwrites x, from `x + y`."""
 
     def _overwrite(self, function: Callable[..., Any], other: Any) -> Any:
         return self.tracer.create_proxy("call_function", function, (self, other), {})

@@ -1,4 +1,4 @@
-"""Where both streams start: a soft competition between the target and the classes whose logits are near its own."""
+"""Initial relevance and gradient: a soft competition between the target and the classes whose logits are near its own."""
 
 import torch
 from torch import Tensor

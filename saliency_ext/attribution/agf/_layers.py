@@ -1,4 +1,4 @@
-"""Which modules, functions and methods of torch are read as which operation. What is not listed here is not supported."""
+"""Supported modules, functions and methods of torch, and the operation that each becomes. Others are not supported."""
 
 import operator
 from collections.abc import Callable

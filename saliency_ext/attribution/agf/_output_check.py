@@ -1,4 +1,4 @@
-"""Whether the traced steps compute what the model itself does."""
+"""Checks that the traced operations compute the output of the model itself."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,7 +31,7 @@ def require_own_output(model: Any, network: Network, records: Sequence[Record], 
     """
     traced = records[network.output].output
     share = _HALF if model_dtype(model) in HALF_PRECISION else _ROUNDING
-    if traced.shape == own.shape and _alike(traced, own, share):
+    if traced.shape == own.shape and _equal(traced, own, share):
         return
     hooked = [name or "the model" for name, module in network.model.named_modules() if has_hooks(module)]
     seen = f"forward hooks on {', '.join(map(repr, hooked[:5]))}" if hooked else "a forward of more than these layers"
@@ -39,8 +39,8 @@ def require_own_output(model: Any, network: Network, records: Sequence[Record], 
     bad_value("AGF", "model", "to compute what its traced layers do", f"other outputs ({seen})", remedy)
 
 
-def _alike(traced: Tensor, own: Tensor, share: float) -> bool:
+def _equal(traced: Tensor, own: Tensor, share: float) -> bool:
     """Whether outputs (N, K) differ by rounding alone, NaN and infinities included."""
     reach = share * own.abs().nan_to_num(0, 0, 0).amax(1, keepdim=True).clamp(min=1e-6)
-    alike = ((traced - own).abs() <= reach) | (traced == own) | (traced.isnan() & own.isnan())
-    return bool(alike.all())
+    equal = ((traced - own).abs() <= reach) | (traced == own) | (traced.isnan() & own.isnan())
+    return bool(equal.all())

@@ -1,4 +1,4 @@
-"""Which rule each convolution gets, and how far down the gradient has to go: read from the graph, before any image is seen."""
+"""Selects the rule of each convolution, and how deep the gradient is needed, from the graph alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

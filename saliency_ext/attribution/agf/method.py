@@ -1,4 +1,4 @@
-"""Attribution Guided Factorization: relevance says where, the gradient for which class."""
+"""Attribution Guided Factorization (AGF): relevance propagation made class-specific by factorisation with gradients."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
