@@ -4,6 +4,7 @@ Example:
     >>> import torch
     >>> from torchmetrics import MetricCollection
     >>> from saliency_ext.infill import Constant
+    >>> from saliency_ext.integrations.torchmetrics import Deletion, Evaluator, Insertion
     >>> images = torch.tensor([[[[3.0, 1.0], [0.0, 2.0]]]])
     >>> model = lambda x: torch.stack([x.flatten(1).sum(1), torch.zeros(len(x))], 1)
     >>> evaluator = Evaluator(model)  # one pass over the model for all metrics made with it
