@@ -95,7 +95,7 @@ def in_one_line(error: BaseException, inside: bool = False) -> str:
 
 
 def raised_in(error: BaseException) -> str:
-    """File and line of the innermost code of others that an error passed on its way to the one who asks; "" if there is none."""
+    """File and line of the innermost third-party code in the traceback of an error; "" if there is none."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if _of_others(frame.filename):
             return f"{Path(frame.filename).name}, line {frame.lineno}"

@@ -101,8 +101,8 @@ def failures(conditions: Sequence[Condition], rows: Sequence[ComparisonRow]) -> 
                 continue
             where = f"{condition.text}: {row.map} under {row.metric}"
             if condition.holds(row):
-                said = row.verdict if condition.field == WORSE else f"{condition.field} {row.numbers[condition.field]:.4f}"
-                failed.append(f"{where}, {said}")
+                value = row.verdict if condition.field == WORSE else f"{condition.field} {row.numbers[condition.field]:.4f}"
+                failed.append(f"{where}, {value}")
             if lacks := condition.missing(row):
                 missing.append(f"{where}, {lacks}")
     return failed, missing

@@ -31,8 +31,8 @@ class Data:
 
     samples: a length and items by number, as `Study` takes them. names: one per sample. target: as `Study` takes it. others:
     where the other object is, for own minus other; None where that is not known. identity: stands for the content, where
-    reading it all once more can be saved. about: a line for the report. bank: gives up to 32 images (M, C, H, W) that
-    stand for the data, None where none can be read.
+    reading it all once more can be saved. about: a line for the report. reference_images: returns up to 32 images (M, C, H, W)
+    that stand for the data, None where none can be read.
     """
 
     samples: Any
@@ -45,7 +45,7 @@ class Data:
     reference_images: Callable[[], Tensor | None] = lambda: None
 
     def targets(self, batch: SampleBatch) -> Any:
-        """What the images of a batch are asked about: their own labels, one class, or the predicted ones."""
+        """Target classes of the images of a batch: their own labels, one class, or the predicted ones."""
         if self.target != GIVEN:
             return self.target
         return torch.tensor([0 if label is None else label for label in batch.labels])
@@ -66,7 +66,7 @@ class SceneSamples:
 
 
 class PictureFolder:
-    """Picture files as samples; one that cannot be read raises when it is asked for."""
+    """Picture files as samples; one that cannot be read raises when it is read."""
 
     def __init__(self, paths: Sequence[Path], preprocessing: PreprocessSpec, labels: Sequence[int] | None) -> None:
         self._paths, self._preprocessing, self._labels = paths, preprocessing, labels
@@ -114,7 +114,7 @@ def _scenes(count: int, target: str | None, seed: int) -> Data:
         True,
         other_region(scenes, scenes.labels, "box"),
         f"testbed, test split, two objects, seed {seed}, {count} scenes",
-        f"{count} unseen testbed scenes with two handwritten digits in a photograph; truth: the box of the digit asked about",
+        f"{count} unseen testbed scenes with two handwritten digits in a photograph; truth: the box of the target digit",
         lambda: make_scenes("train", REFERENCE_IMAGES, seed=seed).inputs,
     )
 
@@ -124,7 +124,7 @@ def _folder(folder: Path, model: CommandModel, limit: int | None, target: str) -
         refuse(f"--data: expected a folder of images, got {str(folder)!r}")
     paths = picture_files(folder)
     if not paths:
-        refuse(f"--data: no images in {str(folder)!r}; looked for files ending in {', '.join(SUFFIXES)}")
+        refuse(f"--data: no images in {str(folder)!r}; searched for files ending in {', '.join(SUFFIXES)}")
     total = len(paths)
     if limit is not None and limit < total:  # evenly over the sorted files: some of every class
         paths = [paths[place] for place in torch.linspace(0, total - 1, limit).round().long().tolist()]

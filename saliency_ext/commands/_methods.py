@@ -28,8 +28,8 @@ def default_methods() -> tuple[str, ...]:
 class Sampling:
     """What methods that draw have in common besides the seed.
 
-    samples: at most so many draws per image; None: as many as each method has by itself. bank: gives images (M, C, H, W) that
-    stand for the data, when they are asked for.
+    samples: at most so many draws per image; None: as many as each method has by itself. reference_images: returns images
+    (M, C, H, W) that stand for the data; called only where a method needs them.
     """
 
     samples: int | None = None
@@ -71,7 +71,7 @@ def explaining() -> tuple[str, ...]:
 
 
 def _info(name: str) -> MethodInfo:
-    """What is said of the method of a name, a variant or an import path, or of the one that it is a control of."""
+    """The `info` of the method of a name, a variant or an import path; for a control on random weights that of its method."""
     return METHODS.made_by("make_methods", "names", name.removesuffix(RANDOM_WEIGHTS))[0].info
 
 

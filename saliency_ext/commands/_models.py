@@ -83,13 +83,13 @@ def load_model(
     return replace(loaded, spec=spec, forward=forward.requires_grad_(False), preprocessing=prepared)
 
 
-def _prepared(said: PreprocessSpec, requested: dict[str, Any]) -> PreprocessSpec:
-    """How pictures are prepared: what options ask for, else what the model says, else what is assumed."""
+def _prepared(declared: PreprocessSpec, requested: dict[str, Any]) -> PreprocessSpec:
+    """Preprocessing from the options, else from the model, else assumed."""
     given = [name for name, value in requested.items() if value is not None]
     size, mean, std = requested.values()
-    result = said
+    result = declared
     try:
-        if size is not None and said.size != (size, size):
+        if size is not None and declared.size != (size, size):
             result = _at_side(result, size)
         if mean is not None or std is not None:
             count = len(result.mean)
@@ -97,7 +97,7 @@ def _prepared(said: PreprocessSpec, requested: dict[str, Any]) -> PreprocessSpec
             result = renormalised(result, means, stds)
     except ValueError as error:
         refuse(f"{', '.join(given)}: {error}")
-    if said.source == ASSUMED and (missing := [name for name in requested if name not in given]):
+    if declared.source == ASSUMED and (missing := [name for name in requested if name not in given]):
         return replace(result, source=f"{ASSUMED}; say {', '.join(missing)}")
     return replace(result, source="as asked") if given else result
 
@@ -156,7 +156,7 @@ def _python(rest: str) -> CommandModel:
     try:
         result = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
-        refuse(f"--model python: cannot find {attribute!r} in {module_name!r}, looked for from {here!r}: {in_one_line(error)}")
+        refuse(f"--model python: cannot find {attribute!r} in {module_name!r}, searched from {here!r}: {in_one_line(error)}")
     except (Exception, SystemExit) as error:  # whatever the user's module raises
         refuse(f"--model python: {module_name!r} cannot be imported: {in_one_line(error)}")
     finally:

@@ -19,8 +19,8 @@ def writing(what: str, advice: str = "") -> Iterator[None]:
 
 def reason(error: OSError) -> str:
     """What could not be done, without the number of the error."""
-    said = error.strerror or str(error)
-    return f"{said}: {error.filename}" if error.filename else said
+    message = error.strerror or str(error)
+    return f"{message}: {error.filename}" if error.filename else message
 
 
 def file_place(option: str, name: str) -> Path:

@@ -33,7 +33,7 @@ Without options: the scenes and the net that come with the library, whose truth 
 The folder given with --out then holds index.html (open it in a browser), results.parquet (every value of every image) and
 what is needed to go on after an interruption. Under torchrun the images are shared among the processes.
 
-A run need not look at all images. It can stop as soon as it is sure, or when a budget is spent, and then says so:
+A run can stop early: as soon as methods are distinguishable, or when a budget is spent. The report then says so:
 
   saliency-ext evaluate --until-separated --margin 0.02
   saliency-ext evaluate --model torchvision:resnet18 --data photos --until-separated --budget 200000
@@ -55,14 +55,14 @@ What changed from one finished run to another, image by image, with intervals. F
 {EXIT_CODES}"""
 
 _TRUTH = f"""\
-How well does each method find what is known to be true, and do metrics that remove pixels rank the methods alike? Reads a
-finished run with both kinds of metrics:
+How well does each method find the ground truth, and do perturbation metrics rank the methods equally? Reads a finished run
+with both kinds of metrics:
 
   saliency-ext evaluate --methods all --samples 200 --metrics fidelity,truth --out truth-run
   saliency-ext truth truth-run
 
-Own minus other: the score on the object that is asked about minus that on the other one; 0 for a map that finds objects, but
-knows nothing of the class.
+Target minus distractor: the score on the target object minus that on the other one; 0 for a map that finds objects but is
+not class-specific.
 
 {EXIT_CODES}"""
 _DISAMBIGUATE = f"""\
@@ -104,13 +104,16 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     whole = argparse.ArgumentParser(
-        prog="saliency-ext", description="Computes saliency maps and judges them.", epilog=EXIT_CODES, formatter_class=_Plain
+        prog="saliency-ext",
+        description="Saliency maps and saliency metrics for PyTorch models.",
+        epilog=EXIT_CODES,
+        formatter_class=_Plain,
     )
     whole.add_argument("--version", action="version", version=f"saliency_ext {__version__}")
     commands = whole.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _evaluate(_command(commands, "evaluate", "judge methods on a model and images; writes a report", _EVALUATE, evaluate.run))
     _explain(_command(commands, "explain", "maps of one image as one picture", _EXPLAIN, explain.run))
-    compared = _command(commands, "compare", "what changed between two runs; fails a build if asked to", _COMPARE, compare.run)
+    compared = _command(commands, "compare", "what changed between two runs; can fail a build", _COMPARE, compare.run)
     compared.add_argument("first", help="folder of a finished run")
     compared.add_argument("second", help="folder of another one")
     compared.add_argument(
@@ -153,7 +156,7 @@ def _command(
 
 
 def _model(command: argparse.ArgumentParser) -> None:
-    """Options on the model and how it is asked."""
+    """Options of the model and its inputs."""
     group = command.add_argument_group("model")
     group.add_argument(
         "--model", default="testbed", metavar="MODEL", help="testbed (default), testbed:transformer, transformers:FOLDER, "

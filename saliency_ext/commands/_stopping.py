@@ -17,13 +17,13 @@ _OPTIONS[("StopRule", "seconds")] = Option("--max-time")
 
 def add_stop(command: argparse.ArgumentParser, positive: Callable[[str], int]) -> None:
     """Adds the options; positive reads a whole number."""
-    group = command.add_argument_group("stop early, the images in random order; if nothing is said, all images are evaluated")
+    group = command.add_argument_group("stop early, the images in random order; by default all images are evaluated")
     group.add_argument(
         "--until-separated", nargs="?", const=_DEFAULT, metavar="METRIC", help="when any two methods, and any method and "
-        f"control, are told apart under a metric; default: {_DEFAULT}"
+        f"control, are distinguishable under a metric; default: {_DEFAULT}"
     )  # fmt: skip
     group.add_argument("--alpha", type=float, help=f"chance that any of these verdicts is wrong; default: {_ALPHA}")
-    group.add_argument("--margin", type=float, help="differences that do not matter: pairs within it are alike; default: 0")
+    group.add_argument("--margin", type=float, help="differences that do not matter: pairs within it are equivalent; default: 0")
     group.add_argument("--budget", type=positive, metavar="N", help="after N masked inputs")
     group.add_argument("--max-time", type=seconds, metavar="TIME", help="after so much work of all processes, as 90s, 15m or 2h")
 

@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> CommandResult:
         _part("INFILLS (--infill): what a removed pixel becomes", infills),
         f"{ALL} in --methods stands for every method, {TRUTH} in --metrics for every metric that needs known truth.\n"
         "NAME_random_weights is a method on a model with random weights.\n"
-        "NAME_target_minus_distractor is a metric with a truth, on the object that is asked about minus the other one.",
+        "NAME_target_minus_distractor is a metric with a truth, on the target object minus the distractor.",
     ]
     return CommandResult("\n\n".join(parts))
 

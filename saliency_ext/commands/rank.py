@@ -29,18 +29,18 @@ _OPTIONS = {("rank_methods", option): Option(f"--{option}") for option in ("out"
 _OPTIONS[("rank_methods", "round_size")] = Option("--round")
 _OPTIONS[("rank_methods", "bounds")] = Option(None, "name another metric, whose range is known")
 STRATA, GRID, COARSE, ROUND = 8, 100, 10, 16
-MANY = 400  # images from which steps are drawn; fewer are soon all looked at, and on a grid that ends every doubt
+MANY = 400  # images from which steps are drawn; fewer are soon all evaluated, on a fixed grid without sampling error
 _TEXT = f"""\
-Which method is better? Images are looked at in random order, and each pair of methods only until it is told apart. With
-probability 1 - alpha none of the verdicts is wrong about the mean over all images, however often one looked.
+Which method is better? Images are evaluated in random order, and each pair of methods only until it is distinguishable. With
+probability 1 - alpha none of the verdicts is wrong about the mean over all images (anytime-valid).
 
   saliency-ext rank --limit 400 --methods grad_cam,gradient,integrated_gradients
   saliency-ext rank --model torchvision:resnet18 --data photos --methods grad_cam,rise --margin 0.02 --budget 200000
 
-With {MANY} images or more, curves are not walked step by step: each image has both ends and one random step from each of a few
-strata, whose weighted sum is right on average, and images are drawn with replacement. With fewer, each image is looked at once,
-on a grid of {COARSE} steps: then nothing is left to chance once all were looked at. --strata and --steps choose otherwise. All
-images are held in memory. Under torchrun the images of a round are shared among the processes:
+With {MANY} images or more, curves are sampled: each image has both ends and one random step from each of a few strata, whose
+weighted sum is unbiased, and images are drawn with replacement. With fewer, each image is evaluated once on a grid of
+{COARSE} steps: without sampling error once all are evaluated. --strata and --steps choose otherwise. All images are held in
+memory. Under torchrun the images of a round are shared among the processes:
 
   torchrun --nproc-per-node 4 -m saliency_ext rank --data photos --model torchvision:resnet18 --round 32 --out ranked
 
@@ -54,7 +54,7 @@ def add_rank(
     scores: tuple[str, ...],
 ) -> None:
     """Adds the command. groups add the options of a model and of methods, positive reads a whole number."""
-    made = command("rank", "order methods, and stop as soon as it is sure", _TEXT, run)
+    made = command("rank", "rank methods, with early stopping", _TEXT, run)
     for group in groups:
         group(made)
     made.add_argument("--data", metavar="FOLDER", help="images; default with --model testbed: its scenes")
@@ -63,19 +63,19 @@ def add_rank(
     made.add_argument("--metric", default="fidelity", metavar="NAME", help="from `saliency-ext list`; default: fidelity")
     made.add_argument("--score", choices=scores, default="probability", help="what a curve shows; default: probability")
     made.add_argument(
-        "--steps", type=positive, metavar="N", help=f"of the grid of a curve; default: {GRID}, {COARSE} where it is walked"
+        "--steps", type=positive, metavar="N", help=f"of the grid of a curve; default: {GRID}, {COARSE} without strata"
     )
     made.add_argument(
         "--strata",
         type=int,
         metavar="N",
-        help=f"steps drawn per curve; 0 walks the grid; default: {STRATA} from {MANY} images on, else 0",
+        help=f"steps drawn per curve; 0 evaluates the whole grid; default: {STRATA} from {MANY} images on, else 0",
     )
     made.add_argument("--alpha", type=float, default=0.05, help="chance that any verdict is wrong; default: 0.05")
     made.add_argument(
-        "--margin", type=float, default=0.0, help="differences that do not matter; default: 0, nothing is called alike early"
+        "--margin", type=float, default=0.0, help="differences that do not matter; default: 0, no pair is called equivalent early"
     )
-    made.add_argument("--budget", type=positive, metavar="N", help="masked inputs at most; default: until all is told apart")
+    made.add_argument("--budget", type=positive, metavar="N", help="masked inputs at most; default: until all pairs are decided")
     made.add_argument(
         "--round",
         type=positive,
@@ -162,7 +162,7 @@ def _again(out: str | None) -> str:
 
 
 def _strata(options: argparse.Namespace, images: int) -> int:
-    """Steps drawn per curve: as asked, else by the number of images."""
+    """Steps drawn per curve: as given, else by the number of images."""
     if options.strata is not None:
         return int(options.strata)
     return min(STRATA, (options.steps or GRID) - 1) if images >= MANY else 0
@@ -171,7 +171,7 @@ def _strata(options: argparse.Namespace, images: int) -> int:
 def _otherwise(strata: int, steps: int) -> str:
     """What was chosen, and what the other choice would do."""
     if strata:
-        other = f"--strata 0 --steps {COARSE} would look at each image once, and be certain after all of them"
+        other = f"--strata 0 --steps {COARSE} would evaluate each image once, without sampling error after all of them"
         return f"Curves: {strata} drawn steps of a grid of {steps}, images drawn with replacement; {other}."
     other = f"--strata {STRATA} --steps {GRID} would estimate a finer grid without bias, which is meant for {MANY} images or more"
     return f"Curves: all {steps} steps, each image once; {other}."

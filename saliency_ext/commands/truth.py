@@ -23,7 +23,7 @@ MARKS = ("<!-- truth:begin -->", "<!-- truth:end -->")
 
 
 def run(options: argparse.Namespace) -> CommandResult:
-    """Reads a finished run, prints its table, and writes JSON and a README's table if asked to."""
+    """Reads a finished run, prints its table, and writes JSON and the table of a README where options name them."""
     try:
         results, record = read_results(options.run_folder), read_run(options.run_folder)
     except (ValueError, OSError, ModuleNotFoundError) as error:
@@ -115,9 +115,9 @@ def as_markdown(content: dict[str, Any]) -> str:
     """The same for a README, with what it was measured on."""
     draws = ", ".join(f"{name} {count}" for name, count in content["draws"].items())
     steps = ", ".join(f"{name} {count}" for name, count in content["steps"].items() if count)
-    said = [f"{content['images']} scenes ({content['data']}); means, with 95 % intervals of own minus other."]
-    said += [f"{what}: {numbers}." for what, numbers in (("Steps of a curve", steps), ("Draws per image", draws)) if numbers]
-    lines = [" ".join(said), ""]
+    heading = [f"{content['images']} scenes ({content['data']}); means, with 95 % intervals of own minus other."]
+    heading += [f"{what}: {numbers}." for what, numbers in (("Steps of a curve", steps), ("Draws per image", draws)) if numbers]
+    lines = [" ".join(heading), ""]
     for rows in (_map_rows(content), _agreement_rows(content)):
         lines += [f"| {' | '.join(rows[0])} |", "|---" * len(rows[0]) + "|"]
         lines += [f"| {' | '.join(row)} |" for row in rows[1:]] + [""]

@@ -77,7 +77,7 @@ def test_class_names():
 
 
 def test_folders_that_will_not_do(tmp_path):
-    with pytest.raises(CommandError, match="no images in .*; looked for files ending in .png"):
+    with pytest.raises(CommandError, match="no images in .*; searched for files ending in .png"):
         load_data(str(tmp_path), model(), limit=None, target=None, seed=0)
     with pytest.raises(CommandError, match="expected a folder of images, got '/no/such'"):
         load_data("/no/such", model(), limit=None, target=None, seed=0)
@@ -98,7 +98,7 @@ def test_scenes():
     for index, entities in enumerate(scenes.entities):
         second = ENTITY_OF_CLASS[data.samples[index]["label"]] == entities[1]
         about, beside = (other, own) if second else (own, other)
-        assert torch.equal(data.samples[index]["truth"], about[index]), "the truth is the box of the digit asked about"
+        assert torch.equal(data.samples[index]["truth"], about[index]), "the truth is the box of the target digit"
         assert torch.equal(data.others[index], beside[index])
     assert data.names[1] == f"scene 1: {CLASSES[sample['label']]}"
     with pytest.raises(CommandError, match="bring their own labels, got 'predicted'"):
