@@ -230,3 +230,24 @@ def test_the_library_needs_only_the_stable_abi() -> None:
     wanted = [line.split(maxsplit=1)[1] for line in symbols.splitlines() if re.search(r"\b(c10|at|torch)::", line)]
     assert not wanted, wanted
     assert "aoti_torch" in symbols  # it is the right file
+
+
+def documented(text: str) -> set[str]:
+    """Names in the Args and Attributes sections of a docstring."""
+    found: set[str] = set()
+    for section in re.finditer(r"^( *)(?:Args|Attributes):\n((?:\1 {2,}.*\n|\s*\n)*)", f"{text}\n", re.MULTILINE):
+        indent = len(section[1]) + 4
+        for entry in re.findall(rf"^ {{{indent}}}((?:\*{{0,2}}\w+(?:, )?)+):(?: |$)", section[2], re.MULTILINE):
+            found |= {name.strip().lstrip("*") for name in entry.split(",")}
+    return found
+
+
+@pytest.mark.parametrize("path", python_files(PACKAGE), ids=name_of)
+def test_docstrings_describe_arguments_that_exist(path: Path) -> None:
+    for node in ast.walk(tree_of(path)):
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        arguments = node.args
+        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+        unknown = documented(ast.get_docstring(node, clean=False) or "") - {each.arg for each in every if each}
+        assert not unknown, f"{name_of(path)}:{node.lineno}: {node.name} has no argument {unknown}"

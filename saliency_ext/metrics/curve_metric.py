@@ -1,4 +1,4 @@
-"""What all curve metrics share: which probes a perturbation curve needs, and how its scores are read.
+"""What all curve metrics share: which perturbed inputs a curve needs, and how its scores are read.
 
 A curve removes (or inserts) pixels in one order. Both orders and both directions are keep-masks of the same ranks:
     remove the k most relevant   = keep the tail at k          (deletion, MoRF, MIF)

@@ -102,7 +102,7 @@ class Fidelity(RefinableMetric):
         return {**super().parameters, "references": self.references, "relative": self.relative}
 
     def request(self, context: MetricContext) -> _Requested:
-        """The probes needed: both orders, and those of the references."""
+        """Both orders, and those of the references."""
         order = self.order(context)
         mif, lif = self.curve_most_removed(context, order), self.curve_least_removed(context, order)
         drawn = [context.random_order(self.seed, draw) for draw in range(self.references)]

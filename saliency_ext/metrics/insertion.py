@@ -12,7 +12,7 @@ class Insertion(LeastRelevantFirst):
     """Area under the score while the most relevant pixels are put into the pure infill [Petsiuk 2018, Sec. 3.3].
 
     AUC = trapezoid over the true fraction t of f(infill with the t n most relevant pixels of the image). Higher is better.
-    Unit: that of the score. With the infill of `LeRF` it is that curve read backwards, so the two share all probes.
+    Unit: that of the score. With the infill of `LeRF` it is that curve read backwards, so the two share all perturbed inputs.
 
     Traps: the first pixels stand alone on the infill, which is no image the model knows: an infill that already looks like the
     class lifts every map. Scattered pixels on a blur can be read early, so blurs flatter scattered maps.

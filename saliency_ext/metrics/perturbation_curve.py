@@ -26,7 +26,7 @@ class RefinedCurve:
     Attributes:
         points: its masks; `backwards` where the metric's fractions count from their end.
         first: keys of the points that every image was asked, at `places`.
-        asked: (N, P) bool, points asked so far, in the order of the metric's fractions.
+        requested: (N, P) bool, points requested so far, in the order of the metric's fractions.
     """
 
     points: CurvePoints
@@ -93,7 +93,7 @@ class RefinableMetric(CurveMetric):
         if not isinstance(self.schedule, AdaptiveSteps):
             return []
         refined, *known = self._known(outputs, curves, unit)
-        wanted = self.schedule.wanted(*known)
+        wanted = self.schedule.next_points(*known)
         return [curve.request(own) for curve, own in zip(refined, wanted.unbind(1), strict=True)] if wanted.any() else []
 
     def read_curves(self, outputs: Outputs, curves: Sequence[Curve], unit: Tensor | None = None) -> _Read:

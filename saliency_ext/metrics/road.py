@@ -72,7 +72,7 @@ class ROAD(CurveMetric):
         return cls(options.imputing_infill, score=options.score, seed=options.seed)
 
     def request(self, context: MetricContext) -> tuple[Keys, Keys, int]:
-        """The probes of both orders."""
+        """Both orders."""
         order = self.order(context)
         morf, lerf = self.request_most_relevant_removed(context, order), self.request_least_relevant_removed(context, order)
         return morf, lerf, self.places(context)

@@ -129,7 +129,7 @@ class SymmetricRelevanceGain(PerturbationMetric):
         }
 
     def request(self, context: MetricContext) -> _Requested:
-        """The probes needed: both orders of each image's superpixels."""
+        """Both orders of each image's superpixels."""
         labels = self._labels(context.inputs)
         result = segment_counts(labels).cpu()
         counts = self._counts(result)

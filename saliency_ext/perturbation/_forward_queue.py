@@ -1,4 +1,4 @@
-"""Filling the buffer: probes of whatever family and images come next are rendered side by side, and forwarded when it is full."""
+"""The forward queue: masked inputs of any family and image are rendered side by side into a buffer, forwarded when it is full."""
 
 import time
 from collections import deque
@@ -34,7 +34,7 @@ class Part:
     """Some images of a run, few enough for the buffer.
 
     Attributes:
-        images: where their answers go: the second index of the rows given to `ForwardQueue.add`.
+        images: where their outputs go: the second index of the rows given to `ForwardQueue.add`.
         among: (n,) int64, on the host, which images of the run they are; an image may come again.
         inputs, classes, sample_ids: of these images.
     """
@@ -48,7 +48,7 @@ class Part:
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where the answers of consecutive rows of the buffer belong: those of some steps for all images of a part."""
+    """Where the outputs of consecutive rows of the buffer belong: those of some steps for all images of a part."""
 
     rows: Tensor
     part: Part
@@ -60,9 +60,9 @@ class _Entry:
 
 
 class ForwardQueue:
-    """Fills the buffer with probes and forwards it when it is full.
+    """Fills the buffer with masked inputs and forwards it when it is full.
 
-    An accelerator is not waited for: the answers of one buffer are fetched when the next one has been handed over.
+    An accelerator is not waited for: the outputs of one buffer are fetched when the next one has been handed over.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class ForwardQueue:
     def add(self, batch: PlannedBatch, part: Part, rows: Tensor) -> None:
         """Renders all steps of a batch for one part of the images, forwarding as often as the buffer is full; within `request`.
 
-        `rows` (steps, images of the run, T + 2) is where the answers go.
+        `rows` (steps, images of the run, T + 2) is where the outputs go.
         """
         n, at = part.inputs.shape[0], 0
         infill = None if isinstance(batch.infill, MaskedInfill) else self._filled(batch, part)
@@ -156,7 +156,7 @@ class ForwardQueue:
             self._store()
 
     def finish(self) -> None:
-        """Forwards the rest, and waits for all answers."""
+        """Forwards the rest, and waits for all outputs."""
         self.flush()
         while self.pending:
             self._store()

@@ -1,4 +1,4 @@
-"""Schedules that look before they ask: each image's curve is refined where its area is least certain."""
+"""Adaptive sampling: each image's curve is refined where its area is least certain."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class AdaptiveCurves:
 
     Attributes:
         curves: (N, K, P) float64, evaluated points, and straight lines between them.
-        asked: (N, K, P) bool, the points that were evaluated.
+        requested: (N, K, P) bool, the points that were evaluated.
         areas: (N, K) float64, trapezoid areas over the evaluated points.
         bound: (N,) float64: no sum or difference of the K areas is further from the whole grid's, if the curves are monotone.
         evaluated: (N,) int64, points of the K curves together; both ends count in each.
@@ -91,20 +91,20 @@ class AdaptiveSteps:
         return EqualFractions(self.grid).counts(pixels)
 
     def first_places(self, points: int) -> list[int]:
-        """Which of the grid's points every image is asked, the same from either end."""
+        """Which of the grid's points is requested for every image, the same from either end."""
         ends = ((i, i * (points - 1)) for i in range(self.first + 1))
         return sorted({-(-end // self.first) if 2 * i < self.first else end // self.first for i, end in ends})
 
-    def wanted(self, scores: Tensor, requested: Tensor, fractions: Tensor) -> Tensor:
-        """The points that each image asks in its next round: none where it is done, or where a score is not finite.
+    def next_points(self, scores: Tensor, requested: Tensor, fractions: Tensor) -> Tensor:
+        """The points to request for each image in its next round: none where it is done, or where a score is not finite.
 
         Args:
-            scores: (N, K, P) float64, of K curves of each image; only those that were asked are read.
-            asked: (N, K, P) bool, `first_places` among them.
+            scores: (N, K, P) float64, of K curves of each image; only those that were requested are read.
+            requested: (N, K, P) bool, `first_places` among them.
             fractions: (P,) float64, of the grid.
 
         Returns:
-            (N, K, P) bool, of points not asked before.
+            (N, K, P) bool, of points not requested before.
         """
         after, bounds = _bounds(scores, requested, fractions)
         flat = bounds.flatten(1)
@@ -121,7 +121,7 @@ class AdaptiveSteps:
         return torch.zeros_like(requested).scatter_reduce(2, middles, chosen, "amax") & ~requested
 
     def converged(self, scores: Tensor, requested: Tensor, fractions: Tensor) -> AdaptiveCurves:
-        """What follows from the points that were asked; arguments as in `wanted`."""
+        """What follows from the points that were requested; arguments as in `next_points`."""
         after, bounds = _bounds(scores, requested, fractions)
         rise = torch.where(_starts(requested), scores.gather(2, after) - scores, 0.0)
         monotone = ((rise >= 0).all(2) | (rise <= 0).all(2)).all(1)
@@ -160,7 +160,7 @@ class AdaptiveSteps:
         requested[..., self.first_places(len(at))] = True
         active = torch.arange(len(scores))
         while len(active):
-            more = self.wanted(scores[active], requested[active], at)
+            more = self.next_points(scores[active], requested[active], at)
             requested[active] |= more
             active = active[more.flatten(1).any(1)]
         return self.converged(scores, requested, at)

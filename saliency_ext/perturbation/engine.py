@@ -22,10 +22,10 @@ _DTYPES = (None, torch.float32, torch.float64, torch.bfloat16, torch.float16)
 class Engine:
     """Runs plans on a model.
 
-    Every forward has the same shape (B, C, H, W): the buffer is allocated once, probes are rendered into it, and what is left of
-    it at the end is padding whose answers are dropped. So a score does not depend on how many probes or images were asked
-    together, to the bit, as far as the model's own batch rows are independent. Another B may change the last bits of a model's
-    answers (relative 1e-5 in float32 is usual): libraries choose their algorithms by shape.
+    Every forward has the same shape (B, C, H, W): the buffer is allocated once, masked inputs are rendered into it, and what is
+    left of it at the end is padding whose outputs are dropped. So a score does not depend on how many masked inputs or images
+    were requested together, to the bit, as far as the model's own batch rows are independent. Another B may change the last bits
+    of a model's outputs (relative 1e-5 in float32 is usual): libraries choose their algorithms by shape.
 
     Args:
         forward: callable (B, C, H, W) -> logits (B, K), or what `models.logits_of` unwraps. An nn.Module is run in eval mode
@@ -42,11 +42,11 @@ class Engine:
         overlap: on CUDA, render the next batch on a stream of its own while the model runs; costs a second input buffer.
         device: where images are moved to before they are rendered; None: they stay where they are.
         pad: False lets the last forward be smaller: less work, but last bits may depend on how much was asked together.
-        progress: called with (masked inputs done, masked inputs asked so far) after each forward.
+        progress: called with (masked inputs done, masked inputs requested so far) after each forward.
 
     Note:
         Out of memory (CUDA or CPU) halves B and runs the batch again; `counters.out_of_memory` counts it. An image that has no
-        room alone is marked in `Outputs.failed`. An accelerator is not waited for within a run, except for the answers of the
+        room alone is marked in `Outputs.failed`. An accelerator is not waited for within a run, except for the outputs of the
         last but one forward.
 
     Example:
@@ -95,7 +95,7 @@ class Engine:
 
     @property
     def counters(self) -> Counters:
-        """What was asked and done so far."""
+        """What was requested and done so far."""
         return self._runner.counters
 
     @property
@@ -158,9 +158,9 @@ class Engine:
         sample_ids: Tensor | None = None,
         outputs: Outputs | None = None,
     ) -> Iterator[Session]:
-        """A pass over these images in which plans come one by one (`.ask(plan)`) and share the buffer.
+        """A pass over these images in which plans come one by one (`.request(plan)`) and share the buffer.
 
-        Arguments as in `run`. `.answers` is complete after the block; an exception inside leaves the given answers unchanged.
+        Arguments as in `run`. `.outputs` is complete after the block; an exception inside leaves the given outputs unchanged.
         """
         start, spent = time.perf_counter(), sum(self.counters.seconds.values())
         images, ids = self.placed_images(inputs), None if sample_ids is None else self.placed(sample_ids)
@@ -183,17 +183,17 @@ class Engine:
         sample_ids: Tensor | None = None,
         outputs: Outputs | None = None,
     ) -> Outputs:
-        """Answers every probe of the plan that `outputs` does not know yet.
+        """Runs every masked input of the plan that `outputs` does not hold yet.
 
         Args:
-            plan: what is asked.
+            plan: what is requested.
             inputs: (N, C, H, W) float32 or float64, in model input space.
             classes: (N, T) int64, the classes whose logits are kept.
             sample_ids: (N,) int64, identities for keyed infills; 0 .. N-1 if not given.
-            answers: of an earlier run on the same images, to be extended.
+            outputs: of an earlier run on the same images, to be extended.
 
         Returns:
-            Answers with a row for every key of the plan.
+            Outputs with a row for every key of the plan.
 
         Raises:
             TypeError, ValueError: wrong inputs, classes or ids, or logits of a wrong shape.

@@ -1,4 +1,4 @@
-"""Mask families: which pixels a probe keeps. Each renders its steps, and names them so that equal masks are one probe."""
+"""Mask families: which pixels a masked input keeps. Each renders its steps, and gives them keys: equal masks have equal keys."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass

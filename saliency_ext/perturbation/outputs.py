@@ -1,4 +1,4 @@
-"""What the model said: per probe and image the asked logits, the log-sum-exp of all logits, and the winning class."""
+"""Model outputs: per masked input and image the requested logits, the log-sum-exp of all logits, and the winning class."""
 
 import hashlib
 from collections.abc import Hashable, Sequence
@@ -35,11 +35,11 @@ def average(parts: Sequence[Tensor]) -> Tensor:
 
 @dataclass
 class Outputs:
-    """Answers for one chunk of images, on the host in float64. Grows as plans are run; a known probe is never run again.
+    """Outputs for one chunk of images, on the host in float64. Grows as plans are run; a known masked input is never run again.
 
     Attributes:
         classes: (N, T) asked classes per image; the first is the target.
-        failed: (N,) bool, images of which some probe could not be run for want of memory.
+        failed: (N,) bool, images of which some masked input could not be run for want of memory.
         num_classes: K, logits of the model; None before its first forward.
     """
 
@@ -57,11 +57,11 @@ class Outputs:
         return set(self._rows)
 
     def add(self, key: Hashable, row: Tensor) -> None:
-        """Stores one probe's (N, T + 2) read-out."""
+        """Stores one masked input's (N, T + 2) read-out."""
         self._rows[key] = row
 
     def score(self, keys: Sequence[Hashable], kind: str, column: int = 0) -> Tensor:
-        """Scores (N, S) of the asked class `column` for the probes with these keys.
+        """Scores (N, S) of the requested class `column` for the masked inputs with these keys.
 
         "probability" softmax over all logits, "logit" raw, "log_probability", "sigmoid" of the logit, "accuracy" 1 where the
         class wins.

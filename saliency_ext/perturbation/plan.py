@@ -1,8 +1,8 @@
 """The plan: which masked inputs are asked, each once.
 
 Metrics ask; the plan removes duplicates. The savings are exact: removing the k least relevant pixels and inserting the n - k
-most relevant ones is the same keep-mask; the clean image and the pure infill are one probe each, whatever the metric, map or
-direction.
+most relevant ones is the same keep-mask; the clean image and the pure infill are one masked input each, whatever the metric, map
+or direction.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
@@ -16,7 +16,7 @@ Key = Hashable
 
 @dataclass(frozen=True)
 class PlannedBatch:
-    """Unique probes that one call of the renderer can make: steps of one family with one infill and draw."""
+    """Unique masked inputs that one call of the renderer can make: steps of one family with one infill and draw."""
 
     masks: Masks
     infill: Infill
@@ -27,7 +27,7 @@ class PlannedBatch:
 
 @dataclass
 class Plan:
-    """Collects probes. `requested` counts what was asked for, `len(plan)` what is left after removing duplicates."""
+    """Collects masked inputs. `requested` counts what was requested, `len(plan)` what is left after removing duplicates."""
 
     requested: int = 0
     _probes: dict[Key, tuple[Masks, int, Infill, int]] = field(default_factory=dict)
@@ -54,11 +54,11 @@ class Plan:
         return len(self._probes)
 
     def unique(self) -> Sequence[Key]:
-        """The unique probes, in the order in which they were first asked."""
+        """The unique masked inputs, in the order of their first request."""
         return list(self._probes)
 
     def batches(self, without: set[Key]) -> Iterator[PlannedBatch]:
-        """The probes that are not known yet, grouped by family, infill and draw."""
+        """The masked inputs that are not known yet, grouped by family, infill and draw."""
         groups: dict[tuple[int, int, int], list[tuple[Key, int]]] = {}
         members: dict[tuple[int, int, int], tuple[Masks, Infill]] = {}
         for key, (masks, step, infill, draw) in self._probes.items():
@@ -67,9 +67,9 @@ class Plan:
             group = (id(masks), id(infill), draw)
             groups.setdefault(group, []).append((key, step))
             members[group] = (masks, infill)
-        for group, probes in groups.items():
+        for group, steps in groups.items():
             masks, infill = members[group]
-            yield PlannedBatch(masks, infill, group[2], tuple(step for _, step in probes), tuple(key for key, _ in probes))
+            yield PlannedBatch(masks, infill, group[2], tuple(step for _, step in steps), tuple(key for key, _ in steps))
 
 
 def _canonical(mask_key: Hashable, infill_key: Hashable, draw: int) -> Key:

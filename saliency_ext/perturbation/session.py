@@ -15,9 +15,9 @@ Progress = Callable[[int, int], None]
 
 
 class Session:
-    """Answers plans on the same images. A plan's masks are let go as soon as they are rendered.
+    """Runs plans on the same images. A plan's masks are let go as soon as they are rendered.
 
-    Use `Engine.session`. The answers are complete when the session has ended without an exception.
+    Use `Engine.session`. The outputs are complete when the session has ended without an exception.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Session:
         self._forward_queue = ForwardQueue(runner, outputs.failed, highest, self._report, runner.scheduling(inputs.device))
 
     def request(self, plan: Plan) -> None:
-        """Runs every probe of the plan that is not known yet."""
+        """Runs every masked input of the plan that is not known yet."""
         known = self.outputs.known() | self._rows.keys()
         batches = list(plan.batches(known))
         sizes = [len(batch.keys) for batch in batches]
@@ -78,7 +78,7 @@ class Session:
                 at = own.stop
 
     def finish(self) -> None:
-        """Runs what is left in the buffer; the answers are complete."""
+        """Runs what is left in the buffer; the outputs are complete."""
         self._forward_queue.finish()
         self.outputs.num_classes = self._forward_queue.num_classes or self.outputs.num_classes
         for key, row in self._rows.items():

@@ -91,7 +91,7 @@ def make_scenes(split: str, indices: Tensor | int, *, seed: int = 0, scene_confi
         split: "train" or "test"; they share no pixel of a photograph and no handwritten digit.
         indices: which scenes, (N,) int64 in [0, 2^40); a number n stands for the first n.
         seed: another seed, other scenes; in [0, 2^63).
-        recipe: what varies; None = the scenes the nets were trained on.
+        scene_config: what varies; None = the scenes the nets were trained on.
 
     Returns:
         N scenes on the CPU.

@@ -118,7 +118,7 @@ def test_batches_are_full_but_for_the_last_of_a_round():
     requested[..., [0, 15, 30]] = True
     whole = run([Fidelity(GREY, EqualFractions(30))])["map", "fidelity"]
     curves = torch.stack([whole.curves["mif"], whole.curves["lif"]], 1)
-    while (more := FINE.wanted(curves, requested, result.fractions)).any():
+    while (more := FINE.next_points(curves, requested, result.fractions)).any():
         rounds.append(int(more.sum()))
         requested |= more
     assert len(rounds) > 2 and sum(rounds) == refined

@@ -16,7 +16,7 @@ class BackwardPass:
     """One forward that several targets share, and the rules to go back through it.
 
     Args:
-        network, plan: of the model.
+        network, rule_selection: of the model.
         records: of `Network.run`.
         terms: switches of the full rule.
         keep: whether to remember what does not depend on the target; worth its memory for several targets.
