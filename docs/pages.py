@@ -133,8 +133,8 @@ def method_card(name: str) -> str:
             "## Definition",
             _docstring(kind),
             "## On the testbed",
-            f"{TRUTH['images']} scenes with two objects, the residual net. *Target minus distractor* is the score on the object of the "
-            "target class minus the score on the other one: a map that ignores the class has 0.",
+            f"{TRUTH['images']} scenes with two objects, the residual net. *Target minus distractor* is the score on the object "
+            "of the target class minus the score on the other one: a map that ignores the class has 0.",
             shown,
             "## Invariants checked",
             _rules(CARDS["methods"].get(name), NOT_MEASURED),

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def ridge_solution(design: Tensor, outputs: Tensor, ridge: float) -> Tensor:
+def ridge_solution(design: Tensor, scores: Tensor, ridge: float) -> Tensor:
     """argmin over b of |design b - scores|^2 + ridge |b|^2; of several minimisers the one of smallest norm.
 
     Through the eigenvalues of the smaller of design' design and design design': many more columns than rows cost no matrix of
@@ -25,7 +25,7 @@ def ridge_solution(design: Tensor, outputs: Tensor, ridge: float) -> Tensor:
     """
     wide = design.shape[1] > design.shape[0]
     gram = design @ design.mT if wide else design.mT @ design
-    side = outputs if wide else design.mT @ outputs
+    side = scores if wide else design.mT @ scores
     eigenvalues, directions = torch.linalg.eigh(gram)
     rounding = torch.finfo(gram.dtype).eps * len(gram) * eigenvalues[-1:]
     inverse = torch.where(eigenvalues > rounding, 1.0 / (eigenvalues + ridge), 0.0)
