@@ -43,7 +43,7 @@ def relative_noise(saliency: Tensor, standard_error: Tensor) -> Tensor:
 
 def grown(
     shape: Sequence[int],
-    most: int,
+    maximum: int,
     tolerance: float | None,
     blocks: Iterable[slice],
     request: Callable[[Tensor, slice], Tensor],
@@ -53,22 +53,22 @@ def grown(
 
     Args:
         shape: (N, T), images and targets.
-        most: masks at most.
-        tolerance: relative noise at which a map has enough; None: all take `most`.
-        blocks: slices of 0 .. most - 1, of EVERY masks where there is a tolerance.
+        maximum: number of masks at most.
+        tolerance: relative noise at which a map has enough; None: all take `maximum`.
+        blocks: slices of 0 .. maximum - 1, of EVERY masks where there is a tolerance.
         request: images (n,) int64 and a slice of the masks to their scores (n, T, S) float64.
         noise: an image, and its scores (S,) for one target so far, to the relative noise of its map.
 
     Returns:
-        Scores (N, T, most) float64, 0 where not evaluated, and how many each map is to use, (N, T) int64.
+        Scores (N, T, maximum) float64, 0 where not evaluated, and how many each map is to use, (N, T) int64.
     """
-    scores = torch.zeros(*shape, most, dtype=torch.float64)
-    used = torch.full(tuple(shape), most)
+    scores = torch.zeros(*shape, maximum, dtype=torch.float64)
+    used = torch.full(tuple(shape), maximum)
     growing = torch.ones(tuple(shape), dtype=torch.bool)
     for part in blocks:
         rows = growing.any(1).nonzero()[:, 0]
         scores[rows, :, part] = request(rows, part)
-        if tolerance is None or part.stop == most:
+        if tolerance is None or part.stop == maximum:
             continue
         for n, t in growing.nonzero().tolist():
             if noise(n, scores[n, t, : part.stop]) <= tolerance:

@@ -113,7 +113,7 @@ class SegmentMethod(PerturbationMethod):
     def _values(self, engine: Engine, group: Group) -> Tensor:
         """Value of each segment (N, T, count), float64 on the host. Fitted alone, so that no sum is ordered by its batch."""
         coalitions = self._requested(group)
-        host, most = coalitions.cpu(), coalitions.shape[1]
+        host, maximum = coalitions.cpu(), coalitions.shape[1]
         tolerance = None if self._all_there_are(group.count) else self.tolerance
 
         def request(rows: Tensor, part: slice) -> Tensor:
@@ -125,8 +125,8 @@ class SegmentMethod(PerturbationMethod):
             return self._relative_noise(host[image, : len(seen)], seen[:, None])
 
         shape = (len(coalitions), group.classes.shape[1])
-        blocks = [slice(0, most)] if tolerance is None else self._blocks(most, EVERY)
-        scores, used = grown(shape, most, tolerance, blocks, request, noise)
+        blocks = [slice(0, maximum)] if tolerance is None else self._blocks(maximum, EVERY)
+        scores, used = grown(shape, maximum, tolerance, blocks, request, noise)
         if tolerance is None:
             return torch.stack([self._fitted(*image).mT for image in zip(host, scores.mT, strict=True)])
         values = [

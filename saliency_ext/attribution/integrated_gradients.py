@@ -183,13 +183,13 @@ def path_nodes(rule: str, steps: int) -> tuple[tuple[float, float], ...]:
 
 def _checked_baselines(baselines: Infill | Sequence[Infill]) -> tuple[Infill, ...]:
     function = "IntegratedGradients"
-    several = tuple(baselines) if isinstance(baselines, Sequence) and not isinstance(baselines, str) else (baselines,)
-    if not several:
+    sequence = tuple(baselines) if isinstance(baselines, Sequence) and not isinstance(baselines, str) else (baselines,)
+    if not sequence:
         bad_value(function, "baselines", "to hold at least one infill", "none")
-    for baseline in several:
+    for baseline in sequence:
         require_infill(function, baseline, "baselines")
         if isinstance(baseline, MaskedInfill):
             bad_type(
                 function, "baselines", "to need no mask", type(baseline).__name__, "nothing of the image is left to fill from"
             )
-    return several
+    return sequence

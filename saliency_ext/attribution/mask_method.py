@@ -91,10 +91,10 @@ class MaskMethod(Method):
         owner = torch.arange(len(inputs), device=inputs.device).repeat_interleave(targets)
         rows = max(self.max_batch // self.inputs_per_row, 1)
         parts = []
-        for own, wanted in zip(torch.split(owner, rows), torch.split(classes.flatten(), rows), strict=True):
+        for rows_of_part, classes_of_part in zip(torch.split(owner, rows), torch.split(classes.flatten(), rows), strict=True):
             with torch.inference_mode(False):
-                images = inputs[own].clone(memory_format=torch.contiguous_format)
-                parts.append(self._optimise(Objective(images, wanted.clone(), sample_ids[own].clone())))
+                images = inputs[rows_of_part].clone(memory_format=torch.contiguous_format)
+                parts.append(self._optimise(Objective(images, classes_of_part.clone(), sample_ids[rows_of_part].clone())))
         joined = {field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(OptimisedMasks)}
         shaped = {name: values.view(*classes.shape, *values.shape[1:]) for name, values in joined.items()}
         return Explanation(shaped.pop("saliency"), shaped)

@@ -71,8 +71,8 @@ class RandomWeights(Method):
         if self.method.explained_model is model:
             bad_value(name, "method_factory", "to use the model that it is called with", "a method on the given model")
         super().__init__(model, max_batch=self.method.max_batch)
-        own = self.method.info
-        self.info = MethodInfo(f"{own.name}{SUFFIX}", "control", own.signed, own.cost, "Adebayo 2018")  # type: ignore[misc]
+        info = self.method.info
+        self.info = MethodInfo(f"{info.name}{SUFFIX}", "control", info.signed, info.cost, "Adebayo 2018")  # type: ignore[misc]
 
     def _explain(self, inputs: Tensor, classes: Tensor, sample_ids: Tensor) -> Tensor:
         return self.method(inputs, classes, sample_ids=sample_ids)
@@ -84,8 +84,8 @@ def reinitialised_copy(model: Module, seed: int) -> Module:
         # Weights that a hook recomputes in each forward (pruning, weight norm) may belong to a graph, and are copied without it.
         recomputed = (value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor))
         copied = copy.deepcopy(model, {id(value): value.detach().clone() for value in recomputed}).eval()
-        for place, parameter in enumerate(copied.parameters()):
+        for index, parameter in enumerate(copied.parameters()):
             parameter.requires_grad_(False).grad = None
             if parameter.is_floating_point() and parameter.numel() > 0:
-                redraw_parameter(parameter, place, seed)
+                redraw_parameter(parameter, index, seed)
     return copied

@@ -176,10 +176,10 @@ class RISE(PerturbationMethod):
             inputs, target, sample_ids: as in a call.
             groups: K, at least 2, at most half the masks.
         """
-        most = min(self.masks, self.masks if self.tolerance is None else EVERY) // 2
-        if most < 2:
+        limit = min(self.masks, self.masks if self.tolerance is None else EVERY) // 2
+        if limit < 2:
             bad_value("RISE.noise_floor", "masks", "at least 4", self.masks)
-        require_integer("RISE.noise_floor", "groups", groups, 2, most)
+        require_integer("RISE.noise_floor", "groups", groups, 2, limit)
         explanation = self._explained(inputs, target, sample_ids, partial(self._estimated, groups=groups))
         saliency, diagnostics = explanation.saliency, explanation.diagnostics
         error = diagnostics.get("standard_error", saliency).to(saliency)  # an empty batch has none

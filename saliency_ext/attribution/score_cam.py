@@ -110,8 +110,8 @@ class ScoreCAM(CamMethod):
         """Channels (n, S, h, w) of each image that count, those that vary most first, and their masks."""
         varies = maps.amax((2, 3)) > maps.amin((2, 3))
         order = maps.var((2, 3), correction=0).masked_fill(~varies, -1).sort(dim=1, descending=True, stable=True).indices
-        most = int(varies.sum(1).max())
-        count = max(1, most if self.top_channels is None else min(most, self.top_channels))
+        maximum = int(varies.sum(1).max())
+        count = max(1, maximum if self.top_channels is None else min(maximum, self.top_channels))
         chosen = maps.gather(1, order[:, :count, None, None].expand(-1, -1, *maps.shape[2:]))
         return chosen, ChannelMasks(chosen, size)
 

@@ -69,6 +69,6 @@ def chosen_metrics(names: Sequence[str] | None, data: Data, prepared: Preprocess
 def _preset(name: str, prepared: PreprocessSpec, shared: SharedOptions) -> list[Any]:
     known("--metrics preset", [name], PRESETS)
     options: dict[str, Any] = {"infill": shared.infill, "mean": prepared.unit_mean, "std": prepared.unit_std}
-    wanted = PRESETS[name].__annotations__
-    required = {option for option in options if option in wanted and option not in (PRESETS[name].__kwdefaults__ or {})}
+    annotations = PRESETS[name].__annotations__
+    required = {option for option in options if option in annotations and option not in (PRESETS[name].__kwdefaults__ or {})}
     return preset(name, **{option: options[option] for option in required})

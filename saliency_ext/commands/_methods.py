@@ -43,26 +43,28 @@ def chosen_methods(
 
     None: the usual ones. One that nobody named is left out with a warning where it cannot be used on the model.
     """
-    given = [each for name in names or default_methods() for each in (explaining() if name == ALL else (name,))]
-    known("--methods", [plain for name in given if ":" not in (plain := name.removesuffix(RANDOM_WEIGHTS))], METHODS.summaries())
-    wanted = list(dict.fromkeys(given))
+    requested = [each for name in names or default_methods() for each in (explaining() if name == ALL else (name,))]
+    known(
+        "--methods", [plain for name in requested if ":" not in (plain := name.removesuffix(RANDOM_WEIGHTS))], METHODS.summaries()
+    )
+    selected = list(dict.fromkeys(requested))
     if controls:
-        wanted = list(dict.fromkeys([*wanted, *_with_random_weights(wanted), *control_names()]))
+        selected = list(dict.fromkeys([*selected, *_with_random_weights(selected), *control_names()]))
     drawn = sampling or Sampling()
-    reference_images = drawn.reference_images() if any(_info(name).needs == "reference_images" for name in wanted) else None
+    reference_images = drawn.reference_images() if any(_info(name).needs == "reference_images" for name in selected) else None
     options = MethodOptions(shared.infill, slic, reference_images, shared.seed, shared.max_batch, drawn.samples)
-    made: dict[str, Method] = {}
-    for name in wanted:
+    methods: dict[str, Method] = {}
+    for name in selected:
         try:
-            made[name] = make_method(name, model.forward, options)
+            methods[name] = make_method(name, model.forward, options)
         except (TypeError, ValueError, RuntimeError, ImportError) as error:
             if name in (names or ()):
                 refuse(f"--methods: {name} cannot be used on this model: {error}")
-            whose = "--methods" if name in given else "controls (--no-controls leaves out all)"
+            whose = "--methods" if name in requested else "controls (--no-controls leaves out all)"
             warnings.warn(f"{whose}: without {name}, which cannot be used on this model: {error}", RuntimeWarning, stacklevel=2)
-    if not any(name in made for name in given):
+    if not any(name in methods for name in requested):
         refuse("--methods: none of the usual ones can be used on this model; `saliency-ext list` shows all names")
-    return made
+    return methods
 
 
 def explaining() -> tuple[str, ...]:

@@ -71,14 +71,14 @@ def load_model(
     if kind not in loaders or (kind != TESTBED and not rest):
         refuse(f"--model: expected {_KINDS}, got {spec!r}")
     loaded = loaders[kind](rest)
-    place = device or (own_gpu() if torch.cuda.is_available() else "cpu")
-    if place.partition(":")[0] == "meta":
+    target_device = device or (own_gpu() if torch.cuda.is_available() else "cpu")
+    if target_device.partition(":")[0] == "meta":
         refuse("--device: expected a device that holds numbers, got 'meta'")
     try:
-        torch.zeros(1, device=place).cpu()  # also for a model without weights
-        forward = loaded.forward.to(place).eval()
+        torch.zeros(1, device=target_device).cpu()  # also for a model without weights
+        forward = loaded.forward.to(target_device).eval()
     except Exception as error:  # of many kinds: torch without a device asserts, or misses a module
-        refuse(f"--device: cannot use {place!r}: {in_one_line(error)}")
+        refuse(f"--device: cannot use {target_device!r}: {in_one_line(error)}")
     prepared = _prepared(loaded.preprocessing, {"--size": size, "--mean": mean, "--std": std})
     return replace(loaded, spec=spec, forward=forward.requires_grad_(False), preprocessing=prepared)
 

@@ -150,9 +150,9 @@ def _command(
 ) -> argparse.ArgumentParser:
     words = _USAGE.get(name, "")
     usage = f"saliency-ext {name} {words}" if words else None
-    made = commands.add_parser(name, usage=usage, help=short, description=text or short, formatter_class=_Plain)
-    made.set_defaults(run=run)
-    return made
+    parser = commands.add_parser(name, usage=usage, help=short, description=text or short, formatter_class=_Plain)
+    parser.set_defaults(run=run)
+    return parser
 
 
 def _model(command: argparse.ArgumentParser) -> None:

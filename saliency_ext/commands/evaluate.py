@@ -127,13 +127,13 @@ def _again(first: str) -> str:
 def _examples(count: int, model: CommandModel, data: Data, methods: Mapping[str, Method]) -> list[Example]:
     """The first images that can be read, with every map; a map that fails is left out."""
     result: list[Example] = []
-    place = model.device
+    device = model.device
     for index in range(len(data.samples)):
         if len(result) == count:
             break
         try:
             item = data.samples[index]
-            inputs, ids = item["image"][None].to(place), torch.tensor([index], device=place)
+            inputs, ids = item["image"][None].to(device), torch.tensor([index], device=device)
             with torch.no_grad():
                 predicted = int(model.forward(inputs).argmax())
         except Exception:  # recorded by the study

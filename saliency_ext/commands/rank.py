@@ -54,39 +54,41 @@ def add_rank(
     scores: tuple[str, ...],
 ) -> None:
     """Adds the command. groups add the options of a model and of methods, positive reads a whole number."""
-    made = command("rank", "rank methods, with early stopping", _TEXT, run)
+    parser = command("rank", "rank methods, with early stopping", _TEXT, run)
     for group in groups:
-        group(made)
-    made.add_argument("--data", metavar="FOLDER", help="images; default with --model testbed: its scenes")
-    made.add_argument("--limit", type=positive, metavar="N", help=f"at most N images; default: all, or {SCENES} scenes")
-    made.add_argument("--target", help="as for evaluate")
-    made.add_argument("--metric", default="fidelity", metavar="NAME", help="from `saliency-ext list`; default: fidelity")
-    made.add_argument("--score", choices=scores, default="probability", help="what a curve shows; default: probability")
-    made.add_argument(
+        group(parser)
+    parser.add_argument("--data", metavar="FOLDER", help="images; default with --model testbed: its scenes")
+    parser.add_argument("--limit", type=positive, metavar="N", help=f"at most N images; default: all, or {SCENES} scenes")
+    parser.add_argument("--target", help="as for evaluate")
+    parser.add_argument("--metric", default="fidelity", metavar="NAME", help="from `saliency-ext list`; default: fidelity")
+    parser.add_argument("--score", choices=scores, default="probability", help="what a curve shows; default: probability")
+    parser.add_argument(
         "--steps", type=positive, metavar="N", help=f"of the grid of a curve; default: {GRID}, {COARSE} without strata"
     )
-    made.add_argument(
+    parser.add_argument(
         "--strata",
         type=int,
         metavar="N",
         help=f"steps drawn per curve; 0 evaluates the whole grid; default: {STRATA} from {MANY} images on, else 0",
     )
-    made.add_argument("--alpha", type=float, default=0.05, help="chance that any verdict is wrong; default: 0.05")
-    made.add_argument(
+    parser.add_argument("--alpha", type=float, default=0.05, help="chance that any verdict is wrong; default: 0.05")
+    parser.add_argument(
         "--margin", type=float, default=0.0, help="differences that do not matter; default: 0, no pair is called equivalent early"
     )
-    made.add_argument("--budget", type=positive, metavar="N", help="masked inputs at most; default: until all pairs are decided")
-    made.add_argument(
+    parser.add_argument(
+        "--budget", type=positive, metavar="N", help="masked inputs at most; default: until all pairs are decided"
+    )
+    parser.add_argument(
         "--round",
         type=positive,
         default=ROUND,
         metavar="N",
         help=f"images between two interim analyses, 8 for each process; default: {ROUND}",
     )
-    made.add_argument(
+    parser.add_argument(
         "--out", metavar="FOLDER", help="keep finished rounds there: after a kill the same command goes on behind them"
     )
-    made.add_argument("--json", metavar="FILE", help="also write all verdicts there")
+    parser.add_argument("--json", metavar="FILE", help="also write all verdicts there")
 
 
 def run(options: argparse.Namespace) -> CommandResult:
@@ -122,17 +124,17 @@ def run(options: argparse.Namespace) -> CommandResult:
 def _ranked(
     options: argparse.Namespace, model: CommandModel, data: Data, methods: Mapping[str, Method], metric: MapMetric | ModelMetric
 ) -> Ranking:
-    place = model.device
+    device = model.device
     engine = {} if options.max_batch is None else {"max_batch": options.max_batch}
     try:
         batch = SampleReader("--data", data.samples).read(0, len(data.samples))
         target = data.targets(batch)
         further: dict[str, Any] = {}
         if metric.info.needs == "truth" and batch.truth is not None:
-            further["truth"] = batch.truth.to(place)
+            further["truth"] = batch.truth.to(device)
         return rank_methods(
             model.forward,
-            batch.inputs.to(place),
+            batch.inputs.to(device),
             target,
             methods,
             metric,

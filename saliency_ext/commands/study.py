@@ -135,14 +135,14 @@ QUESTIONS: dict[str, Callable[..., Findings]] = {"infill": _infill, "hyperparame
 def _common(options: argparse.Namespace, model: CommandModel, batch: SampleBatch, target: Any) -> dict[str, Any]:
     """What both studies are given."""
     size = options.max_batch or BATCH
-    place = model.device
+    device = model.device
     known = [name for name in options.infills if name in infill_summaries()]
     infill = infill_by_name(known[0] if known else "dataset_mean", model.preprocessing, options.seed)
     shared = SharedOptions(infill, options.steps, options.score, options.seed, size)
     return {
         "model": model.forward,
-        "inputs": batch.inputs.to(place),
-        "target": target.to(place) if isinstance(target, torch.Tensor) else target,
+        "inputs": batch.inputs.to(device),
+        "target": target.to(device) if isinstance(target, torch.Tensor) else target,
         "others": chosen_methods(options.methods, model, shared, controls=False),
         "score": options.score,
         "seed": options.seed,

@@ -85,10 +85,10 @@ class Attribution:
             remedy = "bind them to the model with functools.partial"
             bad_value(function, "additional_forward_args", "to be None", type(additional_forward_args).__name__, remedy)
         maps = self._method(images, baselines)(images, _target(target))
-        own = maps[:, None]
+        attribution = maps[:, None]
         if self.channels == "share":
-            own = (own / images.shape[1]).expand(-1, images.shape[1], -1, -1).clone()
-        return (own,) if isinstance(inputs, tuple) else own
+            attribution = (attribution / images.shape[1]).expand(-1, images.shape[1], -1, -1).clone()
+        return (attribution,) if isinstance(inputs, tuple) else attribution
 
     def _method(self, images: Tensor, baselines: Any) -> Method:
         if isinstance(self.method, Method):
