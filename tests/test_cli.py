@@ -255,6 +255,7 @@ def test_bench_needs_a_checkout(capsys, monkeypatch, tmp_path):
     assert cli.main(["bench", "--quick"]) == 3
     assert "the benches are not part of an installed package" in capsys.readouterr().err
     (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "__init__.py").touch()  # else one on PYTHONPATH would come before it
     (tmp_path / "bench" / "__main__.py").write_text("import sys; sys.exit(7 if sys.argv[1:] == ['--only', 'rank'] else 9)")
     assert cli.main(["bench", "--only", "rank"]) == 7
 
