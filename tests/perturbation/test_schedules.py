@@ -73,3 +73,9 @@ def test_complement_and_without_first():
 def test_refusals(make, error, text):
     with pytest.raises(error, match=text):
         make()
+
+
+def test_equal_fractions_are_rounded_to_the_nearest_count():
+    """8 / 3 = 2.67 and 16 / 3 = 5.33; 2.5 and 7.5 are rounded to the even count."""
+    assert EqualFractions(3).counts(8) == [0, 3, 5, 8]
+    assert EqualFractions(4).counts(10) == [0, 2, 5, 8, 10]
