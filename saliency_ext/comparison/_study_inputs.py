@@ -102,16 +102,19 @@ def score_rows(scores: Mapping[str, Tensor], settings: Sequence[str], maps: Sequ
     ]
 
 
-def similarity_rows(group: str, found: Similarities) -> list[dict[str, Any]]:
+def similarity_rows(group: str, similarities: Similarities) -> list[dict[str, Any]]:
     """Long format: one row per measure, pair (or reference) and image; status of the first and the second map."""
     rows = []
-    for measure, values in found.values.items():
-        for i, first in enumerate(found.names):
-            for j in range(i + 1, len(found.names)):
-                pair = (group, measure, first, found.names[j])
-                rows += [_row(*pair, image, values[i, j], found.status[i], found.status[j]) for image in range(values.shape[2])]
-            for kind, table in (("another seed", found.noise_floor), ("another image", found.chance)):
-                pair, own = (group, measure, first, kind), found.status[i]
+    for measure, values in similarities.values.items():
+        for i, first in enumerate(similarities.names):
+            for j in range(i + 1, len(similarities.names)):
+                pair = (group, measure, first, similarities.names[j])
+                rows += [
+                    _row(*pair, image, values[i, j], similarities.status[i], similarities.status[j])
+                    for image in range(values.shape[2])
+                ]
+            for kind, table in (("another seed", similarities.noise_floor), ("another image", similarities.chance)):
+                pair, own = (group, measure, first, kind), similarities.status[i]
                 rows += [_row(*pair, image, table[measure][i], own, own) for image in range(values.shape[2])]
     return rows
 

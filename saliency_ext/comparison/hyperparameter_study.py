@@ -96,16 +96,16 @@ def _choices(variants: Mapping[str, Method]) -> dict[str, list[str]]:
     return result
 
 
-def _choice(name: str, usual: str, choice: str, labels: list[str], found: Similarities) -> Finding:
+def _choice(name: str, usual: str, choice: str, labels: list[str], similarities: Similarities) -> Finding:
     """One choice: each variant against the usual map."""
-    near = {label: found.summary("spearman", [(usual, label)]) for label in labels}
-    floor, chance = found.reference("spearman", "noise_floor"), found.reference("spearman", "chance", [usual])
+    near = {label: similarities.summary("spearman", [(usual, label)]) for label in labels}
+    floor, chance = similarities.reference("spearman", "noise_floor"), similarities.reference("spearman", "chance", [usual])
     listed = "; ".join(f"{format_value(value)} at {label}" for label, value in near.items())
     verdict = f"Rank correlation with the usual map ({usual}): {listed}."
     if math.isfinite(floor.mean):
         verdict += (
             f" Another seed: {format_value(floor)}; an unrelated image: {format_value(chance)}. "
-            f"{_beyond_noise(found, usual, labels)}"
+            f"{_beyond_noise(similarities, usual, labels)}"
         )
     else:
         verdict += f" An unrelated image: {format_value(chance)}; no noise floor was measured."
@@ -113,13 +113,13 @@ def _choice(name: str, usual: str, choice: str, labels: list[str], found: Simila
     return Finding(f"Does the choice of {choice} matter for {name}?", verdict, numbers)
 
 
-def _beyond_noise(found: Similarities, usual: str, labels: list[str]) -> str:
+def _beyond_noise(similarities: Similarities, usual: str, labels: list[str]) -> str:
     """Which variants are further from the usual map than another seed is, image by image."""
-    here = found.names.index(usual)
+    here = similarities.names.index(usual)
     beyond, not_beyond = "beyond the noise of the seed", "not beyond it"
     to_text: dict[str, list[str]] = {beyond: [], not_beyond: [], TOO_FEW: []}
     for label in labels:
-        gap = found.noise_floor["spearman"][here] - found.values["spearman"][here, found.names.index(label)]
+        gap = similarities.noise_floor["spearman"][here] - similarities.values["spearman"][here, similarities.names.index(label)]
         apart = summarise(gap[gap.isfinite()], len(gap))
         to_text[verdict_text(apart, above=beyond, below=not_beyond, neither=not_beyond)].append(label)
     if to_text[not_beyond] == labels:
@@ -127,9 +127,9 @@ def _beyond_noise(found: Similarities, usual: str, labels: list[str]) -> str:
     return " ".join(f"{words.capitalize()}: {', '.join(of)}." for words, of in to_text.items() if of)
 
 
-def _with_matrix(finding: Finding, name: str, found: Similarities) -> Finding:
+def _with_matrix(finding: Finding, name: str, similarities: Similarities) -> Finding:
     matrices = [
-        correlation_matrix(f"{name}: {measure} of the maps of two variants", found.names, found.matrix(measure))
+        correlation_matrix(f"{name}: {measure} of the maps of two variants", similarities.names, similarities.matrix(measure))
         for measure in ("spearman", "iou_10")
     ]
     return Finding(finding.question, finding.verdict, finding.numbers, matrices)

@@ -127,51 +127,51 @@ def _measures(inputs: Tensor) -> list[str]:
     return [name for name in ("spearman", "pearson", "kendall", "ssim", "iou_10", "hog") if smallest >= small.get(name, 1)]
 
 
-def neutral_finding(found: Neutrality) -> Finding:
+def neutral_finding(result: Neutrality) -> Finding:
     """Which infill changes least in context."""
-    means = found.values["N6"].nanmean(1)
+    means = result.values["N6"].nanmean(1)
     numbers: dict[str, float | Summary] = {
-        f"{measure} {name}": found.summary(measure, name) for measure in NEUTRALITY for name in found.names
+        f"{measure} {name}": result.summary(measure, name) for measure in NEUTRALITY for name in result.names
     }
-    rows = [[found.summary(measure, name).mean for measure in NEUTRALITY] for name in found.names]
-    matrix = Matrix("N1 to N8, explained under parameters (means over images)", found.names, tuple(NEUTRALITY), rows, 0.0, 1.0)
+    rows = [[result.summary(measure, name).mean for measure in NEUTRALITY] for name in result.names]
+    matrix = Matrix("N1 to N8, explained under parameters (means over images)", result.names, tuple(NEUTRALITY), rows, 0.0, 1.0)
     question = "Which infill is most neutral?"
     if not bool(means.isfinite().any()):
-        return Finding(question, "Not measured: no infill has values.", numbers, [matrix], [_reliability(found)])
+        return Finding(question, "Not measured: no infill has values.", numbers, [matrix], [_reliability(result)])
     order = means.nan_to_num(math.inf).argsort().tolist()
-    best = found.names[order[0]]
+    best = result.names[order[0]]
     verdict = (
         f"In context {best}: a square of it away from the object moves the "
-        f"probability by {format_value(found.summary('N6', best), 3)}"
+        f"probability by {format_value(result.summary('N6', best), 3)}"
     )
-    gap = found.values["N6"][order[1]] - found.values["N6"][order[0]]
+    gap = result.values["N6"][order[1]] - result.values["N6"][order[0]]
     apart = summarise(gap[gap.isfinite()], len(gap))
     if apart.images:
         unsure = "which is not significant"
         significance = verdict_text(apart, above="a significant difference", below=unsure, neither=unsure)
-        verdict += f"; next is {found.names[order[1]]}, by {format_value(apart, 3)} more, {significance}."
+        verdict += f"; next is {result.names[order[1]]}, by {format_value(apart, 3)} more, {significance}."
     else:
         verdict += "; no other infill has values on the same images."
-    flattest = found.names[int(found.values["N3"].nanmean(1).nan_to_num(-1.0).argmax())]
+    flattest = result.names[int(result.values["N3"].nanmean(1).nan_to_num(-1.0).argmax())]
     verdict += f" On the infill alone, the model's prediction is least certain for {flattest}."
-    return Finding(question, verdict, numbers, [matrix], [_reliability(found)])
+    return Finding(question, verdict, numbers, [matrix], [_reliability(result)])
 
 
-def _reliability(found: Neutrality) -> CurveTrace:
+def _reliability(neutral: Neutrality) -> CurveTrace:
     lines = {}
-    for name, curves in zip(found.names, found.curves, strict=True):
+    for name, curves in zip(neutral.names, neutral.curves, strict=True):
         known = curves[curves.isfinite().all(1)]
         mean = known.mean(0)
         low, high = interval(bootstrap_means(known), len(known)) if len(known) >= fewest_images() else (mean, mean)
         lines[name] = (mean.tolist(), low.tolist(), high.tolist())
     title = "Largest probability while random pixels are filled (N7)"
-    return CurveTrace(title, "share of pixels filled", "largest probability", found.fractions.tolist(), lines)
+    return CurveTrace(title, "share of pixels filled", "largest probability", neutral.fractions.tolist(), lines)
 
 
-def maps_finding(name: str, found: Similarities) -> Finding:
+def maps_finding(name: str, similarities: Similarities) -> Finding:
     """Does the infill change the maps more than the seed does?"""
-    between, chance = found.summary(_SHOWN), found.reference(_SHOWN, "chance")
-    floor = found.reference(_SHOWN, "noise_floor")
+    between, chance = similarities.summary(_SHOWN), similarities.reference(_SHOWN, "chance")
+    floor = similarities.reference(_SHOWN, "noise_floor")
     verdict = (
         f"Two infills give maps with a rank correlation of {format_value(between)}; "
         f"an unrelated image gives {format_value(chance)}"
@@ -182,15 +182,13 @@ def maps_finding(name: str, found: Similarities) -> Finding:
         verdict += "; no noise floor was measured. "
     verdict += _beyond_noise(between, floor)
     numbers: dict[str, float | Summary] = {}
-    for measure in found.values:
-        kinds = {"between infills": found.summary(measure)}
-        kinds |= {kind.replace("_", " "): found.reference(measure, kind) for kind in ("noise_floor", "chance")}
+    for measure in similarities.values:
+        kinds = {"between infills": similarities.summary(measure)}
+        kinds |= {kind.replace("_", " "): similarities.reference(measure, kind) for kind in ("noise_floor", "chance")}
         numbers |= {f"{measure}, {kind}": value for kind, value in kinds.items()}
     matrices = [
-        Matrix(
-            f"{name}: {measure} of the maps of two infills", found.names, found.names, found.matrix(measure).tolist(), -1.0, 1.0
-        )
-        for measure in found.values
+        correlation_matrix(f"{name}: {measure} of the maps of two infills", similarities.names, similarities.matrix(measure))
+        for measure in similarities.values
         if measure in (_SHOWN, "ssim")
     ]
     return Finding(f"Do maps of {name} depend on the infill?", verdict, numbers, matrices)

@@ -25,7 +25,7 @@ _PIXELS, _MAPS = 2**20, 256  # of a chunk: a dozen float64 copies of its values 
 
 @dataclass(frozen=True)
 class Similarities:
-    """What `pairwise_similarity` found. All values float64, NaN where one of the two maps is constant or not finite.
+    """The result of `pairwise_similarity`. All values float64, NaN where one of the two maps is constant or not finite.
 
     Attributes:
         names: M maps.

@@ -53,7 +53,7 @@ def find_evidence(
     shares: Tensor,
     minimise: bool,
 ) -> list[list[PairEvidence]]:
-    """The evidence found for each pair: of none, one kind or both that proves something, and what is too large for that.
+    """Evidence for each pair: of no kind, of one or of both that prove something, and what is too large for that.
 
     Args:
         rules: thresholds and algorithm.
@@ -63,7 +63,7 @@ def find_evidence(
         absent: (N, M) bool, which segments an image does not have.
         spared: (N,) bool, whether some pixels are in no segment.
         shares: (N, M) float64, share of the image of each segment.
-        minimise: prune what was found.
+        minimise: prune the sets.
     """
     if len(pairs.image) == 0:
         return []

@@ -81,10 +81,10 @@ class PairTable:
         return Pairs(*torch.tensor(rows, dtype=torch.int64).view(-1, 3).unbind(1))
 
     def results(
-        self, found: list[list[PairEvidence]], infills: Sequence[Redactions], partition: Partition, model: dict[str, str]
+        self, found_evidence: list[list[PairEvidence]], infills: Sequence[Redactions], partition: Partition, model: dict[str, str]
     ) -> list[list[PairResult]]:
         """Results for each image, from the evidence for each pair of `judged`."""
-        evidence = iter(found)
+        evidence = iter(found_evidence)
         results: list[list[PairResult]] = [[] for _ in self._status]
         images = [tensor_digest(image) for image in infills[0].inputs]
         for n, at, (a, b) in self._all():
@@ -127,9 +127,9 @@ class PairTable:
         return Proof(evidence.kind, labels, masks, evidence.delta, rules.score, rules.area_limit, shown, clean, *prints)
 
 
-def _reason(rules: Rules, proofs: Sequence[Proof], found: Sequence[PairEvidence]) -> str:
-    if not proofs and found:
-        least = min(found, key=lambda each: each.area)
+def _reason(rules: Rules, proofs: Sequence[Proof], evidence: Sequence[PairEvidence]) -> str:
+    if not proofs and evidence:
+        least = min(evidence, key=lambda item: item.area)
         sets = "a common set that lowers both labels" if least.kind == SHARED else "separate sets that lower one label each"
         size = f"{100 * least.area:.4g} % of the image, more than the {100 * rules.area_limit:g} % that a proof may"
         return f"only {sets} to {100 - least.delta:g} % by redacting {size}"

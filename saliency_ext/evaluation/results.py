@@ -66,7 +66,7 @@ class Results:
         """Mean and interval of one map under one metric."""
         return summary_of(self[map_name, metric])
 
-    def unpaired_summary(self, map_name: str, metric: str = "fidelity") -> Summary:
+    def unpaired_summary(self, map_name: str, metric: str) -> Summary:
         """A fidelity with the interval that takes its two areas as independent, as published; `summary` has the paired one."""
         result = self[map_name, metric]
         if "auc_lif" not in result.extras:

@@ -9,9 +9,9 @@ from ._ranking_significance import RankingSignificance
 from .data import MetricLine, ReportData
 
 
-def bars_of(data: ReportData, metric: MetricLine, found: RankingSignificance | None) -> dict[str, Any]:
+def bars_of(data: ReportData, metric: MetricLine, ranking: RankingSignificance | None) -> dict[str, Any]:
     """Means with intervals of all maps under one metric, best first."""
-    names = found.order + found.left_out if found else [line.name for line in data.methods]
+    names = ranking.order + ranking.left_out if ranking else [line.name for line in data.methods]
     summaries = {name: data.summary(name, metric.name) for name in names}
     ends = [value for s in summaries.values() for value in (s.low, s.high, s.mean) if value == value]
     low, high = (min(ends), max(ends)) if ends else (0.0, 1.0)
@@ -34,7 +34,7 @@ def curves_section(data: ReportData, metric: MetricLine, order: list[str]) -> di
     measured = {name: result for name in order if (result := data.result(name, metric.name)) is not None}
     chance = [line.name for line in data.methods if line.info.chance]
     reference = next(((name, measured[name]) for name in chance if name in measured), None)
-    drawn = {name: found for name, result in measured.items() if (found := curves_of(result, reference)) is not None}
+    drawn = {name: curves for name, result in measured.items() if (curves := curves_of(result, reference)) is not None}
     if not drawn:
         return None
     extent = shared_extent(drawn.values())

@@ -19,17 +19,17 @@ KINDS = {"equal": "No difference", "controls": "Controls", "agreement": "Agreeme
 
 def page_of(data: ReportData) -> dict[str, Any]:
     """Everything the template shows."""
-    found = verdict(data)
-    significances = {each.metric.name: each for each in found.significances}
-    lines = _ordered(data, found.significances)
+    summary = verdict(data)
+    rankings = {ranking.metric.name: ranking for ranking in summary.significances}
+    lines = _ordered(data, summary.significances)
     return {
         "title": data.title,
         "scope": _scope(data),
-        "verdict": _verdict(found),
+        "verdict": _verdict(summary),
         "stopped": _stopped(data),
         "metrics": [_metric(line, data) for line in data.metrics],
-        "table": [_row(line, data, significances) for line in lines],
-        "bars": [bars_of(data, line, significances.get(line.name)) for line in data.metrics],
+        "table": [_row(line, data, rankings) for line in lines],
+        "bars": [bars_of(data, line, rankings.get(line.name)) for line in data.metrics],
         "curves": [section for line in data.metrics if (section := curves_section(data, line, [each.name for each in lines]))],
         "pictures": pictures_section(data),
         "pairs": pairs_section(data.pairs),
@@ -90,11 +90,11 @@ def _about(info: MethodInfo) -> dict[str, str]:
     return {"family": info.family, "cost": info.cost, "signed": "signed" if info.signed else "unsigned"}
 
 
-def _verdict(found: Verdict) -> dict[str, Any]:
+def _verdict(summary: Verdict) -> dict[str, Any]:
     return {
-        "headline": found.headline,
-        "points": [{"kind": kind, "label": KINDS[kind], "text": text} for kind, text in found.points],
-        "taus": _taus(found),
+        "headline": summary.headline,
+        "points": [{"kind": kind, "label": KINDS[kind], "text": text} for kind, text in summary.points],
+        "taus": _taus(summary),
         "metrics": [
             {
                 "name": each.metric.name,
@@ -105,33 +105,33 @@ def _verdict(found: Verdict) -> dict[str, Any]:
                 "images": each.images,
                 "pairs": _pairs(each),
             }
-            for each in found.significances
+            for each in summary.significances
         ],
     }
 
 
-def _taus(found: Verdict) -> dict[str, Any]:
-    columns = list(dict.fromkeys(column for _, column in found.taus))
-    rows = dict.fromkeys(row for row, _ in found.taus)
-    cells = {row: [f"{found.taus[row, c]:+.2f}" if (row, c) in found.taus else "n/a" for c in columns] for row in rows}
+def _taus(summary: Verdict) -> dict[str, Any]:
+    columns = list(dict.fromkeys(column for _, column in summary.taus))
+    rows = dict.fromkeys(row for row, _ in summary.taus)
+    cells = {row: [f"{summary.taus[row, c]:+.2f}" if (row, c) in summary.taus else "n/a" for c in columns] for row in rows}
     return {"columns": columns, "rows": [{"name": name, "cells": values} for name, values in cells.items()]}
 
 
-def _pairs(found: RankingSignificance) -> list[dict[str, Any]]:
+def _pairs(ranking: RankingSignificance) -> list[dict[str, Any]]:
     """For each map, best mean first: what it is better than, and what it is not distinguishable from."""
     return [
         {
             "name": name,
-            "control": name in found.controls,
-            "better": listed([other for other in found.order if (name, other) in found.decided]) or "none",
-            "equal": listed([other for other in found.order if other != name and _equal(found, name, other)]) or "none",
+            "control": name in ranking.controls,
+            "better": listed([other for other in ranking.order if (name, other) in ranking.decided]) or "none",
+            "equal": listed([other for other in ranking.order if other != name and _equal(ranking, name, other)]) or "none",
         }
-        for name in found.order
+        for name in ranking.order
     ]
 
 
-def _equal(found: RankingSignificance, name: str, other: str) -> bool:
-    return not {(name, other), (other, name)} & found.decided
+def _equal(ranking: RankingSignificance, name: str, other: str) -> bool:
+    return not {(name, other), (other, name)} & ranking.decided
 
 
 def _metric(line: MetricLine, data: ReportData) -> dict[str, Any]:
@@ -158,15 +158,15 @@ def _row(line: MethodLine, data: ReportData, significances: dict[str, RankingSig
     return {"name": line.name, "control": line.control, "cells": cells}
 
 
-def _cell(data: ReportData, method: str, metric: MetricLine, found: RankingSignificance | None) -> dict[str, Any]:
+def _cell(data: ReportData, method: str, metric: MetricLine, ranking: RankingSignificance | None) -> dict[str, Any]:
     summary = data.summary(method, metric.name)
-    decisive = found is not None and found.enough
+    decisive = ranking is not None and ranking.enough
     return {
         "mean": number(summary.mean),
         "interval": span(summary.low, summary.high),
         "images": summary.images,
-        "best": found is not None and decisive and method in found.leaders,
-        "failing": listed(found.failing.get(method, [])) if found is not None and decisive else "",
+        "best": ranking is not None and decisive and method in ranking.leaders,
+        "failing": listed(ranking.failing.get(method, [])) if ranking is not None and decisive else "",
     }
 
 

@@ -41,23 +41,23 @@ def verdict(data: ReportData) -> Verdict:
     return Verdict(significances, _headline(judging, decisive, len(data.controls)), points, taus)
 
 
-def sentence(found: RankingSignificance) -> str:
+def sentence(ranking: RankingSignificance) -> str:
     """One metric in words."""
-    if not found.methods:
+    if not ranking.methods:
         return "Only controls were compared."
-    if not found.enough:
-        images = "1 image is" if found.images == 1 else f"{found.images} images are"
-        return f"{images} too few to distinguish any of the {len(found.order)} maps."
-    best, *equal = found.leaders
+    if not ranking.enough:
+        images = "1 image is" if ranking.images == 1 else f"{ranking.images} images are"
+        return f"{images} too few to distinguish any of the {len(ranking.order)} maps."
+    best, *equal = ranking.leaders
     parts = [f"{best} leads" if not equal else f"{best} has the best mean, but is not distinguishable from {listed(equal)}"]
-    if not found.controls:
+    if not ranking.controls:
         parts.append("No control was run")
-    elif found.failing:
-        parts += [f"{name} is {_shortfall(found, name)}" for name in found.failing]
+    elif ranking.failing:
+        parts += [f"{name} is {_shortfall(ranking, name)}" for name in ranking.failing]
     else:
         parts.append("Every method beats every control")
-    if found.left_out:
-        parts.append(f"Not compared, too few values: {listed(found.left_out)}")
+    if ranking.left_out:
+        parts.append(f"Not compared, too few values: {listed(ranking.left_out)}")
     return ". ".join(parts) + "."
 
 
@@ -99,10 +99,10 @@ def _most_often(decisive: Sequence[RankingSignificance]) -> list[str]:
     return [f"{name} ({f'all but {listed(missed[name])}' if brief[name] else listed(under)})" for name, under in often]
 
 
-def _shortfall(found: RankingSignificance, name: str) -> str:
+def _shortfall(ranking: RankingSignificance, name: str) -> str:
     """How a method falls short of controls."""
-    worse = [control for control in found.failing[name] if (control, name) in found.decided]
-    equal = [control for control in found.failing[name] if control not in worse]
+    worse = [control for control in ranking.failing[name] if (control, name) in ranking.decided]
+    equal = [control for control in ranking.failing[name] if control not in worse]
     parts = [f"not better than {listed(equal)}"] if equal else []
     return " and ".join(parts + ([f"worse than {listed(worse)}"] if worse else []))
 
@@ -134,10 +134,10 @@ def _controls(decisive: Sequence[RankingSignificance]) -> list[tuple[str, str]]:
     return [("controls", f"Not better than some control: {'; '.join(parts)}.{beating}")]
 
 
-def _briefly(found: RankingSignificance, name: str) -> str:
+def _briefly(ranking: RankingSignificance, name: str) -> str:
     """A metric, and whether a control is even better than the method there; which controls, `sentence` says."""
-    worse = any((control, name) in found.decided for control in found.failing[name])
-    return f"{found.metric.name} (worse)" if worse else found.metric.name
+    worse = any((control, name) in ranking.decided for control in ranking.failing[name])
+    return f"{ranking.metric.name} (worse)" if worse else ranking.metric.name
 
 
 def _agreement(judging: Sequence[RankingSignificance]) -> dict[tuple[str, str], float]:

@@ -54,7 +54,7 @@ class Example:
 
 @dataclass(frozen=True)
 class PairExample:
-    """One image and what was found of the pairs of its labels.
+    """One image with the results for pairs of its labels.
 
     caption: what is seen. picture: (H, W, 3) uint8. pairs: of `PairFinder`, for this image. labels: names of classes, as far as
     they are known.
@@ -184,8 +184,8 @@ def gather(
         bad_value("gather", "controls", f"to be among {', '.join(names)}", ", ".join(unknown))
     known = results.methods | dict(methods or {})
     lines = [MethodLine(name, _info(name, known.get(name), name in controls)) for name in names]
-    found = {pair: results[pair] for pair in results}
-    images = max(len(result.values) for result in found.values())
+    by_pair = {pair: results[pair] for pair in results}
+    images = max(len(result.values) for result in by_pair.values())
     labels = [str(number) for number in range(images)] if samples is None else list(samples)
     why = [""] * images if reasons is None else list(reasons)
     for argument, given in (("samples", labels), ("reasons", why)):
@@ -194,11 +194,11 @@ def gather(
     return ReportData(
         title=title,
         methods=lines,
-        metrics=_metrics(found),
-        results=found,
+        metrics=_metrics(by_pair),
+        results=by_pair,
         images=images,
-        sample_errors=_sample_errors(found, labels, why),
-        doubts=_doubts(found),
+        sample_errors=_sample_errors(by_pair, labels, why),
+        doubts=_doubts(by_pair),
         counters=results.counters,
         counted="kinds of masked input per chunk of images" if masked_inputs is None else "masked inputs",
         requested=results.counters.requested if masked_inputs is None else masked_inputs["requested"],
@@ -215,11 +215,11 @@ def _info(name: str, known: MethodInfo | None, control: bool) -> MethodInfo:
     return replace(info, family=CONTROL) if control else info
 
 
-def _metrics(found: dict[tuple[str, str], MetricResult]) -> list[MetricLine]:
+def _metrics(by_pair: dict[tuple[str, str], MetricResult]) -> list[MetricLine]:
     """One line per metric. A parameter that is not the same for all maps says whose it is."""
     lines = []
-    for metric in dict.fromkeys(name for _, name in found):
-        own = {method: result for (method, name), result in found.items() if name == metric}
+    for metric in dict.fromkeys(name for _, name in by_pair):
+        own = {method: result for (method, name), result in by_pair.items() if name == metric}
         info = next(iter(own.values())).info
         parameters: dict[str, str] = {}
         for key in dict.fromkeys(key for result in own.values() for key in result.parameters):
@@ -236,10 +236,10 @@ def _text(value: object) -> str:
     return "(" + ", ".join(_text(item) for item in value) + ")" if isinstance(value, tuple | list) else str(value)
 
 
-def _sample_errors(found: dict[tuple[str, str], MetricResult], samples: list[str], reasons: list[str]) -> list[SampleError]:
+def _sample_errors(by_pair: dict[tuple[str, str], MetricResult], samples: list[str], reasons: list[str]) -> list[SampleError]:
     """Samples without a value. Those that share status, maps, metrics and reason share a line, at the place of the first."""
     metrics: dict[tuple[int, str, str], list[str]] = {}
-    for (method, metric), result in found.items():
+    for (method, metric), result in by_pair.items():
         for index in (~result.valid).nonzero().flatten().tolist():
             metrics.setdefault((index, result.status[index], method), []).append(metric)
     maps: dict[tuple[int, str, tuple[str, ...]], list[str]] = {}
@@ -252,8 +252,8 @@ def _sample_errors(found: dict[tuple[str, str], MetricResult], samples: list[str
     return [SampleError(names, status, list(of), list(under), reason) for (status, reason, of, under), names in grouped.items()]
 
 
-def _doubts(found: dict[tuple[str, str], MetricResult]) -> list[tuple[str, str, str, int]]:
-    counted = {pair: Counter(result.status) for pair, result in found.items()}
+def _doubts(by_pair: dict[tuple[str, str], MetricResult]) -> list[tuple[str, str, str, int]]:
+    counted = {pair: Counter(result.status) for pair, result in by_pair.items()}
     return [
         (method, metric, status, count)
         for (method, metric), statuses in counted.items()

@@ -20,7 +20,7 @@ def write_pairs(
     then the pairs without a proof, with the reason.
 
     Args:
-        examples: images with what `PairFinder` found.
+        examples: images with the results of `PairFinder`.
         path: of the file; folders are made.
         title: of the page. facts: what else a reader must know, such as model, infill and rules.
 
@@ -34,7 +34,7 @@ def write_pairs(
     Example:
         >>> import tempfile, torch
         >>> from saliency_ext.disambiguation import PairResult
-        >>> pair = PairResult((3, 8), (0.5, 0.25), "undecided", "ok", "nothing was result", ())
+        >>> pair = PairResult((3, 8), (0.5, 0.25), "undecided", "ok", "neither rule holds", ())
         >>> example = PairExample("a picture", torch.zeros(8, 8, 3, dtype=torch.uint8), [pair], {3: "cat"})
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     "cat 0.50 / class 8 0.25" in write_pairs([example], Path(folder) / "index.html").read_text()
