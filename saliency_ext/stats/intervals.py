@@ -169,7 +169,9 @@ def _studentised_error(count: int) -> float:
 def _resample_weights(count: int, draws: int) -> Tensor:
     """(draws, n) how much each image weighs in each resample: how often it was drawn / n. Keyed."""
     picks = (philox_uniform((1, 1, count), torch.arange(draws), seed=0)[:, 0, 0] * count).long().clamp(max=count - 1)
-    return torch.zeros(draws, count, dtype=torch.float64).scatter_add(1, picks, torch.full(picks.shape, 1 / count).double())
+    return torch.zeros(draws, count, dtype=torch.float64).scatter_add(
+        1, picks, torch.full(picks.shape, 1 / count, dtype=torch.float64)
+    )
 
 
 @lru_cache(maxsize=4)

@@ -23,6 +23,7 @@ from saliency_ext.evaluation.results import Comparison, Results
 from saliency_ext.metrics.result import OK, MetricResult
 from saliency_ext.perturbation import Counters
 from saliency_ext.protocols import MetricInfo
+from saliency_ext.stats import intervals
 from saliency_ext.stats.intervals import (
     Summary,
     fewest_images,
@@ -108,6 +109,21 @@ def test_many_equal_values_that_are_not_0_tell_nothing():
     assert summarise(values, 8).too_few and not summarise(torch.tensor([-0.5] * 7 + [0.0]).double(), 8).too_few
     low, high = simultaneous_intervals(torch.stack([values.repeat(2), torch.rand(16).double() + 5], 1))
     assert low[0].isnan() and high[0].isnan() and 0 < low[1] < high[1]
+
+
+@pytest.mark.parametrize("images", [10, 64, 100, 333])
+def test_weights_of_resamples_sum_to_one_in_float64(images):
+    """1 / n must not be rounded to float32: resamples of equal values would have a spread, and intervals that end nowhere."""
+    assert (intervals._resample_weights(images, 200).sum(1) - 1).abs().max() <= 1e-14
+
+
+@pytest.mark.parametrize("rare", [[0.0, 0.5], [0.25, 0.25], [0.0, 0.25, 0.25]])
+@pytest.mark.parametrize("images", [64, 100, 200])
+def test_an_interval_of_shares_is_of_shares_or_none(images, rare):
+    values = torch.ones(images, dtype=torch.float64)
+    values[: len(rare)] = torch.tensor(rare, dtype=torch.float64)
+    summary = summarise(values, images)
+    assert math.isnan(summary.low) or -0.1 <= summary.low <= summary.mean <= summary.high <= 1.1
 
 
 def test_a_comparison_beside_others_is_stricter():
