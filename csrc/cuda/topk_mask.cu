@@ -144,6 +144,7 @@ __global__ void __launch_bounds__(kThreads)
   SX_UNROLL
   for (int i = 0; i < kOwn; ++i) sum += size[i] = counts[cuda::lane_id() * kOwn + i];
   int64_t before = cuda::warp_exclusive_scan(sum);
+  __syncwarp();  // every lane has read the limit before one writes it: a shuffle orders no memory
   SX_UNROLL
   for (int i = 0; i < kOwn; ++i) {
     if (before <= limit.remaining && limit.remaining < before + size[i]) {  // in one lane, once

@@ -126,7 +126,7 @@ def test_refusals():
         search(ones(), torch.tensor([[0, 4]]))
     with pytest.raises(ValueError, match=r"PairFinder: expected labels of shape \(N, T\) with T >= 2, got \(1, 1\)"):
         search(ones(), torch.tensor([[0]]))
-    with pytest.raises(TypeError, match="PairFinder: expected infill and others to be infills, got int"):
+    with pytest.raises(TypeError, match="PairFinder: expected infill and others to be an Infill, got int, which has no 'name'"):
         PairFinder(lambda x: x, 0, CELLS)
     with pytest.raises(ValueError, match=r"Rules: expected delta in \(50, 100\), percent, got 50"):
         Rules(delta=50)

@@ -58,7 +58,7 @@ def test_the_gate_sees_regressions() -> None:
         for name, of in launch.stores.items()
     }
     bad = dataclasses.replace(good, launches=[dataclasses.replace(launch, stores=doubled, blocks=1)])
-    assert [text.split()[1] for text in counts.regressions(bad, recorded)] == ["sectors", "traffic", "bytes", "blocks"]
+    assert [text.split()[1] for text in counts.regressions(bad, recorded)] == ["sectors", "traffic", "memory", "bytes", "blocks"]
 
 
 @pytest.mark.parametrize(
