@@ -31,7 +31,7 @@ def main(words: list[str] | None = None) -> int:
     content: dict[str, Any] = {"meta": metadata("cpu", False), "studies": old}
     for question, images, more in (
         ("infill", options.images, ["--infills", _INFILLS, "--steps", "8"]),
-        ("hyperparameters", max(2, options.images // 3), ["--infills", "mean", "--steps", "10"]),
+        ("hyperparameters", max(2, options.images // 3), ["--infills", "dataset_mean", "--steps", "10"]),
     ):
         if options.only not in (None, question):
             continue

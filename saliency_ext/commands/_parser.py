@@ -268,8 +268,8 @@ def _disambiguate(command: argparse.ArgumentParser) -> None:
         "--infill", default="dataset_mean", metavar="NAME", help=f"what is removed becomes: {infills}; default: dataset_mean"
     )
     command.add_argument(
-        "--others", nargs="*", default=["blur", "noise"], metavar="NAME", help="infills under which each proof is tried again; "
-        "one that holds under any is robust; default: blur noise"
+        "--others", nargs="*", default=["blur", "gaussian_noise"], metavar="NAME", help="infills under which each proof is tried "
+        "again; one that holds under any is robust; default: blur gaussian_noise"
     )  # fmt: skip
     command.add_argument("--seed", type=seed, default=0, help="of noise and of the scene; default: 0")
     command.add_argument("--out", default="pairs", metavar="FOLDER", help="for proofs and pictures; default: pairs")

@@ -39,7 +39,7 @@ Does a ranking of methods survive another reasonable choice?
 
   saliency-ext study infill                 how neutral infills are; what they change about maps and verdicts
   saliency-ext study hyperparameters        masks, grid, keep probability, windows, strides, step size of the metric
-  saliency-ext study infill --model torchvision:resnet18 --data photos --limit 50 --infills mean,blur,noise
+  saliency-ext study infill --model torchvision:resnet18 --data photos --limit 50 --infills dataset_mean,blur,gaussian_noise
 
 The folder given with --out then holds index.html, {JSON} and one Parquet file per table. A run that was stopped makes the maps
 again, and goes on with the scores where it was.
